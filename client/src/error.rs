@@ -1,0 +1,439 @@
+//! What can go wrong with a call, in terms a caller can act on.
+//!
+//! The question after a failed append is always the same: was it written? So [`AppendError`] keeps
+//! three things apart: it was refused (nothing was written, and the reason is named), it never
+//! reached a server or was turned away at the door ([`CallError`], nothing was written either), or
+//! nobody knows ([`AppendError::Unknown`]; the same call again with the same event ids finds out).
+//!
+//! A status is read as the protocol says: the trailer `exception` first, then the code. Texts are
+//! passed on and never taken apart, except where the protocol itself has no code.
+
+use std::error::Error as _;
+
+use daybook_model::{ExpectedRevision, InvalidEvent, Revision, StreamName};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+/// Why a call was not carried out, whatever it asked for. Nothing was changed by it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No connection, or it broke.
+    #[error(
+        "the server at {server} cannot be reached: {reason}; check that it runs and listens there"
+    )]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server takes no calls of this kind just now.
+    #[error("the server is busy or not ready: {reason}; try again later")]
+    Overloaded {
+        /// What it says.
+        reason: String,
+    },
+    /// It took longer than the deadline.
+    #[error("the call took longer than its deadline; try again, or give it more time")]
+    DeadlineExceeded,
+    /// Nobody is known by this login and password.
+    #[error("the server does not accept the login or password; check the connection string")]
+    Unauthenticated,
+    /// The caller is known, and may not do this.
+    #[error("the server denies access: {reason}")]
+    AccessDenied {
+        /// What it says.
+        reason: String,
+    },
+    /// Another node of the cluster must be asked.
+    #[error("the server is not the leader of its cluster; connect to {host}:{port}")]
+    NotLeader {
+        /// The leader's name or address.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The server does not know this call.
+    #[error("the server does not offer this call: {reason}")]
+    Unsupported {
+        /// What it says.
+        reason: String,
+    },
+    /// The request breaks a rule.
+    #[error("the server refuses the request: {reason}")]
+    Invalid {
+        /// What it says.
+        reason: String,
+    },
+    /// An answer that the protocol does not have.
+    #[error("the server's answer makes no sense: {reason}; is it an event store of this protocol?")]
+    BadAnswer {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Any other failure.
+    #[error("the call failed ({code}): {reason}")]
+    Failed {
+        /// The name of its gRPC code.
+        code: String,
+        /// What the server says.
+        reason: String,
+    },
+}
+
+/// Why an append or a deletion was not done. Except for [`AppendError::Unknown`] nothing was
+/// written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The stream was not at the expected revision.
+    #[error(
+        "stream '{stream}' was expected at revision {expected} but is at {}; read it and decide \
+         again", .actual.map_or("no_stream".to_owned(), |r| r.to_string())
+    )]
+    WrongExpectedRevision {
+        /// The stream.
+        stream: StreamName,
+        /// What the call expected.
+        expected: ExpectedRevision,
+        /// The revision of its last event, if it has any and the server says so.
+        actual: Option<Revision>,
+    },
+    /// The stream has a tombstone, or is soft-deleted and was expected to exist.
+    #[error("stream '{stream}' is deleted; choose another name")]
+    StreamDeleted {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// An event breaks a limit that this client knows.
+    #[error(transparent)]
+    InvalidEvent(#[from] InvalidEvent),
+    /// An event or the whole append is larger than the server or the protocol takes.
+    #[error("the append is too large: {reason}")]
+    TooLarge {
+        /// Which limit it breaks.
+        reason: String,
+    },
+    /// It may have been written or not.
+    #[error("the outcome of the append is unknown: {reason}; retry it with the same event ids")]
+    Unknown {
+        /// What happened.
+        reason: String,
+    },
+    /// It was not carried out.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Why a read or a subscription ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The stream was never written, or is soft-deleted.
+    #[error("stream '{stream}' is not found; check its name, or append to it first")]
+    StreamNotFound {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The stream has a tombstone.
+    #[error("stream '{stream}' is deleted for ever")]
+    StreamDeleted {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The place to read from is not of the server's history.
+    #[error(
+        "the position is not of this server's history: {reason}; if the server was restored from \
+         a backup, what was read after it must be read again"
+    )]
+    InvalidPosition {
+        /// What the server says.
+        reason: String,
+    },
+    /// It was not carried out.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl CallError {
+    /// Whether the same call may succeed later, or over a new connection.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            CallError::Unreachable { .. }
+            | CallError::Overloaded { .. }
+            | CallError::DeadlineExceeded => true,
+            CallError::Failed { code, .. } => {
+                ["Aborted", "Cancelled", "Unknown", "Internal"].contains(&code.as_str())
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn from_status(status: &Status, server: &str) -> CallError {
+        let reason = || reason(status);
+        if let Some(leader) = leader(status.metadata()) {
+            return leader;
+        }
+        if trailer(status.metadata(), "exception") == Some("access-denied") {
+            return CallError::AccessDenied { reason: reason() };
+        }
+        match status.code() {
+            Code::DeadlineExceeded => CallError::DeadlineExceeded,
+            Code::Cancelled if is_local_timeout(status) => CallError::DeadlineExceeded,
+            Code::Unauthenticated => CallError::Unauthenticated,
+            Code::PermissionDenied => CallError::AccessDenied { reason: reason() },
+            Code::Unimplemented => CallError::Unsupported { reason: reason() },
+            Code::InvalidArgument | Code::OutOfRange => CallError::Invalid { reason: reason() },
+            Code::ResourceExhausted => CallError::Overloaded { reason: reason() },
+            Code::Unavailable if status.source().is_none() => {
+                CallError::Overloaded { reason: reason() }
+            }
+            _ if is_transport(status) => {
+                CallError::Unreachable { server: server.to_owned(), reason: reason() }
+            }
+            code => CallError::Failed { code: format!("{code:?}"), reason: reason() },
+        }
+    }
+}
+
+impl ReadError {
+    /// Whether the same read may succeed later, or over a new connection.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, ReadError::Call(call) if call.is_transient())
+    }
+
+    pub(crate) fn from_status(
+        status: &Status,
+        server: &str,
+        stream: Option<&StreamName>,
+    ) -> ReadError {
+        // The protocol has no code or trailer of its own for this one.
+        if status.message().contains("InvalidPosition")
+            || status.message().contains("invalid position")
+        {
+            return ReadError::InvalidPosition { reason: reason(status) };
+        }
+        match (trailer(status.metadata(), "exception"), stream) {
+            (Some("stream-deleted"), Some(stream)) => {
+                ReadError::StreamDeleted { stream: stream.clone() }
+            }
+            (Some("stream-not-found"), Some(stream)) => {
+                ReadError::StreamNotFound { stream: stream.clone() }
+            }
+            _ => ReadError::Call(CallError::from_status(status, server)),
+        }
+    }
+}
+
+impl AppendError {
+    pub(crate) fn from_status(
+        status: &Status,
+        server: &str,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+    ) -> AppendError {
+        let stream = stream.clone();
+        match trailer(status.metadata(), "exception") {
+            Some("wrong-expected-version") => {
+                let actual = trailer(status.metadata(), "actual-version")
+                    .and_then(|version| version.parse().ok())
+                    .map(Revision);
+                return AppendError::WrongExpectedRevision { stream, expected, actual };
+            }
+            Some("stream-deleted") => return AppendError::StreamDeleted { stream },
+            Some("maximum-append-size-exceeded" | "maximum-append-event-size-exceeded") => {
+                return AppendError::TooLarge { reason: reason(status) };
+            }
+            _ => {}
+        }
+        let unknown = || AppendError::Unknown { reason: reason(status) };
+        match status.code() {
+            // Turned away by the server, before anything was done.
+            Code::Unavailable if status.source().is_none() => {}
+            // Nothing was ever sent.
+            _ if is_connect_failure(status) => {}
+            Code::Aborted
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unavailable => return unknown(),
+            _ => {}
+        }
+        AppendError::Call(CallError::from_status(status, server))
+    }
+}
+
+/// What a status says, with what caused it.
+fn reason(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+        source = error.source();
+    }
+    if text.is_empty() { format!("{:?}", status.code()) } else { text }
+}
+
+fn trailer<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
+    metadata.get(key).and_then(|value| value.to_str().ok())
+}
+
+fn leader(metadata: &MetadataMap) -> Option<CallError> {
+    let host = trailer(metadata, "leader-endpoint-host")?.to_owned();
+    let port = trailer(metadata, "leader-endpoint-port")?.parse().ok()?;
+    Some(CallError::NotLeader { host, port })
+}
+
+/// Whether this client itself ended the call at its deadline.
+fn is_local_timeout(status: &Status) -> bool {
+    status.message() == "Timeout expired"
+}
+
+/// Whether the status was made on this side of the wire, of a failure of the connection.
+fn is_transport(status: &Status) -> bool {
+    status.source().is_some()
+}
+
+/// Whether no connection came about, so that the call was never sent.
+fn is_connect_failure(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = "http://127.0.0.1:2113";
+
+    fn stream() -> StreamName {
+        StreamName::new("account-1").unwrap()
+    }
+
+    fn status(code: Code, text: &str, trailers: &[(&'static str, &str)]) -> Status {
+        let mut metadata = MetadataMap::new();
+        for (key, value) in trailers {
+            metadata.insert(*key, value.parse().unwrap());
+        }
+        Status::with_metadata(code, text, metadata)
+    }
+
+    #[test]
+    fn append_failures_are_told_apart() {
+        let expected = ExpectedRevision::Exact(Revision(3));
+        let unknown = |reason: &str| AppendError::Unknown { reason: reason.to_owned() };
+        let wrong =
+            |actual| AppendError::WrongExpectedRevision { stream: stream(), expected, actual };
+        let wrong_version = |actual| {
+            let exception = ("exception", "wrong-expected-version");
+            status(Code::FailedPrecondition, "…", &[exception, ("actual-version", actual)])
+        };
+        let cases = [
+            (wrong_version("5"), wrong(Some(Revision(5)))),
+            (wrong_version("-1"), wrong(None)),
+            (wrong_version(""), wrong(None)),
+            (
+                status(Code::FailedPrecondition, "gone", &[("exception", "stream-deleted")]),
+                AppendError::StreamDeleted { stream: stream() },
+            ),
+            (
+                status(
+                    Code::InvalidArgument,
+                    "Maximum Append Size of 9 Exceeded.",
+                    &[("exception", "maximum-append-size-exceeded")],
+                ),
+                AppendError::TooLarge { reason: "Maximum Append Size of 9 Exceeded.".to_owned() },
+            ),
+            (
+                status(Code::Aborted, "Operation timed out: sync", &[]),
+                unknown("Operation timed out: sync"),
+            ),
+            (status(Code::DeadlineExceeded, "late", &[]), unknown("late")),
+            (status(Code::Cancelled, "Timeout expired", &[]), unknown("Timeout expired")),
+            (
+                status(Code::Unavailable, "Server Is Too Busy", &[]),
+                CallError::Overloaded { reason: "Server Is Too Busy".to_owned() }.into(),
+            ),
+            (
+                status(Code::PermissionDenied, "Access Denied", &[("exception", "access-denied")]),
+                CallError::AccessDenied { reason: "Access Denied".to_owned() }.into(),
+            ),
+            (
+                status(
+                    Code::NotFound,
+                    "Leader info available",
+                    &[("leader-endpoint-host", "b"), ("leader-endpoint-port", "2114")],
+                ),
+                CallError::NotLeader { host: "b".to_owned(), port: 2114 }.into(),
+            ),
+        ];
+        for (status, error) in cases {
+            let mapped = AppendError::from_status(&status, SERVER, &stream(), expected);
+            assert_eq!(mapped, error, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn read_failures_are_told_apart() {
+        let text = str::to_owned;
+        let cases = [
+            (
+                status(Code::FailedPrecondition, "gone", &[("exception", "stream-deleted")]),
+                ReadError::StreamDeleted { stream: stream() },
+            ),
+            (
+                status(Code::NotFound, "no", &[("exception", "stream-not-found")]),
+                ReadError::StreamNotFound { stream: stream() },
+            ),
+            (
+                status(Code::Unknown, "Unexpected ReadAllResult: InvalidPosition", &[]),
+                ReadError::InvalidPosition {
+                    reason: text("Unexpected ReadAllResult: InvalidPosition"),
+                },
+            ),
+            (
+                status(Code::InvalidArgument, "Trying to read from an invalid position.", &[]),
+                ReadError::InvalidPosition {
+                    reason: text("Trying to read from an invalid position."),
+                },
+            ),
+            (status(Code::Unauthenticated, "", &[]), CallError::Unauthenticated.into()),
+            (status(Code::Cancelled, "Timeout expired", &[]), CallError::DeadlineExceeded.into()),
+            (
+                status(Code::Unimplemented, "no such call", &[]),
+                CallError::Unsupported { reason: text("no such call") }.into(),
+            ),
+        ];
+        for (status, error) in cases {
+            let mapped = ReadError::from_status(&status, SERVER, Some(&stream()));
+            assert_eq!(mapped, error, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_succeed_later_is_known() {
+        for (code, transient) in [
+            (Code::Unavailable, true),
+            (Code::Aborted, true),
+            (Code::DeadlineExceeded, true),
+            (Code::Cancelled, true),
+            (Code::InvalidArgument, false),
+            (Code::PermissionDenied, false),
+            (Code::Unimplemented, false),
+        ] {
+            let error = ReadError::from_status(&status(code, "x", &[]), SERVER, None);
+            assert_eq!(error.is_transient(), transient, "{code:?}");
+        }
+    }
+}

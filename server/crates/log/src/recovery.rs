@@ -1,0 +1,457 @@
+//! Opens a log: finds its end, and decides what the bytes there are.
+//!
+//! Only the last segment can be torn, because the one before is sealed durably first. Its frames
+//! are walked to the first place that is not a sound frame:
+//!
+//! ```text
+//!   zeros to the end of the file           the log ends here
+//!   bad, and a later sound frame says      damage: refuse, name file, offset, position
+//!     that this position was durable
+//!   bad, and nothing says so               never acknowledged: copy aside, zero, sync
+//! ```
+//!
+//! Sound frames that nothing proves durable are rewritten in place and synced before anything is
+//! served: after a failed sync the page cache may hold what the disk does not.
+//!
+//! The window this leaves: if a sector of the very last batch is damaged *after* it was
+//! acknowledged and before the next frame (at most a second later) proved it durable, it looks
+//! like a torn tail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use daybook_model::{Entropy, Epoch, Position};
+use uuid::Uuid;
+
+use crate::chain::{CHAIN_START, ChainValue};
+use crate::disk::{Disk, DiskError};
+use crate::frame::{self, COMMIT_PRELUDE_SIZE, Kind};
+use crate::journal::{Journal, Sizes, Tail, begin};
+use crate::planted::{self, Bug};
+use crate::scan::{Found, Scanner};
+use crate::segment::{
+    BadHeader, FORMAT, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment, SegmentHeader, parse_name,
+};
+use crate::spare::{SPARE_NAME, Spares};
+
+/// How the copy of a torn tail is named.
+pub const TORN_SUFFIX: &str = ".torn";
+/// Bytes moved at once when a tail is copied, zeroed or rewritten.
+const STEP: usize = 1024 * 1024;
+
+/// An open log.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its end.
+    pub journal: Journal,
+    /// Its segments, oldest first; the last is the active one.
+    pub segments: Vec<Arc<Segment>>,
+    /// What was found and done.
+    pub recovery: Recovery,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whether there was no log, so that one was made.
+    pub created: bool,
+    /// Bytes of a torn tail that were copied to a file, and cut.
+    pub torn: Option<TornTail>,
+    /// Bytes that were rewritten because nothing proved them durable.
+    pub rewritten_bytes: u64,
+    /// Files that are neither the log's nor the index's; they are left alone.
+    pub foreign_files: Vec<String>,
+}
+
+/// A tail that was cut: it was never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment it was cut from.
+    pub segment: String,
+    /// Its first byte there.
+    pub offset: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// The file it was copied to.
+    pub copy: String,
+}
+
+/// A record of the active segment, as recovery passes it.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoveredRecord<'a> {
+    /// Its position.
+    pub position: Position,
+    /// Its offset in the segment.
+    pub offset: u64,
+    /// Place and body.
+    pub payload: &'a [u8],
+    /// Bytes of the whole record.
+    pub size: usize,
+}
+
+/// Why a log could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Stored bytes are not what was written, and they had been acknowledged.
+    #[error(
+        "{file} is damaged at offset {offset} (position {position}): {reason}. Nothing was \
+         changed. Restore from a backup, or keep the directory and ask for help"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// The byte in it.
+        offset: u64,
+        /// The first event concerned.
+        position: Position,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A segment is of a later format.
+    #[error(
+        "{file} has format {found}; this version of Daybook reads format {FORMAT}. Nothing was \
+         changed. Use the version that wrote it, or a newer one"
+    )]
+    UnknownFormat {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: u32,
+    },
+    /// A segment is encrypted.
+    #[error("{file} is encrypted with key {key}; this version of Daybook has no keys")]
+    Encrypted {
+        /// The file.
+        file: String,
+        /// The key's number.
+        key: u32,
+    },
+    /// A file has a segment's name but is none, or the directory of a new store is not empty.
+    #[error("{location} holds the file {file}, which is not Daybook's: {advice}")]
+    ForeignFile {
+        /// The directory.
+        location: String,
+        /// The file.
+        file: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A segment belongs to another store.
+    #[error(
+        "{file} belongs to store {found}, the other segments to {expected}: two stores' files are \
+         in one directory. Move the ones that do not belong here away"
+    )]
+    AnotherStore {
+        /// The file.
+        file: String,
+        /// The store it names.
+        found: Uuid,
+        /// The store the directory belongs to.
+        expected: Uuid,
+    },
+    /// A segment is missing between others.
+    #[error(
+        "the log has a gap before {file}: the segment that begins at position {missing} is \
+         missing. Put it back, or restore from a backup"
+    )]
+    Gap {
+        /// The first file after the gap.
+        file: String,
+        /// Where the missing one begins.
+        missing: Position,
+    },
+}
+
+/// Opens the log on `disk`, or makes one there, and passes each record of the active segment to
+/// `visit`.
+///
+/// # Errors
+/// [`OpenError`] says what is wrong with it; nothing was changed then.
+pub fn open(
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    sizes: Sizes,
+    visit: &mut dyn FnMut(RecoveredRecord<'_>),
+) -> Result<Opened, OpenError> {
+    let mut recovery = Recovery::default();
+    let mut segments = load(&*disk, &mut recovery)?;
+    if segments.is_empty() {
+        segments.push(create(&disk, &*entropy, sizes)?);
+        recovery.created = true;
+    }
+    let active = segments.last().expect("there is one").clone();
+    let walk = walk(&active, visit)?;
+    let mut scanner = Scanner::new(&active);
+    if let Some((offset, reason)) = walk.bad {
+        let damaged =
+            || OpenError::Damaged { file: active.name.clone(), offset, position: walk.end, reason };
+        if walk.sealed {
+            return Err(damaged());
+        }
+        if !planted::is(Bug::DamageTakenForTornTail) && scanner.proves_durable(offset, walk.end)? {
+            return Err(damaged());
+        }
+        recovery.torn = Some(cut(&*disk, &active, &mut scanner, offset)?);
+    }
+    let unproven = walk.unproven.filter(|_| !planted::is(Bug::UnprovenTailNotRewritten));
+    if let Some(from) = unproven {
+        recovery.rewritten_bytes = rewrite(&active, from, walk.offset)?;
+    }
+    let tail = Tail {
+        active,
+        offset: walk.offset,
+        sealed: walk.sealed,
+        end: walk.end,
+        proven: walk.proven,
+        chain: walk.chain,
+    };
+    let journal = Journal::new(disk, entropy, sizes, tail);
+    Ok(Opened { journal, segments, recovery })
+}
+
+/// Opens the headers of all segments, oldest first, and checks that they follow one another.
+///
+/// # Errors
+/// [`OpenError`] names the file.
+pub fn load(disk: &dyn Disk, recovery: &mut Recovery) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let names = disk.list()?;
+    let mut newest: BTreeMap<Position, (u32, String)> = BTreeMap::new();
+    for name in &names {
+        if let Some((first, generation)) = parse_name(name, SEGMENT_SUFFIX) {
+            let entry = newest.entry(first).or_insert((generation, name.clone()));
+            if entry.0 <= generation {
+                *entry = (generation, name.clone());
+            }
+        } else if !is_ours(name) {
+            recovery.foreign_files.push(name.clone());
+        }
+    }
+    if newest.is_empty() {
+        let stray = names.into_iter().find(|name| name != SPARE_NAME);
+        let advice = "give a new store an empty directory, or move the file away";
+        return match stray {
+            Some(file) => Err(OpenError::ForeignFile { location: disk.location(), file, advice }),
+            None => Ok(Vec::new()),
+        };
+    }
+    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(newest.len());
+    for (first, (_, name)) in newest {
+        let segment = open_segment(disk, name, first)?;
+        follows(segments.last(), &segment)?;
+        segments.push(Arc::new(segment));
+    }
+    Ok(segments)
+}
+
+fn open_segment(disk: &dyn Disk, name: String, first: Position) -> Result<Segment, OpenError> {
+    let file = disk.open(&name)?;
+    let damaged =
+        |file: String, reason| OpenError::Damaged { file, offset: 0, position: first, reason };
+    let header = match Segment::read_header(&*file)? {
+        Ok(header) => header,
+        Err(BadHeader::UnknownFormat(found)) => {
+            return Err(OpenError::UnknownFormat { file: name, found });
+        }
+        Err(BadHeader::Encrypted(key)) => return Err(OpenError::Encrypted { file: name, key }),
+        Err(BadHeader::Foreign) => {
+            let location = disk.location();
+            let advice = "it has a segment's name but not its contents; move it away";
+            return Err(OpenError::ForeignFile { location, file: name, advice });
+        }
+        Err(BadHeader::Damaged) => return Err(damaged(name, "the segment's header is damaged")),
+    };
+    if header.name() != name {
+        return Err(damaged(name, "the segment's header names another segment"));
+    }
+    if file.len()? != header.size {
+        return Err(damaged(name, "the segment does not have the length it was made with"));
+    }
+    Ok(Segment { header, name, file })
+}
+
+fn follows(before: Option<&Arc<Segment>>, segment: &Segment) -> Result<(), OpenError> {
+    let (expected_store, expected_previous) = match before {
+        Some(before) => (before.header.store_id, Some(before.header.first)),
+        None => (segment.header.store_id, None),
+    };
+    if segment.header.store_id != expected_store {
+        return Err(OpenError::AnotherStore {
+            file: segment.name.clone(),
+            found: segment.header.store_id,
+            expected: expected_store,
+        });
+    }
+    if segment.header.previous != expected_previous {
+        let missing = segment.header.previous.unwrap_or(Position::FIRST);
+        return Err(OpenError::Gap { file: segment.name.clone(), missing });
+    }
+    Ok(())
+}
+
+fn is_ours(name: &str) -> bool {
+    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX].iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn create(
+    disk: &Arc<dyn Disk>,
+    entropy: &dyn Entropy,
+    sizes: Sizes,
+) -> Result<Arc<Segment>, OpenError> {
+    let spare = Spares::new(disk.clone(), sizes.first).take(sizes.first)?;
+    let header = SegmentHeader {
+        store_id: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
+        epoch: Epoch(0),
+        generation: 0,
+        first: Position::FIRST,
+        previous: None,
+        size: spare.size,
+        salt: entropy.bytes(),
+        chain: CHAIN_START,
+    };
+    begin(&spare, &header)?;
+    let name = header.name();
+    disk.rename(SPARE_NAME, &name)?;
+    disk.sync_names()?;
+    Ok(Arc::new(Segment { header, name, file: spare.file }))
+}
+
+/// What walking the active segment found.
+struct Walk {
+    /// Where the sound frames end.
+    offset: u64,
+    end: Position,
+    chain: ChainValue,
+    sealed: bool,
+    /// Below this, a frame says that everything is durable.
+    proven: Position,
+    /// The offset of the first frame of which nothing says so.
+    unproven: Option<u64>,
+    /// What stands behind the sound frames, if it is not zeros.
+    bad: Option<(u64, &'static str)>,
+}
+
+fn walk(segment: &Segment, visit: &mut dyn FnMut(RecoveredRecord<'_>)) -> Result<Walk, OpenError> {
+    let mut scanner = Scanner::new(segment);
+    let first = segment.header.first;
+    let mut walk = Walk {
+        offset: SEGMENT_HEADER_SIZE as u64,
+        end: first,
+        chain: segment.header.chain,
+        sealed: false,
+        proven: first,
+        unproven: None,
+        bad: None,
+    };
+    // The frames that began after `proven`: offset and first position.
+    let mut open: Vec<(u64, Position)> = Vec::new();
+    loop {
+        let (offset, header) = match scanner.next()? {
+            Found::Frame { offset, header } => (offset, header),
+            Found::End { .. } => break,
+            Found::Bad { offset, reason } => {
+                walk.bad = Some((offset, reason));
+                break;
+            }
+        };
+        if header.first != walk.end || walk.sealed {
+            walk.bad = Some((offset, "the frame does not follow the one before"));
+            break;
+        }
+        if header.durable > walk.proven {
+            walk.proven = header.durable;
+            open.retain(|(_, first)| *first >= header.durable);
+        }
+        if header.kind == Kind::Commit {
+            visit_commit(segment, &scanner, offset, &header, visit)?;
+            walk.chain = chain_of(scanner.body());
+            walk.end = Position(walk.end.0 + u64::from(header.count));
+            open.push((offset, header.first));
+        }
+        walk.sealed = header.kind == Kind::Seal;
+        walk.offset = offset + header.frame_size() as u64;
+    }
+    walk.unproven = open.first().map(|(offset, _)| *offset);
+    Ok(walk)
+}
+
+fn visit_commit(
+    segment: &Segment,
+    scanner: &Scanner<'_>,
+    offset: u64,
+    header: &frame::Header,
+    visit: &mut dyn FnMut(RecoveredRecord<'_>),
+) -> Result<(), OpenError> {
+    scanner
+        .records(offset, header, &mut |position, offset, record| {
+            let (payload, size) = (record.payload, record.size);
+            visit(RecoveredRecord { position, offset, payload, size });
+        })
+        .map_err(|(offset, bad)| OpenError::Damaged {
+            file: segment.name.clone(),
+            offset,
+            position: header.first,
+            reason: bad.reason(),
+        })
+}
+
+/// The chain value that a commit's body carries.
+pub(crate) fn chain_of(body: &[u8]) -> ChainValue {
+    body.get(16..COMMIT_PRELUDE_SIZE).and_then(|bytes| bytes.try_into().ok()).unwrap_or(CHAIN_START)
+}
+
+/// Copies what lies from `offset` on to a file of its own, and zeroes it.
+fn cut(
+    disk: &dyn Disk,
+    segment: &Segment,
+    scanner: &mut Scanner<'_>,
+    offset: u64,
+) -> Result<TornTail, OpenError> {
+    let end = scanner.last_nonzero(offset)?;
+    let stem = segment.name.trim_end_matches(SEGMENT_SUFFIX);
+    let taken = disk.list()?;
+    let copy = (0..)
+        .map(|n| format!("{stem}-{offset}-{n}{TORN_SUFFIX}"))
+        .find(|name| !taken.contains(name))
+        .expect("numbers do not run out");
+    let to = disk.create(&copy)?;
+    in_steps(offset, end, &mut |at, size| {
+        let mut bytes = vec![0; size];
+        segment.file.read_at(&mut bytes, at)?;
+        to.write_at(&bytes, at - offset)
+    })?;
+    to.sync()?;
+    disk.sync_names()?;
+    if !planted::is(Bug::TornTailNotZeroed) {
+        in_steps(offset, end, &mut |at, size| segment.file.write_at(&vec![0; size], at))?;
+        segment.file.sync()?;
+    }
+    Ok(TornTail { segment: segment.name.clone(), offset, size: end - offset, copy })
+}
+
+/// Writes what stands from `from` to `to` once more, and syncs it.
+fn rewrite(segment: &Segment, from: u64, to: u64) -> Result<u64, OpenError> {
+    in_steps(from, to, &mut |at, size| {
+        let mut bytes = vec![0; size];
+        segment.file.read_at(&mut bytes, at)?;
+        segment.file.write_at(&bytes, at)
+    })?;
+    segment.file.sync()?;
+    Ok(to - from)
+}
+
+fn in_steps(
+    from: u64,
+    to: u64,
+    step: &mut dyn FnMut(u64, usize) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    let mut at = from;
+    while at < to {
+        let size = STEP.min((to - at) as usize);
+        step(at, size)?;
+        at += size as u64;
+    }
+    Ok(())
+}

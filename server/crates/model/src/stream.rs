@@ -1,0 +1,175 @@
+//! Stream names, and what a name says about its stream.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::STREAM_NAME_SIZE_MAX;
+
+/// The name of a stream: 1 to [`STREAM_NAME_SIZE_MAX`] bytes of UTF-8 without control characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Arc<str>);
+
+/// Why a text cannot name a stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStreamName {
+    /// It has no characters.
+    #[error("the stream name is empty; give at least one character")]
+    Empty,
+    /// It is longer than [`STREAM_NAME_SIZE_MAX`].
+    #[error("the stream name has {size} bytes; the limit is {STREAM_NAME_SIZE_MAX}")]
+    TooLong {
+        /// Its bytes.
+        size: usize,
+    },
+    /// It has a character that would forge lines in logs and headers.
+    #[error("the stream name has the control character U+{code:04X} at byte {at}; leave it out")]
+    ControlCharacter {
+        /// The character.
+        code: u32,
+        /// Its byte in the name.
+        at: usize,
+    },
+    /// It is `$all`, the name of the whole log.
+    #[error("'$all' names the whole log and cannot be written to; choose another stream")]
+    All,
+    /// Its bytes are not text.
+    #[error("the stream name is not valid UTF-8")]
+    NotUtf8,
+}
+
+impl StreamName {
+    /// Checks `name` and makes it a stream name.
+    ///
+    /// # Errors
+    /// [`InvalidStreamName`] says which rule it breaks.
+    pub fn new(name: &str) -> Result<StreamName, InvalidStreamName> {
+        if name.is_empty() {
+            return Err(InvalidStreamName::Empty);
+        }
+        if name.len() > STREAM_NAME_SIZE_MAX {
+            return Err(InvalidStreamName::TooLong { size: name.len() });
+        }
+        if let Some((at, c)) = name.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(InvalidStreamName::ControlCharacter { code: u32::from(c), at });
+        }
+        if name == "$all" {
+            return Err(InvalidStreamName::All);
+        }
+        Ok(StreamName(name.into()))
+    }
+
+    /// As [`StreamName::new`], from the bytes that the protocol carries.
+    ///
+    /// # Errors
+    /// [`InvalidStreamName`] says which rule they break.
+    pub fn from_bytes(name: &[u8]) -> Result<StreamName, InvalidStreamName> {
+        StreamName::new(std::str::from_utf8(name).map_err(|_| InvalidStreamName::NotUtf8)?)
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the name begins with `$`: the system's, and readable by administrators only.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// Whether this is the metadata stream `$$…` of another.
+    #[must_use]
+    pub fn is_metastream(&self) -> bool {
+        self.0.starts_with("$$")
+    }
+
+    /// The stream that holds this one's metadata, `$$` before its name. It may be two bytes longer
+    /// than a client's stream name may be.
+    #[must_use]
+    pub fn metastream(&self) -> StreamName {
+        StreamName(format!("$${}", self.0).into())
+    }
+
+    /// The stream whose metadata this one holds, if it is a metastream.
+    #[must_use]
+    pub fn described(&self) -> Option<&str> {
+        self.0.strip_prefix("$$").filter(|name| !name.is_empty())
+    }
+
+    /// The category: see [`category`].
+    #[must_use]
+    pub fn category(&self) -> Option<&str> {
+        category(&self.0)
+    }
+}
+
+/// The category of the stream called `name`: what stands before its first `-`. System streams and
+/// names without a `-` have none.
+#[must_use]
+pub fn category(name: &str) -> Option<&str> {
+    if name.starts_with('$') {
+        return None;
+    }
+    name.split_once('-').map(|(category, _)| category).filter(|category| !category.is_empty())
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for StreamName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for StreamName {
+    type Err = InvalidStreamName;
+    fn from_str(name: &str) -> Result<StreamName, InvalidStreamName> {
+        StreamName::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let long = "x".repeat(STREAM_NAME_SIZE_MAX + 1);
+        let cases: [(&str, Result<(), InvalidStreamName>); 7] = [
+            ("account-1", Ok(())),
+            ("$$account-1", Ok(())),
+            ("ключ", Ok(())),
+            ("", Err(InvalidStreamName::Empty)),
+            ("$all", Err(InvalidStreamName::All)),
+            ("a\nb", Err(InvalidStreamName::ControlCharacter { code: 10, at: 1 })),
+            (&long, Err(InvalidStreamName::TooLong { size: STREAM_NAME_SIZE_MAX + 1 })),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(StreamName::new(name).map(|_| ()), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_category_is_what_stands_before_the_first_dash() {
+        for (name, expected) in [
+            ("account-1-2", Some("account")),
+            ("account", None),
+            ("-1", None),
+            ("$account-1", None),
+            ("$$account-1", None),
+        ] {
+            assert_eq!(category(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is asked of an append, and what comes back.
+
+use bytes::Bytes;
+use daybook_model::{
+    ExpectedRevision, InvalidEvent, InvalidStreamName, NewEvent, Position, Revision, StreamName,
+};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+/// One atomic append: all of its events become durable, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The streams it writes or checks, each once, with what it expects of each.
+    pub streams: SmallVec<[StreamCondition; 1]>,
+    /// The events in the order they shall have in the log, each with its stream's index in
+    /// `streams`. A stream that no event names is only checked.
+    pub events: Vec<(u32, NewEvent)>,
+}
+
+/// One stream of an [`Append`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamCondition {
+    /// The stream.
+    pub stream: StreamName,
+    /// What must hold of it.
+    pub expected: ExpectedRevision,
+}
+
+impl Append {
+    /// An append of `events` to one stream.
+    #[must_use]
+    pub fn to_stream(
+        stream: StreamName,
+        expected: ExpectedRevision,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Append {
+        Append {
+            streams: SmallVec::from_buf([StreamCondition { stream, expected }]),
+            events: events.into_iter().map(|event| (0, event)).collect(),
+        }
+    }
+}
+
+/// A durable append. For a retry that was recognised by its ids: the first one's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// For each stream of the request the revision of its last event after the append; none if the
+    /// stream has no events.
+    pub revisions: SmallVec<[Option<Revision>; 1]>,
+    /// The position of the last event written; none if the append had no events.
+    pub position: Option<Position>,
+}
+
+/// How a stream is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Its events are hidden; it can be written again and its revisions continue.
+    Soft,
+    /// It ends for ever with a tombstone.
+    Tombstone,
+}
+
+/// Why an append or a deletion was not done. Unless said otherwise nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// A stream was not at the expected revision.
+    #[error(
+        "stream '{stream}' was expected at revision {expected} but is at {}; read it and decide \
+         again", .actual.map_or("no_stream".to_owned(), |r| r.to_string())
+    )]
+    WrongExpectedRevision {
+        /// Its index in the request.
+        index: usize,
+        /// The stream.
+        stream: StreamName,
+        /// What the request expected.
+        expected: ExpectedRevision,
+        /// The revision of its last event, if it has any.
+        actual: Option<Revision>,
+    },
+    /// The stream has a tombstone, or is soft-deleted and was expected to exist.
+    #[error("stream '{stream}' is deleted{}", if *.tombstoned { " for ever; choose another name" } else { "" })]
+    StreamDeleted {
+        /// Its index in the request.
+        index: usize,
+        /// The stream.
+        stream: StreamName,
+        /// Whether it ended for ever.
+        tombstoned: bool,
+    },
+    /// An event breaks a limit.
+    #[error(transparent)]
+    InvalidEvent(#[from] InvalidEvent),
+    /// A stream's name breaks a rule.
+    #[error(transparent)]
+    InvalidStreamName(#[from] InvalidStreamName),
+    /// All events together are larger than [`daybook_model::limits::APPEND_SIZE_MAX`].
+    #[error("the append has {size} bytes; the limit is {limit}; split it")]
+    TooLarge {
+        /// Its bytes as stored.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Its shape is wrong: no stream, the same stream twice, an event of a stream it does not name,
+    /// too many events.
+    #[error("the append is malformed: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// As many appends wait as may; try again later.
+    #[error("the server is busy: {waiting} appends wait already; try again later")]
+    Overloaded {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The disk has no room for another segment; appends resume by themselves when it has.
+    #[error("the disk of {location} is full; free space there, appends then resume by themselves")]
+    DiskFull {
+        /// The data directory.
+        location: String,
+    },
+    /// The clock leapt forward; an operator must accept the new time.
+    #[error(
+        "the clock leapt forward by {seconds} s while the server ran; check the machine's clock, \
+         then accept it or restart"
+    )]
+    ClockLeapt {
+        /// By how much.
+        seconds: u64,
+    },
+    /// A write or sync of this append failed, or the store stopped before it was known to be
+    /// durable: it may have happened or not. A retry with the same ids finds out, after a restart.
+    #[error("the outcome of the append is unknown: {reason}; retry it with the same event ids")]
+    Unknown {
+        /// What happened.
+        reason: String,
+    },
+    /// The store takes no appends any more (stopping, or poisoned by an earlier failure).
+    #[error("the store takes no appends: {reason}")]
+    Closed {
+        /// Why.
+        reason: String,
+    },
+    /// What is stored could not be read to decide this append.
+    #[error("cannot decide the append: {reason}")]
+    Read {
+        /// What could not be read.
+        reason: String,
+    },
+}
+
+/// A random-looking id for events the server itself writes.
+#[must_use]
+pub(crate) fn system_event(id: [u8; 16], event_type: &str, data: Vec<u8>) -> NewEvent {
+    NewEvent {
+        id: Uuid::from_bytes(id),
+        event_type: event_type.to_owned(),
+        content_type: daybook_model::ContentType::Json,
+        metadata: Bytes::new(),
+        data: data.into(),
+    }
+}

@@ -1,0 +1,206 @@
+//! The committer's half of the write path: one write, one sync, index, publish, answer.
+//!
+//! Each step is a call of its own, so that a simulation can crash or read between any two.
+
+use std::sync::Arc;
+
+use daybook_log::planted::{self, Bug};
+use daybook_log::{Journal, Placed, WriteError};
+use daybook_model::Position;
+
+use crate::append::AppendError;
+use crate::core::{Core, count};
+use crate::index::{Entry, Memtable, View};
+use crate::maintenance;
+use crate::store::Health;
+use crate::writer::{Group, Reply};
+
+/// Sealed segments whose index may still be in memory only. When there are more, the committer
+/// writes index files itself before it goes on: that is the back-pressure that bounds memory.
+const MEMTABLES_MAX: usize = 3;
+
+/// Moves the end of the log.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    core: Arc<Core>,
+    journal: Journal,
+}
+
+impl Committer {
+    pub fn new(core: Arc<Core>, journal: Journal) -> Committer {
+        Committer { core, journal }
+    }
+
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Makes `group` durable and visible, and answers it. What could not be written is answered
+    /// too; the decider must then be reset to the journal's end.
+    pub fn commit(&mut self, mut group: Group) -> Result<(), WriteError> {
+        let now = self.core.environment.clock.monotonic();
+        for pending in &group.pending {
+            self.core.times.wait.add(now.saturating_sub(pending.queued));
+        }
+        let written = self.write(&mut group).and_then(|placed| {
+            if planted::is(Bug::AnswerBeforeSync) {
+                self.index(&group, &placed);
+                self.publish(&group);
+            }
+            self.sync().map(|()| placed)
+        });
+        match written {
+            Ok(placed) => {
+                let clock = self.core.environment.clock.clone();
+                let started = clock.monotonic();
+                if planted::is(Bug::PublishBeforeIndex) {
+                    self.publish(&group);
+                }
+                self.index(&group, &placed);
+                self.publish(&group);
+                self.core.times.index.add(clock.monotonic().saturating_sub(started));
+                self.finish(group);
+                Ok(())
+            }
+            Err(e) => {
+                self.refuse(group, &e);
+                Err(e)
+            }
+        }
+    }
+
+    /// Step one: the bytes go to the active segment. Nothing is durable.
+    pub fn write(&mut self, group: &mut Group) -> Result<Placed, WriteError> {
+        let clock = self.core.environment.clock.clone();
+        let started = clock.monotonic();
+        let placed = self.journal.write(&mut group.batch)?;
+        self.core.times.write.add(clock.monotonic().saturating_sub(started));
+        Ok(placed)
+    }
+
+    /// Step two: what was written is durable.
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        let clock = self.core.environment.clock.clone();
+        let started = clock.monotonic();
+        self.journal.sync()?;
+        self.core.times.sync.add(clock.monotonic().saturating_sub(started));
+        Ok(())
+    }
+
+    /// Step three: the index knows it.
+    pub fn index(&self, group: &Group, placed: &Placed) {
+        let view = self.core.view.load();
+        let first = placed.segment.header.first;
+        if view.active().first() != first {
+            self.begin_memtable(placed);
+        }
+        let view = self.core.view.load();
+        let mut inner = view.active().inner.write();
+        let mut ids = self.core.ids.write();
+        let mut records = group.batch.records().iter();
+        let mut position = group.batch.first();
+        for pending in &group.pending {
+            let mut nexts = pending.firsts.clone();
+            for event in &pending.prepared.events {
+                let Some(span) = records.next() else { return };
+                let stream = event.stream as usize;
+                let born = (nexts[stream] == 0)
+                    .then(|| pending.prepared.streams[stream].condition.stream.as_str());
+                nexts[stream] += 1;
+                inner.add(&Entry {
+                    offset: (placed.offset + span.start as u64) as u32,
+                    size: span.size as u32,
+                    keys: &event.keys,
+                    id_key: event.id_key,
+                    born,
+                });
+                ids.insert(event.id_key, position);
+                position = position.next();
+            }
+        }
+    }
+
+    fn begin_memtable(&self, placed: &Placed) {
+        while self.core.view.load().memtables.len() >= MEMTABLES_MAX {
+            if let Err(e) = maintenance::seal_oldest(&self.core) {
+                tracing::error!(error = %e, "cannot write an index file; keeping it in memory");
+                break;
+            }
+        }
+        self.core.note_epoch(&placed.segment);
+        let table = Arc::new(Memtable::new(placed.segment.clone()));
+        self.core.view.rcu(|view| {
+            let mut view = View::clone(view);
+            view.memtables.push(table.clone());
+            view
+        });
+        self.core.wake_maintenance();
+    }
+
+    /// Step four: readers and the feed see it.
+    pub fn publish(&self, group: &Group) {
+        let end = group.batch.next();
+        self.core.publish(end);
+        self.core.waiters.wake(
+            group.pending.iter().flat_map(|p| p.prepared.events.iter()).map(|event| &event.keys),
+        );
+    }
+
+    /// Step five: those who wait are told, and the newest commits stay in memory.
+    pub fn finish(&self, group: Group) {
+        let counters = &self.core.counters;
+        let events = group.batch.next().0 - group.batch.first().0;
+        count(&counters.appends, group.pending.len() as u64);
+        count(&counters.events, events);
+        count(&counters.bytes, group.batch.bytes().len() as u64);
+        count(&counters.batches, 1);
+        for pending in group.pending {
+            // A caller that has gone away needs no answer.
+            let _ = pending.answer.send(Reply::Done(Ok(pending.appended)));
+        }
+        let first = group.batch.first();
+        let records = group.batch.records().to_vec();
+        self.core.tail.push(first, group.batch.into_bytes(), records);
+        self.core.set_health(Health::Writable);
+    }
+
+    /// Answers a group that was not made durable.
+    pub fn refuse(&self, group: Group, error: &WriteError) {
+        let location = self.core.environment.disk.location();
+        let error = match error {
+            WriteError::Full { reason } => {
+                tracing::warn!(reason, "appends are refused until the disk has room");
+                self.core.set_health(Health::DiskFull);
+                AppendError::DiskFull { location }
+            }
+            // The batch before it was refused, and nothing was written since.
+            WriteError::Conflict { .. } => match &*self.core.health.lock() {
+                Health::DiskFull => AppendError::DiskFull { location },
+                _ => AppendError::Overloaded { waiting: group.pending.len() },
+            },
+            WriteError::Poisoned { reason } => {
+                tracing::error!(reason, "a write failed; no more appends in this process");
+                *self.core.health.lock() = Health::Poisoned { reason: reason.clone() };
+                AppendError::Unknown { reason: reason.clone() }
+            }
+        };
+        for pending in group.pending {
+            let _ = pending.answer.send(Reply::Done(Err(error.clone())));
+        }
+    }
+
+    /// Says in the log that everything is durable, when it falls quiet.
+    pub fn watermark(&mut self) {
+        if self.journal.needs_watermark()
+            && let Err(WriteError::Poisoned { reason }) = self.journal.watermark()
+        {
+            tracing::error!(reason, "a write failed; no more appends in this process");
+            *self.core.health.lock() = Health::Poisoned { reason };
+        }
+    }
+
+    /// Where the log ends, for [`crate::writer::Decider::reset`].
+    pub fn end(&self) -> (Position, daybook_log::ChainValue) {
+        (self.journal.end(), self.journal.chain())
+    }
+}

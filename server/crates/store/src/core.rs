@@ -1,0 +1,185 @@
+//! What the writer, the committer and all readers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use daybook_log::{Segment, Spares};
+use daybook_model::{Epoch, Position};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::feed::KeyWaiters;
+use crate::index::KeyHasher;
+use crate::index::View;
+use crate::index::ids::IdWindow;
+use crate::index::table::BlockCache;
+use crate::resolve::SettingsCache;
+use crate::store::{Environment, Health};
+use crate::tail::Tail;
+
+/// Counters, for [`crate::Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub appends: AtomicU64,
+    pub duplicates: AtomicU64,
+    pub rejections: AtomicU64,
+    pub overloads: AtomicU64,
+    pub events: AtomicU64,
+    pub bytes: AtomicU64,
+    pub batches: AtomicU64,
+    pub subscriptions: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// What the store's parts share. Readers and the committer meet at one number, `committed`.
+pub(crate) struct Core {
+    pub environment: Environment,
+    pub store_id: Uuid,
+    pub store_salt: u64,
+    pub hasher: KeyHasher,
+    /// The end of what is durable and indexed; the feed's watermark.
+    pub committed: watch::Sender<Position>,
+    committed_now: AtomicU64,
+    pub view: ArcSwap<View>,
+    pub tail: Tail,
+    pub ids: RwLock<IdWindow>,
+    /// Where each epoch began, oldest first.
+    pub epochs: RwLock<Vec<(Position, Epoch)>>,
+    pub health: Mutex<Health>,
+    clock_accepted: AtomicBool,
+    pub counters: Counters,
+    pub blocks: Arc<BlockCache>,
+    pub settings: SettingsCache,
+    pub waiters: KeyWaiters,
+    pub spares: Arc<Spares>,
+    /// Held while index files are written or merged.
+    pub maintenance: Mutex<()>,
+    /// Whether there may be work for the maintenance thread, which waits for it.
+    pub work: (Mutex<bool>, Condvar),
+    pub times: crate::observe::Times,
+    /// Raised when the store closes: every wait ends.
+    pub closed: watch::Sender<bool>,
+}
+
+/// What [`Core::new`] is made from.
+pub(crate) struct Parts {
+    pub environment: Environment,
+    pub store_id: Uuid,
+    pub store_salt: u64,
+    pub committed: Position,
+    pub view: View,
+    pub ids: IdWindow,
+    pub epochs: Vec<(Position, Epoch)>,
+    pub blocks: Arc<BlockCache>,
+    pub spares: Arc<Spares>,
+}
+
+impl Core {
+    pub fn new(parts: Parts) -> Core {
+        Core {
+            hasher: KeyHasher::new(parts.store_id),
+            environment: parts.environment,
+            store_id: parts.store_id,
+            store_salt: parts.store_salt,
+            committed: watch::Sender::new(parts.committed),
+            committed_now: AtomicU64::new(parts.committed.0),
+            view: ArcSwap::from_pointee(parts.view),
+            tail: Tail::default(),
+            ids: RwLock::new(parts.ids),
+            epochs: RwLock::new(parts.epochs),
+            health: Mutex::new(Health::Writable),
+            clock_accepted: AtomicBool::new(false),
+            counters: Counters::default(),
+            blocks: parts.blocks,
+            settings: SettingsCache::new(),
+            waiters: KeyWaiters::default(),
+            spares: parts.spares,
+            maintenance: Mutex::new(()),
+            work: (Mutex::new(true), Condvar::new()),
+            times: crate::observe::Times::default(),
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    /// The end of what is durable. Ask this before [`Core::view`], never after.
+    pub fn committed(&self) -> Position {
+        Position(self.committed_now.load(Ordering::Acquire))
+    }
+
+    /// Makes everything below `end` visible.
+    pub fn publish(&self, end: Position) {
+        self.committed_now.store(end.0, Ordering::Release);
+        self.committed.send_replace(end);
+    }
+
+    pub fn epoch_at(&self, position: Position) -> Option<Epoch> {
+        if position >= self.committed() {
+            return None;
+        }
+        let epochs = self.epochs.read();
+        let at = epochs.partition_point(|(first, _)| *first <= position);
+        epochs.get(at.checked_sub(1)?).map(|(_, epoch)| *epoch)
+    }
+
+    /// Notes the epoch of a segment that has become the active one.
+    pub fn note_epoch(&self, segment: &Segment) {
+        let mut epochs = self.epochs.write();
+        if epochs.last().is_none_or(|(_, epoch)| *epoch != segment.header.epoch) {
+            epochs.push((segment.header.first, segment.header.epoch));
+        }
+    }
+
+    /// Notes whether appends are taken, unless they are refused for good already.
+    pub fn set_health(&self, health: Health) {
+        let mut now = self.health.lock();
+        if !matches!(*now, Health::Poisoned { .. } | Health::Closed) {
+            *now = health;
+        }
+    }
+
+    /// Notes that the store takes no more appends, and ends every wait.
+    pub fn close(&self) {
+        let mut now = self.health.lock();
+        if !matches!(*now, Health::Poisoned { .. }) {
+            *now = Health::Closed;
+        }
+        drop(now);
+        self.closed.send_replace(true);
+    }
+
+    /// Asks the maintenance thread to look for work.
+    pub fn wake_maintenance(&self) {
+        *self.work.0.lock() = true;
+        self.work.1.notify_one();
+    }
+
+    /// Lets the writer accept the clock as it is now.
+    pub fn accept_clock(&self) {
+        self.clock_accepted.store(true, Ordering::Relaxed);
+        let mut now = self.health.lock();
+        if matches!(*now, Health::ClockLeapt { .. }) {
+            *now = Health::Writable;
+        }
+    }
+
+    /// Whether an operator accepted the clock since this was last asked.
+    pub fn take_clock_acceptance(&self) -> bool {
+        self.clock_accepted.load(Ordering::Relaxed)
+            && self.clock_accepted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether appends are refused for good in this process.
+    pub fn stop_reason(&self) -> Option<String> {
+        match &*self.health.lock() {
+            Health::Poisoned { reason } => Some(format!("an earlier write failed: {reason}")),
+            Health::Closed => Some("it is stopping".to_owned()),
+            _ => None,
+        }
+    }
+}

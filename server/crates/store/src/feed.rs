@@ -1,0 +1,421 @@
+//! The live feed: a subscription reads up to `committed`, then waits until there is more.
+//!
+//! There is no hand-over from history to live, so there is none to get wrong: the same read serves
+//! both. A stream's subscriber waits on its key, only one of the whole log on the watermark. The
+//! newest commits come out of the shared tail in memory. A slow consumer slows only itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use daybook_log::planted::{self, Bug};
+use daybook_model::{Filter, Position, StreamName, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::Page;
+use crate::core::Core;
+use crate::index::key::KeyMap;
+use crate::index::{Access, EventKeys, Key, KeyKind};
+use crate::page::PAGE_EVENTS_MAX;
+use crate::read::{ReadError, blocking, read_span};
+use crate::resolve::settings;
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeFrom {
+    /// With the first event.
+    Start,
+    /// With events that are committed from now on.
+    End,
+    /// With what follows this revision (of a stream) or position (of the log).
+    After(u64),
+}
+
+/// A filter on a subscription to the whole log.
+#[derive(Clone, Debug)]
+pub struct SubscriptionFilter {
+    /// Which events it wants.
+    pub filter: Arc<Filter>,
+    /// A checkpoint is delivered each time so many events were considered; at least 1.
+    pub checkpoint_interval: u64,
+}
+
+/// What a subscription delivers.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// Events, in order.
+    Events(Page),
+    /// All events up to and including `position` were considered.
+    Checkpoint {
+        /// The last position considered.
+        position: Position,
+        /// When this was said.
+        time: Timestamp,
+    },
+    /// All history was delivered; what follows is live.
+    CaughtUp {
+        /// The last revision (of a stream) or position (of the log) considered, if there is one.
+        at: Option<u64>,
+        /// When this was said.
+        time: Timestamp,
+    },
+}
+
+/// Who waits for which key.
+#[derive(Debug, Default)]
+pub(crate) struct KeyWaiters {
+    waiting: AtomicUsize,
+    keys: Mutex<KeyMap<Key, (Arc<Notify>, usize)>>,
+}
+
+impl KeyWaiters {
+    fn register(&self, key: Key) -> Arc<Notify> {
+        let mut keys = self.keys.lock();
+        let entry = keys.entry(key).or_insert_with(|| (Arc::new(Notify::new()), 0));
+        entry.1 += 1;
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        entry.0.clone()
+    }
+
+    fn leave(&self, key: Key) {
+        let mut keys = self.keys.lock();
+        if let Some(entry) = keys.get_mut(&key) {
+            entry.1 -= 1;
+            if entry.1 == 0 {
+                keys.remove(&key);
+            }
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Wakes whoever waits for one of the keys of committed events.
+    pub fn wake<'a>(&self, events: impl Iterator<Item = &'a EventKeys>) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let keys = self.keys.lock();
+        for event in events {
+            for key in event {
+                if let Some((notify, _)) = keys.get(key) {
+                    notify.notify_waiters();
+                }
+            }
+        }
+    }
+}
+
+/// What a subscription follows.
+enum Source {
+    Stream { name: StreamName, key: Key, settings: Key, changed: Arc<Notify> },
+    All { committed: watch::Receiver<Position>, filter: Option<SubscriptionFilter> },
+}
+
+/// A subscription: history from where it begins, then what is committed, in order, without a gap.
+pub struct Subscription {
+    core: Arc<Core>,
+    closed: watch::Receiver<bool>,
+    source: Source,
+    /// The revision or position that is next.
+    next: u64,
+    /// Where the log ended when a subscription from a stream's end was made, until its revision
+    /// there is known.
+    from_end: Option<Position>,
+    caught_up: bool,
+    /// Events considered since the last checkpoint.
+    considered: u64,
+    /// A checkpoint that is owed, before anything else.
+    owed: Option<Position>,
+    last_checkpoint: Option<Position>,
+}
+
+/// What follows a look.
+enum Next {
+    Deliver(Delivery),
+    LookAgain,
+    Wait,
+}
+
+/// What one look at the log brought.
+enum Look {
+    Deliver(Page, u64),
+    /// Nothing wanted up to here.
+    Nothing(u64),
+    Deleted(StreamName),
+}
+
+impl Subscription {
+    pub(crate) fn stream(core: Arc<Core>, name: StreamName, from: SubscribeFrom) -> Subscription {
+        let key = core.hasher.key(KeyKind::Stream, name.as_str());
+        let settings = core.hasher.key(KeyKind::Settings, name.as_str());
+        // A tombstone is an event of its stream, and metadata hides nothing that is delivered:
+        // the stream's own key wakes for all that matters.
+        let changed = core.waiters.register(key);
+        Subscription::new(core, Source::Stream { name, key, settings, changed }, from)
+    }
+
+    pub(crate) fn all(
+        core: Arc<Core>,
+        from: SubscribeFrom,
+        filter: Option<SubscriptionFilter>,
+    ) -> Subscription {
+        let committed = core.committed.subscribe();
+        Subscription::new(core, Source::All { committed, filter }, from)
+    }
+
+    fn new(core: Arc<Core>, source: Source, from: SubscribeFrom) -> Subscription {
+        let next = match (from, &source) {
+            (SubscribeFrom::Start, _) => 0,
+            (SubscribeFrom::After(n), _) => n.saturating_add(1),
+            (SubscribeFrom::End, Source::All { .. }) => core.committed().0,
+            (SubscribeFrom::End, Source::Stream { .. }) => 0,
+        };
+        let from_end = match (from, &source) {
+            (SubscribeFrom::End, Source::Stream { .. }) => Some(core.committed()),
+            _ => None,
+        };
+        core.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let closed = core.closed.subscribe();
+        Subscription {
+            core,
+            closed,
+            source,
+            next,
+            from_end,
+            caught_up: false,
+            considered: 0,
+            owed: None,
+            last_checkpoint: None,
+        }
+    }
+
+    /// What comes next; waits for it. May be dropped and called again without loss.
+    ///
+    /// # Errors
+    /// [`ReadError::StreamDeleted`] when the stream ended for ever, [`ReadError::Closed`] when the
+    /// store stops, or why the log could not be read.
+    pub async fn next(&mut self) -> Result<Delivery, ReadError> {
+        loop {
+            if *self.closed.borrow() {
+                return Err(ReadError::Closed);
+            }
+            if let Some(delivery) = self.owed() {
+                return Ok(delivery);
+            }
+            // Asked before the look, so that what is committed during it is not missed.
+            let changed = match &mut self.source {
+                Source::Stream { changed, .. } => {
+                    let mut notified = Box::pin(changed.clone().notified_owned());
+                    notified.as_mut().enable();
+                    Some(notified)
+                }
+                Source::All { committed, .. } => {
+                    committed.borrow_and_update();
+                    None
+                }
+            };
+            let look = self.look().await?;
+            match self.apply(look)? {
+                Next::Deliver(delivery) => return Ok(delivery),
+                Next::LookAgain => {}
+                Next::Wait => {
+                    let closed = &mut self.closed;
+                    match (&mut self.source, changed) {
+                        (Source::All { committed, .. }, _) => tokio::select! {
+                            _ = committed.changed() => {}
+                            _ = closed.changed() => {}
+                        },
+                        (_, Some(changed)) => tokio::select! {
+                            () = changed => {}
+                            _ = closed.changed() => {}
+                        },
+                        (Source::Stream { .. }, None) => return Err(ReadError::Closed),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What comes next, if it is there already; none at the end of the log. May read the disk.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub fn try_next(&mut self) -> Result<Option<Delivery>, ReadError> {
+        loop {
+            if let Some(delivery) = self.owed() {
+                return Ok(Some(delivery));
+            }
+            let look = self.looker().look(Access::Disk)?;
+            match self.apply(look)? {
+                Next::Deliver(delivery) => return Ok(Some(delivery)),
+                Next::LookAgain => {}
+                Next::Wait => return Ok(None),
+            }
+        }
+    }
+
+    fn owed(&mut self) -> Option<Delivery> {
+        let position = self.owed.take()?;
+        self.last_checkpoint = Some(position);
+        self.considered = 0;
+        Some(Delivery::Checkpoint { position, time: self.now() })
+    }
+
+    fn apply(&mut self, look: Look) -> Result<Next, ReadError> {
+        match look {
+            Look::Deliver(page, next) => {
+                self.advance(next);
+                Ok(Next::Deliver(Delivery::Events(page)))
+            }
+            Look::Deleted(stream) => Err(ReadError::StreamDeleted { stream }),
+            Look::Nothing(next) if self.from_end.take().is_some() => {
+                self.next = next;
+                Ok(Next::LookAgain)
+            }
+            Look::Nothing(next) if next > self.next => {
+                self.advance(next);
+                Ok(Next::LookAgain)
+            }
+            Look::Nothing(_) if self.caught_up => Ok(Next::Wait),
+            Look::Nothing(_) => {
+                let at = self.next.checked_sub(1);
+                if self.filtered() && at.map(Position) > self.last_checkpoint {
+                    self.owed = at.map(Position);
+                    return Ok(Next::LookAgain);
+                }
+                self.caught_up = true;
+                Ok(Next::Deliver(Delivery::CaughtUp { at, time: self.now() }))
+            }
+        }
+    }
+
+    fn filtered(&self) -> bool {
+        matches!(&self.source, Source::All { filter: Some(_), .. })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.core.environment.clock.now()
+    }
+
+    /// Notes that everything before `next` was considered, and whether a checkpoint is due.
+    fn advance(&mut self, next: u64) {
+        self.considered += next - self.next;
+        self.next = next;
+        if let Source::All { filter: Some(filter), .. } = &self.source
+            && self.considered >= filter.checkpoint_interval
+        {
+            self.owed = next.checked_sub(1).map(Position);
+        }
+    }
+
+    async fn look(&mut self) -> Result<Look, ReadError> {
+        match self.looker().look(Access::Memory) {
+            Err(ReadError::NotInMemory) => {}
+            other => return other,
+        }
+        // The state is copied, so that a dropped wait changes nothing.
+        let look = self.looker();
+        blocking(move || look.look(Access::Disk)).await
+    }
+
+    fn looker(&self) -> Looker {
+        let what = match &self.source {
+            Source::Stream { name, key, settings, .. } => {
+                What::Stream { name: name.clone(), key: *key, settings: *settings }
+            }
+            Source::All { filter, .. } => {
+                What::All { filter: filter.as_ref().map(|f| f.filter.clone()) }
+            }
+        };
+        Looker { core: self.core.clone(), what, next: self.next, from_end: self.from_end }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.core.counters.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        if let Source::Stream { key, .. } = &self.source {
+            self.core.waiters.leave(*key);
+        }
+    }
+}
+
+enum What {
+    Stream { name: StreamName, key: Key, settings: Key },
+    All { filter: Option<Arc<Filter>> },
+}
+
+/// One look at the log, from `next` on.
+struct Looker {
+    core: Arc<Core>,
+    what: What,
+    next: u64,
+    from_end: Option<Position>,
+}
+
+impl Looker {
+    fn look(&self, access: Access) -> Result<Look, ReadError> {
+        match &self.what {
+            What::Stream { name, key, settings } => self.stream(name, *key, *settings, access),
+            What::All { filter } => self.all(filter.as_deref(), access),
+        }
+    }
+
+    fn stream(
+        &self,
+        name: &StreamName,
+        key: Key,
+        settings_key: Key,
+        access: Access,
+    ) -> Result<Look, ReadError> {
+        let core = &self.core;
+        let committed = core.committed();
+        let view = core.view.load();
+        let settings = settings(core, &view, settings_key, committed, access)?;
+        if settings.tombstoned {
+            return Ok(Look::Deleted(name.clone()));
+        }
+        let count = view.count(key, committed, access)?;
+        if let Some(end) = self.from_end {
+            return Ok(Look::Nothing(view.count(key, end, access)?));
+        }
+        let visible = crate::read::Visible::of(name, &settings.metadata, count, core);
+        let from = self.next.max(visible.first.min(count));
+        if from >= count {
+            return Ok(Look::Nothing(self.next.max(from)));
+        }
+        let limit = PAGE_EVENTS_MAX;
+        let positions = view.positions(key, from, limit, committed, access)?;
+        let mut page = crate::fetch::fetch(core, &view, &positions, access)?;
+        let next = from + page.len() as u64;
+        visible.retain(&mut page);
+        Ok(if page.is_empty() { Look::Nothing(next) } else { Look::Deliver(page, next) })
+    }
+
+    fn all(&self, filter: Option<&Filter>, access: Access) -> Result<Look, ReadError> {
+        let core = &self.core;
+        let committed = if planted::is(Bug::ReaderSeesUncommitted) {
+            core.view.load().active().next()
+        } else {
+            core.committed()
+        };
+        let view = core.view.load();
+        let start = if planted::is(Bug::FeedSkipsAtRoll) && view.active().first().0 == self.next {
+            self.next + 1
+        } else {
+            self.next
+        };
+        let limit = PAGE_EVENTS_MAX as u64;
+        let mut page = read_span(core, &view, Position(start), committed, limit, access)?;
+        let mut next = start + page.len() as u64;
+        if planted::is(Bug::FeedRepeatsAtRoll)
+            && view.active().first().0 == next
+            && !page.is_empty()
+        {
+            next -= 1;
+        }
+        if let Some(filter) = filter {
+            page.retain(|event| filter.wants(event));
+        }
+        Ok(if page.is_empty() { Look::Nothing(next) } else { Look::Deliver(page, next) })
+    }
+}

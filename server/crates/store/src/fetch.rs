@@ -1,0 +1,183 @@
+//! From positions to events: out of the tail in memory, or with as few reads of the segments as
+//! the distance between the records allows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use daybook_log::{Segment, frame};
+use daybook_model::Position;
+
+use crate::core::Core;
+use crate::index::{Access, View};
+use crate::page::{Located, PAGE_EVENTS_MAX, PAGE_SIZE_TARGET, Page};
+use crate::read::ReadError;
+use crate::record;
+
+/// Bytes between two records that are read along rather than skipped: a second read costs more.
+const GAP_MAX: u64 = 16 * 1024;
+
+/// One record to be read.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    position: Position,
+    start: u64,
+    /// The record and what may follow it, up to the next record.
+    end: u64,
+}
+
+/// Reads the events at `positions`, which are committed and run in one direction, from the first
+/// on, until the page is full: at least one.
+pub(crate) fn fetch(
+    core: &Core,
+    view: &View,
+    positions: &[Position],
+    access: Access,
+) -> Result<Page, ReadError> {
+    let mut page = Page::default();
+    let tail_first = core.tail.first();
+    let mut at = 0;
+    while at < positions.len() && !full(&page) {
+        let position = positions[at];
+        if tail_first.is_some_and(|first| position >= first) && core.tail.add(position, &mut page) {
+            at += 1;
+            continue;
+        }
+        if access == Access::Memory {
+            return if page.is_empty() { Err(ReadError::NotInMemory) } else { Ok(page) };
+        }
+        at += fetch_run(core, view, &positions[at..], tail_first, &mut page)?;
+    }
+    Ok(page)
+}
+
+fn full(page: &Page) -> bool {
+    page.len() >= PAGE_EVENTS_MAX
+        || page.events.iter().rev().take(1).any(|_| page_size(page) >= PAGE_SIZE_TARGET)
+}
+
+fn page_size(page: &Page) -> usize {
+    page.events.iter().map(|located| located.len as usize).sum()
+}
+
+/// Reads a run of events that lie near one another in one segment. Returns how many.
+fn fetch_run(
+    core: &Core,
+    view: &View,
+    positions: &[Position],
+    tail_first: Option<Position>,
+    page: &mut Page,
+) -> Result<usize, ReadError> {
+    let (segment, wanted) = locate(view, positions, tail_first)?;
+    let backwards = wanted.len() > 1 && wanted[1].position < wanted[0].position;
+    let mut size = page_size(page);
+    let mut count = 1;
+    let (mut start, mut end) = (wanted[0].start, wanted[0].end);
+    size += (end - start) as usize;
+    while count < wanted.len() && page.len() + count < PAGE_EVENTS_MAX && size < PAGE_SIZE_TARGET {
+        let next = wanted[count];
+        let gap = if backwards { start.saturating_sub(next.end) } else { next.start - end };
+        if gap > GAP_MAX {
+            break;
+        }
+        (start, end) = (start.min(next.start), end.max(next.end));
+        size += (next.end - next.start) as usize;
+        count += 1;
+    }
+    let mut bytes = vec![0; (end - start) as usize];
+    segment.file.read_at(&mut bytes, start)?;
+    let bytes = Bytes::from(bytes);
+    let chunk = page.chunks.len() as u32;
+    for each in &wanted[..count] {
+        let from = (each.start - start) as usize;
+        let len = checked(core, &segment, each, &bytes[from..(each.end - start) as usize])?;
+        let start = (from + frame::RECORD_HEADER_SIZE) as u32;
+        page.events.push(Located { position: each.position, chunk, start, len });
+    }
+    page.chunks.push(bytes);
+    Ok(count)
+}
+
+/// The length of the payload of the record at the start of `bytes`, if it is sound.
+fn checked(
+    core: &Core,
+    segment: &Segment,
+    wanted: &Wanted,
+    bytes: &[u8],
+) -> Result<u32, ReadError> {
+    let damaged = |reason| ReadError::Damaged {
+        file: segment.name.clone(),
+        offset: wanted.start,
+        position: wanted.position,
+        reason,
+    };
+    let found = frame::record(bytes, core.store_salt, wanted.position)
+        .map_err(|bad| damaged(bad.reason()))?;
+    if record::view(wanted.position, found.payload).is_none() {
+        return Err(damaged("the event is of a form this version does not know"));
+    }
+    Ok(found.payload.len() as u32)
+}
+
+/// The segment of the first position, and where the records of all leading positions in it lie.
+fn locate(
+    view: &View,
+    positions: &[Position],
+    tail_first: Option<Position>,
+) -> Result<(Arc<Segment>, Vec<Wanted>), ReadError> {
+    let first = positions[0];
+    let table = view.memtables.iter().rfind(|table| table.first() <= first);
+    let (low, high, segment) = match table {
+        Some(table) => (table.first(), table.next(), table.segment.clone()),
+        None => {
+            let at = view.sealed.partition_point(|each| each.segment.header.first <= first);
+            let sealed = &view.sealed[at.checked_sub(1).ok_or(ReadError::Closed)?];
+            (sealed.segment.header.first, sealed.end, sealed.segment.clone())
+        }
+    };
+    let here = |p: &&Position| **p >= low && **p < high && tail_first.is_none_or(|t| **p < t);
+    let run: Vec<Position> =
+        positions.iter().take_while(here).take(PAGE_EVENTS_MAX).copied().collect();
+    let run = if run.is_empty() { vec![first] } else { run };
+    let mut wanted = Vec::with_capacity(run.len());
+    match table {
+        Some(table) => {
+            let inner = table.inner.read();
+            for &position in &run {
+                let index = (position.0 - low.0) as usize;
+                let start = *inner.offsets.get(index).ok_or(ReadError::Closed)?;
+                let end = inner.offsets.get(index + 1).copied().unwrap_or(inner.end);
+                let (start, end) = (u64::from(start), u64::from(end));
+                wanted.push(Wanted { position, start, end });
+            }
+        }
+        None => locate_sealed(view, first, &run, &mut wanted)?,
+    }
+    Ok((segment, wanted))
+}
+
+fn locate_sealed(
+    view: &View,
+    first: Position,
+    run: &[Position],
+    wanted: &mut Vec<Wanted>,
+) -> Result<(), ReadError> {
+    let at = view.sealed.partition_point(|each| each.segment.header.first <= first);
+    let sealed = &view.sealed[at - 1];
+    let mut offsets = Vec::new();
+    let mut i = 0;
+    while i < run.len() {
+        // Neighbouring positions share one look-up.
+        let step = |a: Position, b: Position| a.0.abs_diff(b.0) == 1;
+        let len = 1 + run[i..].windows(2).take_while(|pair| step(pair[0], pair[1])).count();
+        let low = run[i].min(run[i + len - 1]);
+        offsets.clear();
+        sealed.offsets(low, len, Access::Disk, &mut offsets)?;
+        for &position in &run[i..i + len] {
+            let index = (position.0 - low.0) as usize;
+            let (start, end) = (u64::from(offsets[index]), u64::from(offsets[index + 1]));
+            wanted.push(Wanted { position, start, end });
+        }
+        i += len;
+    }
+    Ok(())
+}

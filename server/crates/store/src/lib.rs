@@ -1,0 +1,51 @@
+//! The event store: decisions, the writer, the index, reads, subscriptions, snapshots.
+//!
+//! ```text
+//!   append   prepare ─> resolve ─> queue ─> writer ───Group──> commit: write, sync, index,
+//!            (caller)   (caller)            decide, encode            publish, answer
+//!   read     committed ─> view ─> positions ─> fetch ─> Page
+//!   feed     read, wait until committed moves, read …
+//!   index    memtables ─ seal ─> .idx ─> directory runs, merged        (maintenance)
+//! ```
+//!
+//! INVARIANTS
+//! - One writer owns revisions and positions; it never reads a disk.
+//! - Readers and the writer meet at one number, `committed`.
+//! - Every answer rests on what is durable.
+//! - Whatever is not the log can be deleted, and is rebuilt from it.
+
+pub mod append;
+mod commit;
+mod core;
+mod decide;
+pub mod engine;
+pub mod feed;
+mod fetch;
+mod index;
+mod maintenance;
+pub mod observe;
+mod open;
+pub mod page;
+mod pipeline;
+mod prepare;
+pub mod read;
+mod record;
+mod resolve;
+pub mod snapshot;
+pub mod store;
+mod tail;
+pub mod verify;
+mod writer;
+
+pub use append::{Append, AppendError, Appended, Deletion, StreamCondition};
+pub use daybook_log::{Recovery, Sizes};
+pub use engine::Engine;
+pub use feed::{Delivery, SubscribeFrom, Subscription, SubscriptionFilter};
+pub use page::Page;
+pub use read::{
+    AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
+    StreamReader,
+};
+pub use store::{
+    About, Environment, Health, OpenError, Options, Stats, Store, StreamInfo, StreamState,
+};

@@ -1,0 +1,137 @@
+//! Work in the background: index files of sealed segments, merges of the directory, the spare.
+//!
+//! Each function is one step, a synchronous call, so that a simulation decides when it happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::index::directory::{self, Run};
+use crate::index::ids::WINDOW_MIN;
+use crate::index::sealed::{self, Sealed};
+use crate::index::{Memtable, View};
+use crate::read::ReadError;
+use crate::store::Health;
+
+/// How long after a failure the maintenance thread tries again, and a full disk is looked at.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Does one piece of work, if there is any. Answers whether there may be more.
+pub(crate) fn step(core: &Core) -> Result<bool, ReadError> {
+    if core.view.load().memtables.len() > 1 {
+        seal_oldest(core)?;
+        return Ok(true);
+    }
+    if merge_once(core)? {
+        return Ok(true);
+    }
+    core.spares.prepare()?;
+    if *core.health.lock() == Health::DiskFull
+        && core.environment.disk.free_space()? >= core.spares.wanted()
+    {
+        core.set_health(Health::Writable);
+    }
+    Ok(false)
+}
+
+/// The maintenance thread: works when there is work, until the store is closed.
+pub(crate) fn run(core: &Core) {
+    while !*core.closed.borrow() {
+        match step(core) {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(e) => tracing::warn!(error = %e, "maintenance failed; trying again"),
+        }
+        let mut work = core.work.0.lock();
+        if !*work {
+            core.work.1.wait_for(&mut work, RETRY);
+        }
+        *work = false;
+    }
+}
+
+/// Writes the index files of the oldest sealed segment that has none, and lets go of its memtable.
+pub(crate) fn seal_oldest(core: &Core) -> Result<(), ReadError> {
+    let _one_at_a_time = core.maintenance.lock();
+    let view = core.view.load_full();
+    let [oldest, _, ..] = view.memtables.as_slice() else { return Ok(()) };
+    let disk = &core.environment.disk;
+    let (sealed, run) = write_index(core, oldest)?;
+    disk.sync_names()?;
+    let position = oldest.first();
+    core.view.rcu(|view| {
+        let mut view = View::clone(view);
+        view.memtables.retain(|table| table.first() != position);
+        view.sealed.push(sealed.clone());
+        view.runs.push(run.clone());
+        view
+    });
+    forget_ids(core)
+}
+
+/// Writes and opens the index files of one segment.
+pub(crate) fn write_index(
+    core: &Core,
+    memtable: &Memtable,
+) -> Result<(Arc<Sealed>, Arc<Run>), ReadError> {
+    let disk = &core.environment.disk;
+    sealed::write(disk, memtable)?;
+    let end = memtable.next();
+    let unreadable = || ReadError::Disk {
+        reason: format!("cannot read back the index of {} just written", memtable.segment.name),
+    };
+    let sealed = Sealed::open(&**disk, memtable.segment.clone(), end, core.blocks.clone())?
+        .ok_or_else(unreadable)?;
+    let sealed = Arc::new(sealed);
+    directory::write_first(disk, &sealed)?;
+    let one = std::slice::from_ref(&sealed);
+    let run = Run::open(&**disk, one, core.blocks.clone())?.ok_or_else(unreadable)?;
+    Ok((sealed, Arc::new(run)))
+}
+
+/// Merges neighbouring runs of the directory, if there are enough of one tier.
+pub(crate) fn merge_once(core: &Core) -> Result<bool, ReadError> {
+    let _one_at_a_time = core.maintenance.lock();
+    let view = core.view.load_full();
+    let Some(range) = directory::next_merge(&view.runs) else { return Ok(false) };
+    let disk = &core.environment.disk;
+    let runs = &view.runs[range.clone()];
+    let covered = covered(&view, runs);
+    directory::merge(disk, runs, &covered)?;
+    disk.sync_names()?;
+    let merged = Run::open(&**disk, &covered, core.blocks.clone())?;
+    let Some(merged) = merged.map(Arc::new) else { return Ok(false) };
+    core.view.rcu(|view| {
+        let mut view = View::clone(view);
+        view.runs.splice(range.clone(), [merged.clone()]);
+        view
+    });
+    for run in runs {
+        disk.remove(&run.table.name)?;
+    }
+    Ok(true)
+}
+
+/// The sealed segments that `runs`, which are neighbours, cover.
+fn covered(view: &View, runs: &[Arc<Run>]) -> Vec<Arc<Sealed>> {
+    let first = runs[0].table.header.first;
+    let end = runs[runs.len() - 1].table.header.end;
+    let within = |s: &&Arc<Sealed>| s.segment.header.first >= first && s.end <= end;
+    view.sealed.iter().filter(within).cloned().collect()
+}
+
+/// Removes files of id keys that are older than the duplicate window.
+fn forget_ids(core: &Core) -> Result<(), ReadError> {
+    let view = core.view.load();
+    let end = view.active().first().0;
+    let disk = &core.environment.disk;
+    let names = disk.list()?;
+    let old = |each: &&Arc<Sealed>| end.saturating_sub(each.end.0) >= WINDOW_MIN;
+    for each in view.sealed.iter().take_while(old) {
+        let name = sealed::beside(&each.segment, sealed::IDS_SUFFIX);
+        if names.binary_search(&name).is_ok() {
+            disk.remove(&name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Opens a store: the log first, then the index, which is believed only where it fits the log.
+
+use std::sync::Arc;
+
+use daybook_log::planted::{self, Bug};
+use daybook_log::{Journal, Recovery, Segment, Sizes, recovery};
+use daybook_model::{ContentType, ExpectedRevision, NewEvent, Position, StreamName, Timestamp};
+
+use crate::append::Append;
+use crate::core::{Core, Parts};
+use crate::index::directory::{self, DIRECTORY_SUFFIX, Run};
+use crate::index::ids::{IdWindow, WINDOW_MIN};
+use crate::index::memtable::Inner;
+use crate::index::sealed::{self, Sealed};
+use crate::index::table::{BlockCache, BlockWeight};
+use crate::index::{KeyHasher, Memtable, View};
+use crate::read::ReadError;
+use crate::record;
+use crate::store::{Environment, OpenError};
+
+/// Bytes of index blocks kept in memory.
+const BLOCK_CACHE_SIZE: u64 = 64 * 1024 * 1024;
+/// The stream of the store's own first event.
+pub(crate) const STORE_STREAM: &str = "$store";
+/// The type of the store's own first event.
+pub(crate) const STORE_CREATED: &str = "$store-created";
+
+/// A store's parts, before its threads.
+pub(crate) struct OpenedStore {
+    pub core: Arc<Core>,
+    pub journal: Journal,
+    pub recovery: Recovery,
+    /// The time of the last event.
+    pub last_time: Timestamp,
+    /// Index files that had to be built.
+    pub rebuilt: u64,
+}
+
+/// What scanning the active segment collects.
+struct Active {
+    hasher: Option<KeyHasher>,
+    inner: Inner,
+    /// Records met before the store's id, which the keys depend on, was known: none in practice.
+    last_time: Timestamp,
+    unknown: Option<(u64, Position)>,
+}
+
+/// Opens the store in `environment`.
+pub(crate) fn open(environment: Environment, sizes: Sizes) -> Result<OpenedStore, OpenError> {
+    let mut active = Active {
+        hasher: store_hasher(&environment)?,
+        inner: Inner::default(),
+        last_time: Timestamp(i64::MIN),
+        unknown: None,
+    };
+    let disk = environment.disk.clone();
+    let opened = recovery::open(disk, environment.entropy.clone(), sizes, &mut |found| {
+        let event = record::view(found.position, found.payload);
+        let (Some(event), Some(hasher)) = (event, &active.hasher) else {
+            active.unknown = active.unknown.or(Some((found.offset, found.position)));
+            return;
+        };
+        active.last_time = event.time;
+        active.inner.add_view(hasher, &event, found.offset as u32, found.size as u32);
+    })?;
+    let recovery::Opened { journal, segments, recovery } = opened;
+    if let Some((offset, position)) = active.unknown {
+        return Err(OpenError::Log(recovery::OpenError::Damaged {
+            file: journal.active().name.clone(),
+            offset,
+            position,
+            reason: "the event is of a form this version does not know",
+        }));
+    }
+    let hasher = KeyHasher::new(journal.active().header.store_id);
+    let blocks = Arc::new(BlockCache::with_weighter(
+        (BLOCK_CACHE_SIZE / crate::index::table::BLOCK_SIZE as u64) as usize,
+        BLOCK_CACHE_SIZE,
+        BlockWeight,
+    ));
+    let mut index = IndexOpener { environment: &environment, hasher, blocks, rebuilt: 0 };
+    let sealed = index.sealed(&segments)?;
+    let runs = index.runs(&sealed)?;
+    let ids = index.ids(&sealed, &active.inner)?;
+    let rebuilt = index.rebuilt;
+    let blocks = index.blocks;
+    let memtable = Memtable::new(journal.active().clone());
+    *memtable.inner.write() = active.inner;
+    let core = Core::new(Parts {
+        store_id: journal.active().header.store_id,
+        store_salt: journal.store_salt(),
+        committed: journal.end(),
+        view: View { sealed, runs, memtables: vec![Arc::new(memtable)] },
+        ids,
+        epochs: epochs(&segments),
+        blocks,
+        spares: journal.spares().clone(),
+        environment,
+    });
+    let core = Arc::new(core);
+    let last_time = last_time(&core, active.last_time)?;
+    Ok(OpenedStore { core, journal, recovery, last_time, rebuilt })
+}
+
+/// The hasher of the store that is there already.
+fn store_hasher(environment: &Environment) -> Result<Option<KeyHasher>, OpenError> {
+    let segments = recovery::load(&*environment.disk, &mut Recovery::default())?;
+    Ok(segments.last().map(|segment| KeyHasher::new(segment.header.store_id)))
+}
+
+fn epochs(segments: &[Arc<Segment>]) -> Vec<(Position, daybook_model::Epoch)> {
+    let mut epochs: Vec<(Position, daybook_model::Epoch)> = Vec::new();
+    for segment in segments {
+        if epochs.last().is_none_or(|(_, epoch)| *epoch != segment.header.epoch) {
+            epochs.push((segment.header.first, segment.header.epoch));
+        }
+    }
+    epochs
+}
+
+/// The time of the last event, which may be in a sealed segment.
+fn last_time(core: &Core, active: Timestamp) -> Result<Timestamp, OpenError> {
+    let end = core.committed();
+    if active.0 != i64::MIN || end.0 == 0 {
+        return Ok(active);
+    }
+    let view = core.view.load();
+    let last = Position(end.0 - 1);
+    let page = crate::fetch::fetch(core, &view, &[last], crate::index::Access::Disk)?;
+    Ok(page.last().map_or(active, |event| event.time))
+}
+
+struct IndexOpener<'a> {
+    environment: &'a Environment,
+    hasher: KeyHasher,
+    blocks: Arc<BlockCache>,
+    rebuilt: u64,
+}
+
+impl IndexOpener<'_> {
+    /// The indexes of all segments but the last; built where they are missing or damaged.
+    fn sealed(&mut self, segments: &[Arc<Segment>]) -> Result<Vec<Arc<Sealed>>, OpenError> {
+        let disk = &self.environment.disk;
+        let mut sealed = Vec::with_capacity(segments.len());
+        for pair in segments.windows(2) {
+            let (segment, end) = (pair[0].clone(), pair[1].header.first);
+            let open = || Sealed::open(&**disk, segment.clone(), end, self.blocks.clone());
+            let found = match open()? {
+                Some(found) => found,
+                None => {
+                    tracing::warn!(segment = segment.name, "building a missing or damaged index");
+                    let memtable = sealed::rebuild(&segment, &self.hasher)?;
+                    if memtable.next() != end {
+                        return Err(OpenError::Log(recovery::OpenError::Damaged {
+                            file: segment.name.clone(),
+                            offset: 0,
+                            position: memtable.next(),
+                            reason: "the segment ends before the next one begins",
+                        }));
+                    }
+                    sealed::write(disk, &memtable)?;
+                    disk.sync_names()?;
+                    self.rebuilt += 1;
+                    open()?.ok_or_else(|| {
+                        let reason = format!("cannot read back the index of {}", segment.name);
+                        OpenError::Read(ReadError::Disk { reason })
+                    })?
+                }
+            };
+            sealed.push(Arc::new(found));
+        }
+        Ok(sealed)
+    }
+
+    /// Runs of the directory that together cover `sealed`: the largest that fit, new ones for the
+    /// rest. Files that are not used are removed.
+    fn runs(&mut self, sealed: &[Arc<Sealed>]) -> Result<Vec<Arc<Run>>, OpenError> {
+        let disk = &self.environment.disk;
+        let names = disk.list()?;
+        let mut candidates: Vec<(Position, Position)> =
+            names.iter().filter_map(|name| directory::parse_run_name(name)).collect();
+        // The longest first at each beginning.
+        candidates.sort_unstable_by_key(|(first, end)| (*first, std::cmp::Reverse(*end)));
+        let mut runs: Vec<Arc<Run>> = Vec::new();
+        let mut at = 0;
+        while at < sealed.len() {
+            let first = sealed[at].segment.header.first;
+            let mut found = None;
+            for (_, end) in candidates.iter().filter(|(start, _)| *start == first) {
+                let Some(len) = sealed[at..].iter().position(|s| s.end == *end) else { continue };
+                let covered = &sealed[at..=at + len];
+                if let Some(run) = Run::open(&**disk, covered, self.blocks.clone())? {
+                    found = Some((run, len + 1));
+                    break;
+                }
+            }
+            let (run, len) = match found {
+                Some(found) => found,
+                None => (self.first_run(&sealed[at])?, 1),
+            };
+            runs.push(Arc::new(run));
+            at += len;
+        }
+        let used = |name: &String| runs.iter().any(|run| run.table.name == **name);
+        for name in names.iter().filter(|n| n.ends_with(DIRECTORY_SUFFIX) && !used(n)) {
+            disk.remove(name)?;
+        }
+        for name in names.iter().filter(|n| n.ends_with(".tmp") && *n != "next.tmp") {
+            disk.remove(name)?;
+        }
+        Ok(runs)
+    }
+
+    fn first_run(&mut self, sealed: &Arc<Sealed>) -> Result<Run, OpenError> {
+        let disk = &self.environment.disk;
+        directory::write_first(disk, sealed)?;
+        disk.sync_names()?;
+        self.rebuilt += 1;
+        let one = std::slice::from_ref(sealed);
+        Run::open(&**disk, one, self.blocks.clone())?.ok_or_else(|| {
+            let reason = "cannot read back a directory run just written".to_owned();
+            OpenError::Read(ReadError::Disk { reason })
+        })
+    }
+
+    /// The duplicate window: the newest ids of the sealed segments, and the active one's.
+    fn ids(&mut self, sealed: &[Arc<Sealed>], active: &Inner) -> Result<IdWindow, OpenError> {
+        let mut window = IdWindow::default();
+        if planted::is(Bug::IdWindowLostOnRestart) {
+            return Ok(window);
+        }
+        let disk = &*self.environment.disk;
+        let mut wanted = WINDOW_MIN.saturating_sub(active.id_keys.len() as u64);
+        let mut from = sealed.len();
+        while from > 0 && wanted > 0 {
+            from -= 1;
+            let each = &sealed[from];
+            wanted = wanted.saturating_sub(each.end.0 - each.segment.header.first.0);
+        }
+        for each in &sealed[from..] {
+            let first = each.segment.header.first.0;
+            let count = each.end.0 - first;
+            let ids = match sealed::read_ids(disk, &each.segment, count)? {
+                Some(ids) => ids,
+                None => {
+                    self.rebuilt += 1;
+                    let memtable = sealed::rebuild(&each.segment, &self.hasher)?;
+                    sealed::write(&self.environment.disk, &memtable)?;
+                    memtable.inner.into_inner().id_keys
+                }
+            };
+            for (i, id) in ids.into_iter().enumerate() {
+                window.insert(id, Position(first + i as u64));
+            }
+        }
+        let end = sealed.last().map_or(0, |each| each.end.0);
+        for (i, id) in active.id_keys.iter().enumerate() {
+            window.insert(*id, Position(end + i as u64));
+        }
+        Ok(window)
+    }
+}
+
+/// The append of the store's own first event.
+pub(crate) fn first_append(core: &Core) -> Append {
+    let data = serde_json::json!({
+        "store": core.store_id,
+        "format": daybook_log::segment::FORMAT,
+        "epoch": 0,
+    });
+    let id = uuid::Builder::from_random_bytes(core.environment.entropy.bytes()).into_uuid();
+    let event = NewEvent {
+        id,
+        event_type: STORE_CREATED.to_owned(),
+        content_type: ContentType::Json,
+        metadata: bytes::Bytes::new(),
+        data: data.to_string().into_bytes().into(),
+    };
+    let stream = StreamName::new(STORE_STREAM).expect("a valid name");
+    Append::to_stream(stream, ExpectedRevision::NoStream, [event])
+}

@@ -1,0 +1,410 @@
+//! One open sled: its keys, its stamp, its limits. Knows nothing of directories set aside.
+//!
+//! INVARIANT: every call into sled goes through [`guarded`], so that neither an error nor a panic of
+//! it leaves this file as anything but a [`Fault`]. After one the caller must [`Live::abandon`] it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use daybook_model::{Epoch, Position, Revision, StreamName};
+use parking_lot::Mutex;
+
+use super::codec::{self, Record, Stamp, Turn};
+use super::limits::{
+    CACHE_SIZE, CLOSE_WAIT_MAX, EVICT_BATCH_MAX, FLUSH_INTERVAL_MS, LOCK_WAIT_MAX, Limits,
+};
+use super::{Identity, Snapshot};
+
+const STAMP_KEY: [u8; 1] = [0];
+const RECORD_PREFIX: u8 = 1;
+const TURN_PREFIX: u8 = 2;
+
+/// A sled that must not be used any more, and why.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Fault(pub(super) String);
+
+/// A sled that reflects the log it was opened for.
+#[derive(Debug)]
+pub(super) struct Live {
+    db: sled::Db,
+    path: PathBuf,
+    epoch: Epoch,
+    limits: Limits,
+    /// Held by whoever writes. Readers do not need it.
+    stamp: Mutex<Stamp>,
+}
+
+/// What was found at or before a revision.
+#[derive(Debug, Default)]
+pub(super) struct Lookup {
+    pub(super) snapshot: Option<Snapshot>,
+    /// Records skipped on the way because they were damaged.
+    pub(super) damaged: u64,
+}
+
+impl Live {
+    /// Opens or creates the sled in `path`.
+    ///
+    /// # Errors
+    /// [`Fault`] if sled cannot read it, or it is not of this log. A sled that opened and does not
+    /// fit has been closed.
+    pub(super) fn open(path: &Path, identity: Identity, limits: Limits) -> Result<Live, Fault> {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_SIZE)
+            .flush_every_ms(Some(FLUSH_INTERVAL_MS));
+        wait_until_free(path);
+        let db = guarded("open", || config.open())?;
+        match stamp_of(&db, identity) {
+            Ok(stamp) => Ok(Live {
+                db,
+                path: path.to_owned(),
+                epoch: identity.epoch,
+                limits,
+                stamp: Mutex::new(stamp),
+            }),
+            Err(fault) => {
+                close(db, path);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Puts `snapshot`, and lets go what exceeds the limits by it. The log's end is `committed`.
+    pub(super) fn put(
+        &self,
+        stream: &StreamName,
+        snapshot: &Snapshot,
+        committed: Position,
+    ) -> Result<(), Fault> {
+        let mut stamp = self.stamp.lock();
+        let mut next = *stamp;
+        let record = Record {
+            stream: stream.as_str(),
+            revision: snapshot.revision.0,
+            epoch: self.epoch.0,
+            position: committed.0,
+            sequence: next.sequence,
+            schema: snapshot.schema,
+            kind: &snapshot.kind,
+            data: &snapshot.data,
+        };
+        let key = record_key(stream, snapshot.revision);
+        let value = sealed(&record)?;
+        let size = value.len() as u64;
+        let mut batch = sled::Batch::default();
+        if !self.make_place(stream, snapshot.revision, &mut next, &mut batch)? {
+            return Ok(());
+        }
+        batch.insert(turn_key(next.sequence).as_slice(), sealed(&Turn { key: &key, size })?);
+        batch.insert(key, value);
+        next.sequence += 1;
+        next.entries += 1;
+        next.bytes += size;
+        next.position = next.position.max(committed.0);
+        self.apply(batch, &mut stamp, next)?;
+        self.evict(&mut stamp)
+    }
+
+    /// The newest snapshot of `stream` whose revision is at most `at_or_before`.
+    pub(super) fn latest(
+        &self,
+        stream: &StreamName,
+        at_or_before: Revision,
+    ) -> Result<Lookup, Fault> {
+        let range = record_key(stream, Revision::FIRST)..=record_key(stream, at_or_before);
+        let mut lookup = Lookup::default();
+        guarded("read", || {
+            for entry in self.db.range(range).rev() {
+                let (key, value) = entry?;
+                lookup.snapshot = self.believed(stream, &key, &value);
+                if lookup.snapshot.is_some() {
+                    break;
+                }
+                lookup.damaged += 1;
+                // Its turn to go stays in the totals until it comes.
+                self.db.remove(key)?;
+            }
+            Ok(())
+        })?;
+        Ok(lookup)
+    }
+
+    /// Removes all snapshots of `stream` and says how many there were.
+    pub(super) fn delete(&self, stream: &StreamName) -> Result<u64, Fault> {
+        let mut stamp = self.stamp.lock();
+        let mut next = *stamp;
+        let mut batch = sled::Batch::default();
+        let found = self.records_of(stream)?;
+        for (key, value) in &found {
+            let_go(key, value, &mut next, &mut batch);
+        }
+        if !found.is_empty() {
+            self.apply(batch, &mut stamp, next)?;
+            // A deletion may be someone's right to be forgotten: it does not wait.
+            guarded("flush", || self.db.flush())?;
+        }
+        Ok(found.len() as u64)
+    }
+
+    /// Snapshots kept, and the bytes of their records.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let stamp = self.stamp.lock();
+        (stamp.entries, stamp.bytes)
+    }
+
+    /// Writes what waits and stops sled's threads; leaves them behind if they do not stop.
+    pub(super) fn close(self) {
+        close(self.db, &self.path);
+    }
+
+    /// Leaks a sled that failed. Its destructor may wait for a thread that died.
+    pub(super) fn abandon(self) {
+        std::mem::forget(self.db);
+    }
+
+    /// Batches the removal of what a snapshot at `revision` replaces or pushes out; false if it
+    /// is itself too old to be kept.
+    fn make_place(
+        &self,
+        stream: &StreamName,
+        revision: Revision,
+        next: &mut Stamp,
+        batch: &mut sled::Batch,
+    ) -> Result<bool, Fault> {
+        let key = record_key(stream, revision);
+        let mut kept = self.records_of(stream)?;
+        if let Some(at) = kept.iter().position(|(k, _)| *k == key) {
+            let (key, value) = kept.remove(at);
+            let_go(&key, &value, next, batch);
+        }
+        let older = kept.iter().filter(|(k, _)| k.as_ref() < key.as_slice()).count();
+        if kept.len() - older >= self.limits.per_stream {
+            return Ok(false);
+        }
+        let surplus = (kept.len() + 1).saturating_sub(self.limits.per_stream);
+        for (key, value) in kept.iter().take(surplus) {
+            let_go(key, value, next, batch);
+        }
+        Ok(true)
+    }
+
+    /// Lets go the longest untouched until the limits hold.
+    fn evict(&self, stamp: &mut Stamp) -> Result<(), Fault> {
+        while stamp.entries > self.limits.entries || stamp.bytes > self.limits.bytes {
+            let mut next = *stamp;
+            let mut batch = sled::Batch::default();
+            let turns = guarded("read", || {
+                self.db
+                    .scan_prefix([TURN_PREFIX])
+                    .take(EVICT_BATCH_MAX)
+                    .collect::<Result<Vec<_>, _>>()
+            })?;
+            if turns.is_empty() {
+                return Err(Fault("it counts snapshots that it does not have".to_owned()));
+            }
+            for (turn_key, value) in turns {
+                if next.entries <= self.limits.entries && next.bytes <= self.limits.bytes {
+                    break;
+                }
+                let turn: Turn<'_> = codec::open(&value).map_err(|e| Fault(e.to_string()))?;
+                next.entries = next.entries.saturating_sub(1);
+                next.bytes = next.bytes.saturating_sub(turn.size);
+                batch.remove(turn.key);
+                batch.remove(turn_key);
+            }
+            self.apply(batch, stamp, next)?;
+        }
+        Ok(())
+    }
+
+    /// Applies `batch` and the stamp `next` in one.
+    fn apply(&self, mut batch: sled::Batch, stamp: &mut Stamp, next: Stamp) -> Result<(), Fault> {
+        batch.insert(&STAMP_KEY, sealed(&next)?);
+        guarded("write to", || self.db.apply_batch(batch))?;
+        *stamp = next;
+        Ok(())
+    }
+
+    /// All records of `stream`, by revision. At most a few.
+    fn records_of(&self, stream: &StreamName) -> Result<Vec<(sled::IVec, sled::IVec)>, Fault> {
+        let range = record_key(stream, Revision::FIRST)..=record_key(stream, Revision(u64::MAX));
+        guarded("read", || self.db.range(range).collect())
+    }
+
+    /// The snapshot in `value`, if it is whole and of this key and epoch and not ahead of the log.
+    fn believed(&self, stream: &StreamName, key: &[u8], value: &[u8]) -> Option<Snapshot> {
+        let record: Record<'_> = codec::open(value).ok()?;
+        let revision = Revision(record.revision);
+        if record.stream != stream.as_str()
+            || record_key(stream, revision) != key
+            || record.epoch != self.epoch.0
+        {
+            return None;
+        }
+        Some(Snapshot {
+            revision,
+            schema: record.schema,
+            kind: record.kind.to_owned(),
+            data: Bytes::copy_from_slice(record.data),
+        })
+    }
+}
+
+/// The stamp of `db`, which is written if there is nothing in it yet.
+fn stamp_of(db: &sled::Db, identity: Identity) -> Result<Stamp, Fault> {
+    let Some(value) = guarded("read", || db.get(STAMP_KEY))? else {
+        if !guarded("read", || Ok(db.is_empty()))? {
+            return Err(Fault("it has no stamp".to_owned()));
+        }
+        let stamp = Stamp {
+            store_id: *identity.store_id.as_bytes(),
+            epoch: identity.epoch.0,
+            position: 0,
+            sequence: 0,
+            entries: 0,
+            bytes: 0,
+        };
+        let value = sealed(&stamp)?;
+        guarded("write to", || db.insert(STAMP_KEY, value).and_then(|_| db.flush()))?;
+        return Ok(stamp);
+    };
+    let stamp: Stamp = codec::open(&value).map_err(|e| Fault(format!("its stamp: {e}")))?;
+    if stamp.store_id != *identity.store_id.as_bytes() {
+        return Err(Fault(format!(
+            "it is of the store {}, this is {}",
+            uuid::Uuid::from_bytes(stamp.store_id),
+            identity.store_id
+        )));
+    }
+    if stamp.epoch != identity.epoch.0 {
+        return Err(Fault(format!("it is of epoch {}, this is {}", stamp.epoch, identity.epoch)));
+    }
+    if stamp.position > identity.committed.0 {
+        return Err(Fault(format!(
+            "it reflects the log up to position {}, the log ends at {}",
+            stamp.position, identity.committed
+        )));
+    }
+    Ok(stamp)
+}
+
+/// Batches the removal of one record and its turn. A damaged record's turn is not known and stays
+/// counted until it comes.
+fn let_go(key: &[u8], value: &[u8], next: &mut Stamp, batch: &mut sled::Batch) {
+    if let Ok(record) = codec::open::<Record<'_>>(value) {
+        batch.remove(turn_key(record.sequence).as_slice());
+        next.entries = next.entries.saturating_sub(1);
+        next.bytes = next.bytes.saturating_sub(value.len() as u64);
+    }
+    batch.remove(key);
+}
+
+/// A stream name has no control characters, so the zero after it keeps `a` apart from `ab`.
+pub(super) fn record_key(stream: &StreamName, revision: Revision) -> Vec<u8> {
+    let name = stream.as_str().as_bytes();
+    let mut key = Vec::with_capacity(1 + name.len() + 1 + 8);
+    key.push(RECORD_PREFIX);
+    key.extend_from_slice(name);
+    key.push(0);
+    key.extend_from_slice(&revision.0.to_be_bytes());
+    key
+}
+
+fn turn_key(sequence: u64) -> [u8; 9] {
+    let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
+    [TURN_PREFIX, a, b, c, d, e, f, g, h]
+}
+
+fn sealed(value: &impl bincode::Encode) -> Result<Vec<u8>, Fault> {
+    codec::seal(value).map_err(|e| Fault(format!("a value does not encode: {e}")))
+}
+
+/// Calls sled, and makes of its errors and panics a [`Fault`].
+fn guarded<T>(
+    action: &'static str,
+    call: impl FnOnce() -> Result<T, sled::Error>,
+) -> Result<T, Fault> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Fault(format!("sled cannot {action} it: {error}"))),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(Fault(format!("sled panicked when asked to {action} it: {text}")))
+        }
+    }
+}
+
+/// Flushes and drops `db` in a thread of its own, because the destructor waits without limit for
+/// sled's background thread, which may have died.
+fn close(db: sled::Db, path: &Path) {
+    let closed = in_time("snapshots-close", CLOSE_WAIT_MAX, move || {
+        let flushed = guarded("flush", || db.flush());
+        let dropped = guarded("close", || {
+            drop(db);
+            Ok(())
+        });
+        if let Some(fault) = flushed.err().or(dropped.err()) {
+            tracing::warn!("the snapshot store did not close well: {fault}");
+        }
+    });
+    if closed {
+        wait_until_free(path);
+    } else {
+        tracing::warn!("the snapshot store did not close in time and is left behind");
+    }
+}
+
+/// Waits until nobody locks the sled in `path`: after a close sled's thread pool, and after
+/// a `kill -9` the dying process, may hold it a moment longer. If it is not free in time, sled's own
+/// error says so.
+#[expect(clippy::disallowed_methods, reason = "sled does its own IO; this is the seam around it")]
+fn wait_until_free(path: &Path) {
+    let file = path.join("db");
+    in_time("snapshots-lock", LOCK_WAIT_MAX, move || {
+        // If it cannot be opened there is nothing to wait for. Dropped, it is unlocked.
+        let _ = std::fs::File::open(file).and_then(|file| file.lock());
+    });
+}
+
+/// Runs `work` in a thread and waits for it, at most `limit`; says whether it was done.
+fn in_time(name: &str, limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
+    let (done, finished) = mpsc::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let started = thread.spawn(move || {
+        work();
+        // Nobody waits any more if that took too long.
+        let _ = done.send(());
+    });
+    started.is_ok() && finished.recv_timeout(limit).is_ok()
+}
+
+/// A panic inside sled, for tests.
+#[cfg(test)]
+pub(super) fn guarded_panic() -> Result<(), Fault> {
+    guarded("read", || panic!("planted"))
+}
+
+#[cfg(test)]
+impl Live {
+    /// Changes the bytes of one record, as damage would.
+    pub(super) fn overwrite(
+        &self,
+        stream: &StreamName,
+        revision: Revision,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let key = record_key(stream, revision);
+        let mut value = self.db.get(&key).unwrap().unwrap().to_vec();
+        change(&mut value);
+        self.db.insert(key, value).unwrap();
+    }
+}

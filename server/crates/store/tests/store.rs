@@ -1,0 +1,270 @@
+//! The store through its public face, on a simulated disk and on a real one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use daybook_log::disk::os::{Access, OsDisk};
+use daybook_model::{
+    ContentType, ExpectedRevision, NewEvent, Position, Revision, StreamName, SystemClock,
+    SystemEntropy,
+};
+use daybook_store::{
+    AllFrom, Append, AppendError, Appended, Deletion, Delivery, Direction, Environment, From,
+    IndexKey, Options, ReadAll, ReadError, ReadStream, Sizes, Store, SubscribeFrom,
+};
+use uuid::Uuid;
+
+fn event(id: u128, kind: &str, data: &str) -> NewEvent {
+    NewEvent {
+        id: Uuid::from_u128(id),
+        event_type: kind.to_owned(),
+        content_type: ContentType::Json,
+        metadata: Bytes::from(format!("{{\"$correlationId\":\"c{}\"}}", id % 3)),
+        data: Bytes::copy_from_slice(data.as_bytes()),
+    }
+}
+
+fn name(text: &str) -> StreamName {
+    StreamName::new(text).expect("a valid name")
+}
+
+fn open(directory: &std::path::Path, sizes: Sizes) -> Store {
+    let environment = Environment {
+        disk: Arc::new(OsDisk::open(directory, Access::Write).expect("a data directory")),
+        clock: Arc::new(SystemClock::new()),
+        entropy: Arc::new(SystemEntropy),
+    };
+    Store::open(environment, Options { sizes }).expect("an open store")
+}
+
+const SMALL: Sizes = Sizes { first: 8192, max: 16384 };
+
+async fn read_all(store: &Store) -> Vec<(u64, String, u64)> {
+    let mut reader = store.read_all(ReadAll {
+        from: AllFrom::Start,
+        direction: Direction::Forwards,
+        count: u64::MAX,
+        filter: None,
+    });
+    let mut out = Vec::new();
+    while let Some(page) = reader.next().await.expect("a page") {
+        out.extend(page.events().map(|e| (e.position.0, e.stream.to_owned(), e.revision.0)));
+    }
+    out
+}
+
+async fn read_stream(store: &Store, stream: &str, direction: Direction) -> Vec<u64> {
+    let from = if direction == Direction::Forwards { From::Start } else { From::End };
+    let query = ReadStream { stream: name(stream), from, direction, count: u64::MAX };
+    let mut reader = store.read_stream(query).await.expect("a stream");
+    let mut out = Vec::new();
+    while let Some(page) = reader.next().await.expect("a page") {
+        out.extend(page.events().map(|e| e.revision.0));
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_appended_is_read_back_in_every_way_also_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    let streams = 7;
+    for i in 0..500u64 {
+        let stream = name(&format!("account-{}", i % streams));
+        let expected = match i / streams {
+            0 => ExpectedRevision::NoStream,
+            n => ExpectedRevision::Exact(Revision(n - 1)),
+        };
+        let appended = store
+            .append(Append::to_stream(
+                stream,
+                expected,
+                [event(u128::from(i), "Paid", "{\"n\":1}")],
+            ))
+            .await
+            .expect("appended");
+        assert_eq!(appended.position, Some(Position(i + 1)));
+    }
+    check(&store, streams).await;
+    store.close().await;
+    drop(store);
+    let store = open(directory.path(), SMALL);
+    assert_eq!(store.stats().index_rebuilt, 0);
+    check(&store, streams).await;
+    store.close().await;
+    drop(store);
+    remove_index(directory.path());
+    let store = open(directory.path(), SMALL);
+    assert!(store.stats().index_rebuilt > 0);
+    check(&store, streams).await;
+    store.close().await;
+}
+
+async fn check(store: &Store, streams: u64) {
+    let all = read_all(store).await;
+    assert_eq!(all.len(), 501);
+    assert!(all.iter().enumerate().all(|(i, (position, _, _))| *position == i as u64));
+    for s in 0..streams {
+        let stream = format!("account-{s}");
+        let count = 500 / streams + u64::from(s < 500 % streams);
+        let up: Vec<u64> = (0..count).collect();
+        let down: Vec<u64> = (0..count).rev().collect();
+        assert_eq!(read_stream(store, &stream, Direction::Forwards).await, up);
+        assert_eq!(read_stream(store, &stream, Direction::Backwards).await, down);
+    }
+    for (key, count) in [
+        (IndexKey::Category("account".to_owned()), 500),
+        (IndexKey::EventType("Paid".to_owned()), 500),
+        (IndexKey::Correlation("c1".to_owned()), 167),
+    ] {
+        for direction in [Direction::Forwards, Direction::Backwards] {
+            let from = if direction == Direction::Forwards { 0 } else { u64::MAX };
+            let mut reader = store.read_index(&key, from, direction, u64::MAX);
+            let mut total = 0;
+            while let Some((_, page)) = reader.next().await.expect("a page") {
+                total += page.len();
+            }
+            assert_eq!(total, count, "{key:?} {direction:?}");
+        }
+    }
+    let names = store.streams("account-", None, 100).await.expect("names");
+    assert_eq!(names.len(), streams as usize);
+    let after = store.streams("account-", Some("account-3"), 2).await.expect("names");
+    assert_eq!(after, ["account-4", "account-5"]);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that damages what it made")]
+fn remove_index(directory: &std::path::Path) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or_default();
+        if ["idx", "ids", "dir"].contains(&suffix) {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_stream_with_many_writers_is_gapless_and_retries_are_recognised() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    let append = |i: u128| {
+        let hot = name("merchant-1");
+        Append::to_stream(hot, ExpectedRevision::Any, [event(i, "Paid", "{}")])
+    };
+    let mut tasks = Vec::new();
+    for i in 0..200u128 {
+        let (store, append) = (store.clone(), append(i));
+        tasks.push(tokio::spawn(async move { store.append(append).await.expect("appended") }));
+    }
+    let mut first: Vec<Appended> = Vec::new();
+    for task in tasks {
+        first.push(task.await.expect("no panic"));
+    }
+    let mut revisions: Vec<u64> =
+        first.iter().map(|a| a.revisions[0].expect("a revision").0).collect();
+    revisions.sort_unstable();
+    assert_eq!(revisions, (0..200).collect::<Vec<u64>>());
+    for (i, answer) in first.iter().enumerate() {
+        assert_eq!(&store.append(append(i as u128)).await.expect("recognised"), answer);
+    }
+    assert_eq!(store.committed(), Position(201));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_race_for_one_revision_has_one_winner() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    let mut tasks = Vec::new();
+    for i in 0..50u128 {
+        let store = store.clone();
+        let append = Append::to_stream(
+            name("account-1"),
+            ExpectedRevision::NoStream,
+            [event(i, "Opened", "{}")],
+        );
+        tasks.push(tokio::spawn(async move { store.append(append).await }));
+    }
+    let mut won = 0;
+    for task in tasks {
+        match task.await.expect("no panic") {
+            Ok(_) => won += 1,
+            Err(AppendError::WrongExpectedRevision { actual, .. }) => {
+                assert_eq!(actual, Some(Revision(0)));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(won, 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_stream_is_gone_and_comes_back_with_the_next_revision() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    let stream = name("account-1");
+    let append =
+        |i| Append::to_stream(stream.clone(), ExpectedRevision::Any, [event(i, "E", "{}")]);
+    let missing = store.delete(&stream, ExpectedRevision::Any, Deletion::Soft).await;
+    assert!(matches!(missing, Err(AppendError::WrongExpectedRevision { actual: None, .. })));
+    for i in 0..3 {
+        store.append(append(i)).await.expect("appended");
+    }
+    store.delete(&stream, ExpectedRevision::Any, Deletion::Soft).await.expect("deleted");
+    let query = ReadStream {
+        stream: stream.clone(),
+        from: From::Start,
+        direction: Direction::Forwards,
+        count: 10,
+    };
+    let gone = store.read_stream(query.clone()).await.err();
+    assert_eq!(gone, Some(ReadError::StreamNotFound { stream: stream.clone() }));
+    let appended = store.append(append(3)).await.expect("opened again");
+    assert_eq!(appended.revisions[0], Some(Revision(3)));
+    assert_eq!(read_stream(&store, "account-1", Direction::Forwards).await, [3]);
+    store.delete(&stream, ExpectedRevision::Any, Deletion::Tombstone).await.expect("ended");
+    let ended = store.append(append(4)).await.err();
+    assert_eq!(
+        ended,
+        Some(AppendError::StreamDeleted { index: 0, stream: stream.clone(), tombstoned: true })
+    );
+    let ended = store.read_stream(query).await.err();
+    assert_eq!(ended, Some(ReadError::StreamDeleted { stream }));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_sees_history_and_live_events_once_in_order() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    let total = 300u64;
+    let writer = store.clone();
+    let task = tokio::spawn(async move {
+        for i in 0..total {
+            let stream = name(&format!("s-{}", i % 3));
+            let append =
+                Append::to_stream(stream, ExpectedRevision::Any, [event(u128::from(i), "E", "{}")]);
+            writer.append(append).await.expect("appended");
+        }
+    });
+    let mut all = store.subscribe_all(SubscribeFrom::Start, None);
+    let mut one = store.subscribe_stream(&name("s-1"), SubscribeFrom::Start);
+    let (mut positions, mut revisions) = (Vec::new(), Vec::new());
+    while positions.len() < total as usize + 1 {
+        if let Delivery::Events(page) = all.next().await.expect("a delivery") {
+            positions.extend(page.events().map(|e| e.position.0));
+        }
+    }
+    while revisions.len() < total as usize / 3 {
+        if let Delivery::Events(page) = one.next().await.expect("a delivery") {
+            revisions.extend(page.events().map(|e| e.revision.0));
+        }
+    }
+    assert_eq!(positions, (0..=total).collect::<Vec<u64>>());
+    assert_eq!(revisions, (0..total / 3).collect::<Vec<u64>>());
+    task.await.expect("no panic");
+    store.close().await;
+    assert_eq!(all.next().await.err(), Some(ReadError::Closed));
+}

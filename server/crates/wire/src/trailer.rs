@@ -1,0 +1,36 @@
+//! The trailers that carry an error's facts beside its status, and the values of [`EXCEPTION`].
+//! Protocol sections 3.1 and 3.2.
+
+/// Names the kind of error.
+pub const EXCEPTION: &str = "exception";
+/// The stream an error is about.
+pub const STREAM_NAME: &str = "stream-name";
+/// What a delete expected, as [`daybook_model::ExpectedRevision::code`].
+pub const EXPECTED_VERSION: &str = "expected-version";
+/// Where the stream is; -1 if it has no events.
+pub const ACTUAL_VERSION: &str = "actual-version";
+/// The limit of one append in bytes.
+pub const MAXIMUM_APPEND_SIZE: &str = "maximum-append-size";
+/// The limit of one event in bytes.
+pub const MAXIMUM_APPEND_EVENT_SIZE: &str = "maximum-append-event-size";
+/// The event that is too large.
+pub const EVENT_ID: &str = "event-id";
+/// Its bytes.
+pub const PROPOSED_APPEND_EVENT_SIZE: &str = "proposed-append-event-size";
+/// The metadata every proposed event must have.
+pub const REQUIRED_METADATA_PROPERTIES: &str = "required-metadata-properties";
+/// The secondary index that does not exist.
+pub const INDEX_NAME: &str = "index-name";
+
+/// [`EXCEPTION`]: the stream has a tombstone.
+pub const STREAM_DELETED: &str = "stream-deleted";
+/// [`EXCEPTION`]: a delete found the stream elsewhere.
+pub const WRONG_EXPECTED_VERSION: &str = "wrong-expected-version";
+/// [`EXCEPTION`]: an append is too large.
+pub const MAXIMUM_APPEND_SIZE_EXCEEDED: &str = "maximum-append-size-exceeded";
+/// [`EXCEPTION`]: an event is too large.
+pub const MAXIMUM_APPEND_EVENT_SIZE_EXCEEDED: &str = "maximum-append-event-size-exceeded";
+/// [`EXCEPTION`]: an event lacks `type` or `content-type`.
+pub const MISSING_REQUIRED_METADATA_PROPERTY: &str = "missing-required-metadata-property";
+/// [`EXCEPTION`]: there is no such secondary index.
+pub const INDEX_NOT_FOUND: &str = "index-not-found";

@@ -1,0 +1,373 @@
+//! `daybook bench`: what this machine's disk and processors allow, and how much of it we reach.
+//!
+//! ```text
+//!   store   N writers ─────────────────────────> store            beside   a raw file, group commit
+//!   unary   N clients ── one call an append ───> `daybook serve`  beside   a server that only writes
+//!   batch   N clients ── one call, 32 in flight> `daybook serve`  beside     what it gets to that file
+//!   scan    one reader of the whole log, of one stream, of a scattered one: in process, over gRPC
+//!   feed    1,000 events a second, acknowledged -> at the subscriber
+//! ```
+//!
+//! Machines differ, so the ceiling is measured in the same run, by the same clients, a moment after
+//! each figure; trust the ratios. Writers are closed loops: each waits for its answer, and each append
+//! expects an exact revision of the writer's own stream. Servers are processes of their own, on the
+//! same processors as their load; their processor time is the system's account of them.
+//!
+//! Not here: other people's servers (see `tests/bench`), open loops, networks.
+
+pub mod feed;
+pub mod limit;
+pub mod load;
+pub mod place;
+pub mod process;
+pub mod raw;
+pub mod report;
+pub mod scan;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use daybook_client::Client;
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use self::load::{Measured, Shape, Streams, Target, measure};
+use self::place::Scratch;
+use self::process::Server;
+use self::raw::RawLog;
+use self::report::{Against, Row};
+use super::report::{Json, print};
+
+/// How long the load runs before it is measured, of the time measured: a quarter.
+const WARMUP_PART: u32 = 4;
+/// Events of the stream that is read alone.
+const STREAM_EVENTS: u64 = 10_000;
+/// Streams that a filled log has.
+const FILLED_STREAMS: u64 = 1_000;
+/// Events a second of the feed.
+const FEED_RATE: u64 = 1_000;
+
+/// Measures appends, reads and the feed, beside what the machine allows.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  daybook bench                              everything, about two minutes
+  daybook bench --only unary --clients 128 --seconds 10
+  daybook bench --only store --streams spread:1000000 --json=bench.json")]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["store", "unary", "batch", "scan", "feed"])]
+    only: Vec<Part>,
+
+    /// Numbers of writers
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 128, 1000])]
+    clients: Vec<u64>,
+
+    /// Events of one append; besides one, ten are measured at 128 writers
+    #[arg(long, default_value_t = 1)]
+    events: u64,
+
+    /// Bytes of one event
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+
+    /// Which streams are written: own (one a writer), new (one an append), spread:N (N cold ones)
+    #[arg(long, default_value = "own", value_parser = parse_streams)]
+    streams: Streams,
+
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+
+    /// Appends in flight on each call of 'batch'
+    #[arg(long, default_value = "32")]
+    window: NonZeroU32,
+
+    /// Connections of 'batch', and of 'unary' with more than 128 clients (fewer have one each)
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+
+    /// Events of the log that is read
+    #[arg(long, default_value_t = 300_000)]
+    scan_events: u64,
+
+    /// Where a directory for the data is made, and removed again; choose the disk that matters
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data: PathBuf,
+
+    #[command(flatten)]
+    json: Json,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Part {
+    /// Appends to a store in this process.
+    Store,
+    /// Appends over gRPC, one call each.
+    Unary,
+    /// Appends over gRPC, pipelined over one call a writer.
+    Batch,
+    /// Reads of the whole log and of one stream.
+    Scan,
+    /// From acknowledgement to subscriber.
+    Feed,
+}
+
+fn parse_streams(text: &str) -> Result<Streams, &'static str> {
+    match text.split_once(':') {
+        None if text == "own" => Ok(Streams::Own),
+        None if text == "new" => Ok(Streams::New),
+        Some(("spread", count)) => match count.replace('_', "").parse() {
+            Ok(count) if count > 0 => Ok(Streams::Spread(count)),
+            _ => Err("give spread:N with a number of streams"),
+        },
+        _ => Err("give own, new or spread:N"),
+    }
+}
+
+/// Measures.
+///
+/// # Errors
+/// If a server does not start, or an append or read fails.
+pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        eprintln!("note: this is a debug build; its figures say nothing. Use cargo run --release");
+    }
+    super::runtime(None)?.block_on(async {
+        let bench = Bench::new(args)?;
+        let mut rows = Vec::new();
+        let mut parts = bench.args.only.clone();
+        parts.sort_unstable();
+        parts.dedup();
+        for part in parts {
+            match part {
+                Part::Store => bench.store(&mut rows).await?,
+                Part::Unary | Part::Batch => bench.server(part, &mut rows).await?,
+                Part::Scan => bench.scan(&mut rows).await?,
+                Part::Feed => bench.feed(&mut rows).await?,
+            }
+        }
+        bench.progress.finish_and_clear();
+        bench.answer(&rows)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+struct Bench {
+    args: BenchArgs,
+    scratch: Scratch,
+    progress: ProgressBar,
+}
+
+impl Bench {
+    fn new(args: BenchArgs) -> anyhow::Result<Bench> {
+        if args.events == 0 || args.clients.contains(&0) || args.connections == 0 {
+            bail!("--clients, --events and --connections take numbers from 1 on");
+        }
+        let scratch = Scratch::within(&args.data)?;
+        let progress = ProgressBar::new_spinner();
+        progress.enable_steady_tick(Duration::from_millis(200));
+        Ok(Bench { args, scratch, progress })
+    }
+
+    /// Writers and events an append, one pair a measurement.
+    fn shapes(&self) -> Vec<Shape> {
+        let duration = Duration::from_secs_f64(self.args.seconds.clamp(0.1, 3600.0));
+        let shape = |clients, events| Shape {
+            clients,
+            events,
+            size: self.args.size,
+            streams: self.args.streams,
+            duration,
+            warmup: duration / WARMUP_PART,
+        };
+        let events = self.args.events;
+        let mut shapes: Vec<_> = self.args.clients.iter().map(|n| shape(*n, events)).collect();
+        if events == 1 && self.args.clients.contains(&128) && self.args.streams == Streams::Own {
+            shapes.push(shape(128, 10));
+        }
+        shapes
+    }
+
+    fn say(&self, what: &str) {
+        self.progress.set_message(what.to_owned());
+    }
+
+    /// Makes the streams that exist before the load begins.
+    async fn prepare(&self, directory: PathBuf) -> anyhow::Result<()> {
+        if let Streams::Spread(streams) = self.args.streams {
+            self.say(&format!("making {streams} streams"));
+            let store = place::open(directory).await?;
+            place::make_cold_streams(&store, streams, &load::data(self.args.size)).await?;
+            store.close().await;
+        }
+        Ok(())
+    }
+
+    async fn store(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let raw = RawLog::create(&self.scratch.join("raw"))?;
+        for (number, shape) in self.shapes().into_iter().enumerate() {
+            let name = name("store", &shape);
+            self.say(&name);
+            // Revisions are counted from one event a cold stream, so each load has its own store.
+            let directory = self.scratch.join(&format!("store-{number}"));
+            self.prepare(directory.clone()).await?;
+            let store = place::open(directory).await?;
+            let ours = measure(&Target::Store(store.clone()), shape, || Ok(None)).await?;
+            store.close().await;
+            let limit = measure(&Target::Raw(raw.clone()), shape, || Ok(None)).await?;
+            let goal = if shape.clients >= 1000 || shape.events > 1 { 0.3 } else { 0.5 };
+            let goal = (shape.streams == Streams::Own).then_some(goal);
+            rows.push(Row::of_appends(name, &ours, Some(against("raw file", &limit, goal))));
+        }
+        Ok(())
+    }
+
+    async fn server(&self, part: Part, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let label = if part == Part::Unary { "unary" } else { "batch" };
+        let unary: BTreeMap<String, f64> =
+            rows.iter().map(|row| (row.name.clone(), row.figure)).collect();
+        let limit = Server::limit(&self.scratch.join("raw-server")).await?;
+        for (number, shape) in self.shapes().into_iter().enumerate() {
+            let name = name(label, &shape);
+            self.say(&name);
+            let directory = self.scratch.join(&format!("{label}-{number}"));
+            self.prepare(directory.clone()).await?;
+            let server = Server::store(&directory).await?;
+            let ours = self.load(part, &server, shape).await?;
+            drop(server);
+            let ceiling = self.load(part, &limit, shape).await?;
+            let own = shape.streams == Streams::Own;
+            let goal = (part == Part::Unary && own).then_some(0.85);
+            rows.push(Row::of_appends(name.clone(), &ours, Some(against("server", &ceiling, goal))));
+            let twin = name.replacen("batch", "unary", 1);
+            if let (Part::Batch, Some(figure)) = (part, unary.get(&twin)) {
+                let goal = matches!(shape.clients, 16 | 128).then_some(2.5).filter(|_| own);
+                let against = Against { name: "our unary", figure: *figure, cpu_us: None, goal };
+                rows.push(Row::of_appends(name, &ours, Some(against)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&self, part: Part, server: &Server, shape: Shape) -> anyhow::Result<Measured> {
+        let own = part == Part::Unary && shape.clients <= 128;
+        let most = if own { usize::MAX } else { self.args.connections };
+        let connections = usize::try_from(shape.clients)?.min(most);
+        let clients = (0..connections).map(|_| Client::new(&server.url()));
+        let clients: Vec<_> = clients.collect::<Result<_, _>>()?;
+        let target = match part {
+            Part::Batch => Target::Batch(clients, self.args.window),
+            _ => Target::Unary(clients),
+        };
+        measure(&target, shape, || server.cpu_us().map(Some)).await
+    }
+
+    async fn scan(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let directory = self.scratch.join("scan");
+        let data = load::data(self.args.size);
+        self.say(&format!("filling a log with {} events", self.args.scan_events));
+        let store = place::open(directory.clone()).await?;
+        let one = place::write_stream(&store, "one", STREAM_EVENTS, &data).await?;
+        place::fill(&store, self.args.scan_events, FILLED_STREAMS, &data).await?;
+        let scattered = daybook_client::StreamName::new("filled-0")?;
+        self.say("reading in process");
+        let reads = [
+            ("scan of all, in process", best(|| scan::all_in_process(&store)).await?, 4e6),
+            ("one stream, in process", best(|| scan::stream_in_process(&store, &one)).await?, 0.0),
+        ];
+        rows.extend(reads.map(|(name, scanned, goal)| scan_row(name, &scanned, goal)));
+        store.close().await;
+        drop(store);
+        self.say("reading over gRPC");
+        let server = Server::store(&directory).await?;
+        let client = Client::new(&server.url())?;
+        let all = best(|| scan::all_over_grpc(&client)).await?;
+        let stream = best(|| scan::stream_over_grpc(&client, &one)).await?;
+        let thin = best(|| scan::stream_over_grpc(&client, &scattered)).await?;
+        rows.push(scan_row("scan of all, gRPC", &all, 1e6));
+        rows.push(scan_row("one stream of 10,000, gRPC", &stream, 5e5));
+        rows.push(scan_row("a scattered stream, gRPC", &thin, 1.5e5));
+        Ok(())
+    }
+
+    async fn feed(&self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        self.say("feed");
+        let server = Server::store(&self.scratch.join("feed")).await?;
+        let duration = Duration::from_secs_f64(self.args.seconds.clamp(1.0, 60.0));
+        let fed = feed::measure(&server.url(), FEED_RATE, duration, self.args.size).await?;
+        let figure = FEED_RATE as f64;
+        let row = |name: &str, latency_us| Row {
+            name: name.to_owned(),
+            figure,
+            unit: "events/s",
+            latency_us: Some(latency_us),
+            cpu_us: None,
+            against: None,
+        };
+        rows.push(row("feed, acknowledged -> delivered", fed.acknowledged_us));
+        rows.push(row("feed, sent -> delivered", fed.sent_us));
+        Ok(())
+    }
+
+    fn answer(&self, rows: &[Row]) -> anyhow::Result<()> {
+        let value = json!({
+            "version": crate::VERSION,
+            "processors": std::thread::available_parallelism().map_or(0, usize::from),
+            "eventSize": self.args.size,
+            "seconds": self.args.seconds,
+            "rows": report::to_json(rows),
+        });
+        if self.args.json.wanted() {
+            self.args.json.answer(&value, &report::to_table(rows))
+        } else {
+            print(&report::to_table(rows))
+        }
+    }
+}
+
+fn name(part: &str, shape: &Shape) -> String {
+    let streams = match shape.streams {
+        Streams::Own => String::new(),
+        Streams::New => ", new streams".to_owned(),
+        Streams::Spread(streams) => format!(", {streams} streams"),
+    };
+    format!("{part} {} x {}{streams}", shape.clients, shape.events)
+}
+
+fn against(name: &'static str, measured: &Measured, goal: Option<f64>) -> Against {
+    let cpu_us = measured.server_cpu_us_per_append();
+    Against { name, figure: measured.rate(), cpu_us, goal }
+}
+
+fn scan_row(name: &str, scanned: &scan::Scanned, goal: f64) -> Row {
+    let against = Against { name: "goal", figure: goal, cpu_us: None, goal: Some(1.0) };
+    Row {
+        name: name.to_owned(),
+        figure: scanned.rate(),
+        unit: "events/s",
+        latency_us: None,
+        cpu_us: None,
+        against: (goal > 0.0).then_some(against),
+    }
+}
+
+/// The fastest of three: the first one also finds its bytes.
+async fn best<R>(read: impl Fn() -> R) -> anyhow::Result<scan::Scanned>
+where
+    R: Future<Output = anyhow::Result<scan::Scanned>>,
+{
+    let mut best = read().await?;
+    for _ in 0..2 {
+        let again = read().await?;
+        if again.elapsed < best.elapsed {
+            best = again;
+        }
+    }
+    Ok(best)
+}

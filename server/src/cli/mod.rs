@@ -1,0 +1,165 @@
+//! The `daybook` command: one file per subcommand; parse, act, report.
+//!
+//! A command that works on events takes `--url` (a running server) or `--data` (a stopped one).
+//! A command that reports takes `--json[=FILE]`. Answers go to standard output, log lines and
+//! errors to standard error. The exit code is 0 for success, 1 for failure, 2 for wrong usage.
+
+pub mod append;
+pub mod bench;
+pub mod delete;
+pub mod health;
+pub mod place;
+pub mod read;
+pub mod remote;
+pub mod report;
+pub mod serve;
+pub mod stats;
+pub mod streams;
+pub mod tail;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::telemetry::logging;
+
+/// An event-store database: append, read and follow events that are never lost or reordered.
+#[derive(Debug, Parser)]
+#[command(name = "daybook", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What is logged to standard error: a level (error, warn, info, debug, trace), or pairs such
+    /// as 'info,daybook_store=debug' [default: info for serve, warn for all else]
+    #[arg(
+        long,
+        global = true,
+        env = "DAYBOOK_LOG",
+        value_name = "FILTER",
+        help_heading = "Global"
+    )]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What `daybook` can do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::ServeArgs),
+    /// Append events to a stream.
+    Append(append::AppendArgs),
+    /// Read events of a stream, or of the whole log.
+    Read(read::ReadArgs),
+    /// Follow events as they are committed, until Ctrl-C.
+    Tail(tail::TailArgs),
+    /// List streams by name.
+    Streams(streams::StreamsArgs),
+    /// Delete a stream, softly or for ever.
+    Delete(delete::DeleteArgs),
+    /// Ask a server whether it is ready.
+    Health(health::HealthArgs),
+    /// Show a store's numbers.
+    Stats(stats::StatsArgs),
+    /// Check every byte of a stopped store.
+    Verify(verify::VerifyArgs),
+    /// Measure appends, reads and the feed, beside what the machine allows.
+    Bench(bench::BenchArgs),
+    /// The server that `bench` measures ours by.
+    #[command(hide = true)]
+    BenchLimit(bench::limit::LimitArgs),
+}
+
+impl Command {
+    /// What is logged unless the user says otherwise.
+    fn log_default(&self) -> &'static str {
+        match self {
+            Command::Serve(_) => logging::FILTER_DEFAULT,
+            _ => "warn",
+        }
+    }
+}
+
+/// Runs the command that the process' arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        // Whoever read the answer had enough of it (`daybook read | head`).
+        Err(error) if report::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes on one line. A cause that its effect already quotes is not repeated.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    logging::start(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Append(args) => append::run(args),
+        Command::Read(args) => read::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Streams(args) => streams::run(args),
+        Command::Delete(args) => delete::run(args),
+        Command::Health(args) => health::run(args),
+        Command::Stats(args) => stats::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::BenchLimit(args) => bench::limit::run(args),
+    }
+}
+
+/// A runtime with `threads` worker threads; as many as there are processors if none are given.
+///
+/// # Errors
+/// If the system gives no threads.
+pub fn runtime(threads: Option<usize>) -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.max(1));
+    }
+    builder.enable_all().thread_name("daybook").build().context("cannot start threads")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no space").context("disk: no space").context("cannot start");
+        assert_eq!(explain(&error), "cannot start: disk: no space");
+    }
+
+    #[test]
+    fn serve_needs_no_flags() {
+        let cli = Cli::try_parse_from(["daybook", "serve"]).expect("no flag is required");
+        assert!(matches!(cli.command, Command::Serve(_)));
+    }
+}

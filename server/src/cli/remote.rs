@@ -1,0 +1,156 @@
+//! What commands that talk to a server have in common.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use daybook_client::{
+    AllFrom, CallError, Checkpoint, Client, Position, ReadAll, ReadError, Settings,
+};
+use daybook_model::Epoch;
+use futures_util::StreamExt as _;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Bytes of an answer over HTTP: a page of 1,000 names of streams, many times over.
+const ANSWER_SIZE_MAX: usize = 16 * 1024 * 1024;
+
+/// Which server a command talks to.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    /// The running server: http://HOST:PORT, or a connection string of KurrentDB's form
+    #[arg(long, env = "DAYBOOK_URL", value_name = "URL", default_value = "http://127.0.0.1:2113")]
+    pub url: String,
+}
+
+impl Remote {
+    /// A gRPC client of the server. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If the URL cannot be used.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.url).context("--url (or DAYBOOK_URL) cannot be used")
+    }
+
+    /// Asks over HTTP; the status and the body.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, or does not answer as HTTP.
+    pub async fn http(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let settings = Settings::parse(&self.url).context("--url cannot be used")?;
+        let host = settings.host.trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((host, settings.port)).await.with_context(|| {
+            format!("the server at {} cannot be reached; check that it runs", settings.uri())
+        })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path_and_query)
+            .header(header::HOST, format!("{}:{}", settings.host, settings.port))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        let answer = sender.send_request(request).await.context("the server did not answer")?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_SIZE_MAX).collect().await;
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) => bail!("the server's answer cannot be read: {error}"),
+        }
+    }
+
+    /// `GET`s JSON.
+    ///
+    /// # Errors
+    /// As [`Remote::http`]; and with the server's own words if it refuses.
+    pub async fn get(&self, path_and_query: &str) -> anyhow::Result<Value> {
+        let (status, body) = self.http(Method::GET, path_and_query, Bytes::new()).await?;
+        accepted(status, &body)
+    }
+
+    /// The place in `$all` of the event at `position`. The protocol's places also say which epoch
+    /// wrote the event, so the epochs there were are tried, the newest first.
+    ///
+    /// # Errors
+    /// If there is no such event, or the server cannot be asked.
+    pub async fn checkpoint(
+        &self,
+        client: &Client,
+        position: Position,
+    ) -> anyhow::Result<Checkpoint> {
+        let info = self.get("/info").await?;
+        let number = |name: &str| {
+            info[name].as_u64().with_context(|| format!("the server does not tell its {name}"))
+        };
+        let (epoch, committed) = (number("epoch")?, number("committed")?);
+        if position.0 >= committed {
+            bail!("there is no event at position {position}; the log ends before {committed}");
+        }
+        let newest = u32::try_from(epoch).context("the server's epoch is not one")?;
+        for epoch in (0..=newest).rev().take(256) {
+            let checkpoint = Checkpoint::at(position, Epoch(epoch));
+            let query = ReadAll { from: AllFrom::At(checkpoint), count: 1, ..ReadAll::default() };
+            let first = match client.read_all(query).await {
+                Ok(mut events) => events.next().await.transpose(),
+                Err(error) => Err(error),
+            };
+            match first {
+                Err(ReadError::InvalidPosition { .. }) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(checkpoint),
+            }
+        }
+        bail!("the server has no event at position {position}")
+    }
+}
+
+/// The JSON of an answer, if the server did what was asked.
+///
+/// # Errors
+/// With the server's own words if it did not.
+pub fn accepted(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
+    let value: Option<Value> = serde_json::from_slice(body).ok();
+    if status.is_success() {
+        return Ok(value.unwrap_or(Value::Null));
+    }
+    let detail = value.as_ref().and_then(|problem| problem["detail"].as_str());
+    bail!("the server refuses ({status}): {}", detail.unwrap_or("it does not say why"))
+}
+
+/// Whether nobody answered at all.
+#[must_use]
+pub fn is_unreachable(error: &ReadError) -> bool {
+    matches!(error, ReadError::Call(CallError::Unreachable { .. }))
+}
+
+/// `text` as one segment of a path, or one value of a query.
+#[must_use]
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_segment_is_encoded() {
+        assert_eq!(percent_encode("account-1/ü?"), "account-1%2F%C3%BC%3F");
+    }
+}

@@ -1,0 +1,223 @@
+//! `daybook serve`: runs a node until it is told to stop.
+//!
+//! ```text
+//!   SIGTERM, SIGINT   drain and exit 0        a second one    exit 1 at once, as after a crash
+//! ```
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use owo_colors::OwoColorize;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{DATA_DEFAULT, Exposure, LISTEN_DEFAULT, is_this_machine, listen_addresses};
+use crate::node::{Config, Node, listener};
+use crate::telemetry::logging::colours_wanted;
+
+/// Files and sockets the process wants to have open beside its connections: segments, index files,
+/// the listener.
+const FILES_RESERVE: u64 = 1024;
+
+/// The settings of a server.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The data directory; made if it does not exist
+    #[arg(long, env = "DAYBOOK_DATA", value_name = "DIR", default_value = DATA_DEFAULT)]
+    data: PathBuf,
+
+    /// Where to listen, for gRPC and HTTP alike; port 0 takes any free one
+    #[arg(long, env = "DAYBOOK_LISTEN", value_name = "HOST:PORT", default_value = LISTEN_DEFAULT)]
+    listen: String,
+
+    /// Allow other machines to connect, though nothing is encrypted and nobody is asked who they are
+    #[arg(long, env = "DAYBOOK_INSECURE")]
+    insecure: bool,
+
+    /// How long a stop waits for what was begun before it cuts connections
+    #[arg(
+        long,
+        env = "DAYBOOK_DRAIN_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
+    drain_timeout: Duration,
+
+    /// Connections that may be open at a time; others wait
+    #[arg(
+        long,
+        env = "DAYBOOK_CONNECTIONS_MAX",
+        value_name = "N",
+        default_value_t = listener::CONNECTIONS_MAX
+    )]
+    connections_max: usize,
+
+    /// Threads that serve requests [default: one per processor]
+    #[arg(long, env = "DAYBOOK_THREADS", value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Runs a server.
+///
+/// # Errors
+/// If it cannot start: the address is refused or taken, the store cannot be opened.
+pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    raise_file_limit(args.connections_max as u64);
+    super::runtime(args.threads)?.block_on(serve(args))
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let exposure = if args.insecure { Exposure::Anyone } else { Exposure::ThisMachine };
+    let addresses = listen_addresses(&args.listen, exposure)?;
+    // Before anything is opened, so that no signal finds the default of dying half way.
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let listener = TcpListener::bind(addresses.as_slice()).await.with_context(|| {
+        format!("cannot listen on {} (is another server running there?)", args.listen)
+    })?;
+    let config =
+        Config { connections_max: args.connections_max, ..Config::in_directory(&args.data) };
+    let node = tokio::select! {
+        node = Node::start(config, listener) => node?,
+        () = signals.next() => {
+            tracing::warn!("told to stop before the store was open");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    greet(&node, &args.data)?;
+    signals.next().await;
+    tracing::info!(timeout = ?args.drain_timeout, "stopping: finishing what was begun");
+    tokio::select! {
+        stopped = node.stop(args.drain_timeout) => {
+            tracing::info!(connections_cut = stopped.connections_cut, "stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = signals.next() => {
+            tracing::warn!("told twice: exiting at once; the next start recovers");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The signals that ask for a stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Says where to look: to a person on a terminal, else as one log line.
+fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
+    let address = node.address();
+    let about = node.context().about();
+    let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+    let committed = node.context().store().committed();
+    let security = if is_this_machine(&address) {
+        "none: not encrypted, no authentication; reachable from this machine only"
+    } else {
+        "NONE: not encrypted, no authentication; whoever reaches this address can do anything"
+    };
+    tracing::info!(
+        version = crate::VERSION,
+        %address,
+        url = format!("http://{address}"),
+        data = %data.display(),
+        store = %about.store_id,
+        epoch = about.epoch.0,
+        format = about.format,
+        events = committed.0,
+        opened_us = node.context().store().stats().open_us,
+        security,
+        "ready"
+    );
+    let mut out = std::io::stdout();
+    if !out.is_terminal() {
+        return Ok(());
+    }
+    let url = format!("http://{address}");
+    let text = banner(&url, &address.to_string(), &data.display().to_string(), security);
+    let text = if colours_wanted() { text.replace(&url, &url.cyan().to_string()) } else { text };
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to the terminal")
+}
+
+fn banner(url: &str, address: &str, data: &str, security: &str) -> String {
+    let version = crate::VERSION;
+    let server =
+        if url.ends_with(LISTEN_DEFAULT) { String::new() } else { format!(" --url {url}") };
+    format!(
+        "\nDaybook {version} is ready.
+
+  HTTP       {url}            look: /info  /stats  /metrics  /health/ready
+  gRPC       kurrentdb://{address}?tls=false   for KurrentDB's clients
+  data       {data}
+  security   {security}
+
+Try, in another terminal:
+
+  daybook append{server} account-1 Opened '{{\"owner\":\"Ada\"}}'
+  daybook read{server} account-1
+  daybook tail{server}
+  curl {url}/v1/streams/account-1
+
+Ctrl-C stops it.
+
+"
+    )
+}
+
+/// Raises the number of files that may be open as far as this process may: each connection is one,
+/// and many systems begin with 1,024.
+fn raise_file_limit(connections_max: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = connections_max.saturating_add(FILES_RESERVE);
+    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_none_or(|now| now >= allowed) {
+        return;
+    }
+    let raised = Rlimit { current: Some(allowed), maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
+    if allowed < wanted {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "fewer files may be open than --connections-max needs; raise the hard limit (ulimit -Hn)"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_shows_commands_that_reach_this_server() {
+        let default = banner("http://127.0.0.1:2113", LISTEN_DEFAULT, "/data", "none");
+        assert!(default.contains("daybook read account-1"), "{default}");
+        let other = banner("http://127.0.0.1:9", "127.0.0.1:9", "/data", "none");
+        assert!(other.contains("daybook read --url http://127.0.0.1:9 account-1"), "{other}");
+    }
+}

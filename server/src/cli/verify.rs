@@ -1,0 +1,112 @@
+//! `daybook verify`: reads every byte of a stopped store and checks it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use daybook_log::disk::Disk;
+use daybook_log::disk::os::OsDisk;
+use daybook_store::verify::{Progress, Report, verify};
+use indicatif::{ProgressBar, ProgressStyle};
+use owo_colors::OwoColorize as _;
+use serde_json::{Value, json};
+
+use super::report::{Json, colours, facts};
+use crate::config::DATA_DEFAULT;
+
+/// Checks a stopped store: every frame, checksum, revision and digest of its log, and its index
+/// against the log. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 if the store is sound, 1 if not. Damage of the log is named with \
+    its file, offset and position: restore from a backup. Index files that are wrong can be \
+    deleted: the next start builds them again.")]
+pub struct VerifyArgs {
+    /// The data directory of the stopped store
+    #[arg(long, env = "DAYBOOK_DATA", value_name = "DIR", default_value = DATA_DEFAULT)]
+    data: PathBuf,
+
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Verifies.
+///
+/// # Errors
+/// If the directory cannot be read, or is in use.
+pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open_read_only(&args.data)?);
+    let bar = ProgressBar::new(0);
+    let style = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {wide_msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    let mut show = |progress: Progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(progress.file);
+    };
+    let verified = verify(&disk, &mut show);
+    bar.finish_and_clear();
+    match verified {
+        Ok(report) => {
+            args.json.answer(&to_json(&report), &to_text(&report))?;
+            let sound = report.bad_index_files.is_empty();
+            Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Err(error) => {
+            let value = json!({ "sound": false, "error": error.to_string() });
+            let mark = if colours() { "NOT SOUND".red().bold().to_string() } else { "NOT SOUND".into() };
+            args.json.answer(&value, &format!("{mark}: {error}\n"))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn to_json(report: &Report) -> Value {
+    json!({
+        "sound": report.bad_index_files.is_empty(),
+        "segments": report.log.segments,
+        "events": report.log.events,
+        "commits": report.log.commits,
+        "bytes": report.log.bytes,
+        "streams": report.streams,
+        "chain": hex(&report.log.chain),
+        "tornTail": report.log.torn_tail,
+        "indexFiles": report.index_files,
+        "badIndexFiles": report.bad_index_files,
+    })
+}
+
+fn to_text(report: &Report) -> String {
+    let sound = report.bad_index_files.is_empty();
+    let state = if sound { "sound" } else { "the log is sound, its index is not" };
+    let state = match (colours(), sound) {
+        (true, true) => state.green().bold().to_string(),
+        (true, false) => state.yellow().bold().to_string(),
+        (false, _) => state.to_owned(),
+    };
+    let log = &report.log;
+    let mut rows = vec![
+        ("store", state),
+        ("events", log.events.to_string()),
+        ("commits", log.commits.to_string()),
+        ("streams", report.streams.to_string()),
+        ("segments", log.segments.to_string()),
+        ("bytes", log.bytes.to_string()),
+        ("chain", hex(&log.chain)),
+        ("index files", report.index_files.to_string()),
+    ];
+    if log.torn_tail {
+        let text = "the last write was cut off and never acknowledged; the next start clears it";
+        rows.push(("torn tail", text.to_owned()));
+    }
+    for file in &report.bad_index_files {
+        rows.push(("bad index", format!("{file}: delete it; the next start builds it again")));
+    }
+    facts(&rows)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

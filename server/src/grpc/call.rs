@@ -1,0 +1,402 @@
+//! One gRPC call over an HTTP body: messages in, messages and a status out.
+//!
+//! ```text
+//!   request   headers (grpc-timeout) · | prefix | message | ... · end of stream
+//!   answer    headers · | prefix | message | ... · trailers: grpc-status, grpc-message, more
+//!   refusal   headers with the status in them, and no body ("trailers-only")
+//! ```
+//!
+//! Compression is not offered; clients of this protocol do not use it unless told to.
+//!
+//! INVARIANT: never holds more of a call than one message and one frame; reads on only when asked,
+//! so that HTTP/2's flow control is the back-pressure.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Buf, Bytes, BytesMut};
+use daybook_model::limits::MESSAGE_SIZE_MAX;
+use daybook_wire::frame::{PREFIX_SIZE, Prefix, put_message};
+use futures_util::Stream;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt as _;
+use prost::Message;
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+
+use super::status;
+
+/// The media type of every answer.
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+/// Digits of a `grpc-timeout`; gRPC's own limit.
+const TIMEOUT_DIGITS_MAX: usize = 8;
+
+/// The messages of a request, one after the other.
+pub struct Messages {
+    body: Body,
+    /// What was received and not read yet. One of the two is empty: messages are cut out of the
+    /// frame they arrived in, and only one that spans frames is put together in `partial`.
+    chunk: Bytes,
+    partial: BytesMut,
+}
+
+impl Messages {
+    /// The messages of `body`.
+    #[must_use]
+    pub fn new(body: Body) -> Messages {
+        Messages { body, chunk: Bytes::new(), partial: BytesMut::new() }
+    }
+
+    /// The next message; none when the client has half-closed. May be dropped and called again
+    /// without loss.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED above [`MESSAGE_SIZE_MAX`]; CANCELLED if the client went away;
+    /// UNIMPLEMENTED if it is compressed; INVALID_ARGUMENT if the request ends within it.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(message) = self.take()? {
+                return Ok(Some(message));
+            }
+            let data = match self.body.frame().await {
+                None if self.chunk.is_empty() && self.partial.is_empty() => return Ok(None),
+                None => return Err(Status::invalid_argument("the request ends in a message")),
+                Some(Err(error)) => return Err(Status::cancelled(error.to_string())),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_trailers) => continue,
+                },
+            };
+            if self.chunk.is_empty() && self.partial.is_empty() {
+                self.chunk = data;
+            } else {
+                self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
+                self.partial.extend_from_slice(&data);
+            }
+        }
+    }
+
+    /// The only message of a unary call.
+    ///
+    /// # Errors
+    /// As [`Messages::next`]; INVALID_ARGUMENT unless there is exactly one.
+    pub async fn only(&mut self) -> Result<Bytes, Status> {
+        let Some(message) = self.next().await? else {
+            return Err(Status::invalid_argument("the request has no message; send one"));
+        };
+        match self.next().await? {
+            None => Ok(message),
+            Some(_) => Err(Status::invalid_argument("the request has two messages; send one")),
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+        let received = if self.partial.is_empty() { &self.chunk[..] } else { &self.partial[..] };
+        let Some(prefix) = received.first_chunk::<PREFIX_SIZE>() else { return Ok(None) };
+        let Prefix { compressed, len } = Prefix::read(*prefix);
+        if compressed {
+            return Err(Status::unimplemented("compressed messages are not supported"));
+        }
+        if len > MESSAGE_SIZE_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "Received message larger than max ({len} vs. {MESSAGE_SIZE_MAX})"
+            )));
+        }
+        let end = PREFIX_SIZE + len;
+        if received.len() < end {
+            return Ok(None);
+        }
+        let mut message = if self.partial.is_empty() {
+            self.chunk.split_to(end)
+        } else {
+            self.partial.split_to(end).freeze()
+        };
+        message.advance(PREFIX_SIZE);
+        Ok(Some(message))
+    }
+}
+
+/// How long the client waits: its `grpc-timeout`. One that cannot be read counts as none.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX {
+        return None;
+    }
+    let number = digits.parse::<u32>().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(3600) * number,
+        "M" => Duration::from_secs(60) * number,
+        "S" => Duration::from_secs(u64::from(number)),
+        "m" => Duration::from_millis(u64::from(number)),
+        "u" => Duration::from_micros(u64::from(number)),
+        "n" => Duration::from_nanos(u64::from(number)),
+        _ => return None,
+    })
+}
+
+/// When the client stops waiting, if it ever does.
+#[must_use]
+pub fn deadline(headers: &HeaderMap) -> Option<Instant> {
+    Instant::now().checked_add(timeout(headers)?)
+}
+
+/// What `work` comes to, or DEADLINE_EXCEEDED at `deadline`. What it began may still happen.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => match tokio::time::timeout_at(deadline, work).await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(status::deadline_exceeded()),
+        },
+    }
+}
+
+/// Serves a unary call: decodes its message, answers with what `handle` makes of it.
+pub async fn unary<Q, A, F>(request: Request<Body>, handle: impl FnOnce(Q) -> F) -> Response<Body>
+where
+    Q: Message + Default,
+    A: Message,
+    F: Future<Output = Result<A, Status>>,
+{
+    let deadline = deadline(request.headers());
+    let mut messages = Messages::new(request.into_body());
+    let answer = within(deadline, async {
+        let message = messages.only().await?;
+        handle(Q::decode(message).map_err(|e| status::invalid(&e.into()))?).await
+    });
+    answered(answer.await)
+}
+
+/// The answer of a call with one message in it, or its refusal.
+pub fn answered(answer: Result<impl Message, Status>) -> Response<Body> {
+    match answer {
+        Ok(message) => {
+            let mut buf = BytesMut::new();
+            put_message(&message, &mut buf);
+            with_body(Body::new(Once { message: Some(buf.freeze()), ended: false }))
+        }
+        Err(status) => refused(&status),
+    }
+}
+
+/// An answer without a message: `status` alone.
+#[must_use]
+pub fn refused(status: &Status) -> Response<Body> {
+    let mut response = with_body(Body::empty());
+    response.headers_mut().extend(trailers(status));
+    response
+}
+
+/// An answer of many messages. Each item is any number of whole messages with their prefixes; the
+/// call ends with OK after the last, with an item's error, or at `deadline`.
+pub fn streamed<S>(deadline: Option<Instant>, replies: S) -> Response<Body>
+where
+    S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
+{
+    let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+    with_body(Body::new(Replies { replies: Some(Box::pin(replies)), deadline }))
+}
+
+fn with_body(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    response
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    // It fails only on a message with bytes that no header can carry, and those are encoded.
+    if status.add_header(&mut headers).is_err() {
+        headers.insert("grpc-status", HeaderValue::from_static("2"));
+    }
+    headers
+}
+
+fn ok() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(1);
+    headers.insert("grpc-status", HeaderValue::from_static("0"));
+    headers
+}
+
+/// The body of an answer with one message.
+struct Once {
+    message: Option<Bytes>,
+    ended: bool,
+}
+
+impl HttpBody for Once {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = match self.message.take() {
+            Some(message) => Some(Frame::data(message)),
+            None if !self.ended => {
+                self.ended = true;
+                Some(Frame::trailers(ok()))
+            }
+            None => None,
+        };
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+/// The body of an answer with many messages.
+struct Replies<S> {
+    /// None after the trailers.
+    replies: Option<Pin<Box<S>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: Stream<Item = Result<Bytes, Status>>> Replies<S> {
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let Some(replies) = self.replies.as_mut() else { return Poll::Ready(None) };
+        if let Poll::Ready(reply) = replies.as_mut().poll_next(task) {
+            return Poll::Ready(reply);
+        }
+        match self.deadline.as_mut() {
+            None => Poll::Pending,
+            Some(deadline) => {
+                ready!(deadline.as_mut().poll(task));
+                Poll::Ready(Some(Err(status::deadline_exceeded())))
+            }
+        }
+    }
+}
+
+impl<S: Stream<Item = Result<Bytes, Status>>> HttpBody for Replies<S> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.replies.is_none() {
+            return Poll::Ready(None);
+        }
+        let ended = match ready!(self.poll(task)) {
+            Some(Ok(messages)) => return Poll::Ready(Some(Ok(Frame::data(messages)))),
+            Some(Err(status)) => trailers(&status),
+            None => ok(),
+        };
+        // Frees the reader or subscription at once.
+        self.replies = None;
+        Poll::Ready(Some(Ok(Frame::trailers(ended))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.replies.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use tonic::Code;
+
+    use super::*;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(message);
+        bytes
+    }
+
+    fn body(frames: Vec<Vec<u8>>) -> Body {
+        Body::from_stream(stream::iter(frames.into_iter().map(Ok::<_, Infallible>)))
+    }
+
+    #[tokio::test]
+    async fn messages_are_found_however_the_frames_cut_them() {
+        let whole: Vec<u8> =
+            [b"first".as_slice(), b"", b"third"].iter().flat_map(|m| framed(m)).collect();
+        for size in 1..=whole.len() {
+            let frames = whole.chunks(size).map(<[u8]>::to_vec).collect();
+            let mut messages = Messages::new(body(frames));
+            let mut found = Vec::new();
+            while let Some(message) = messages.next().await.expect("messages") {
+                found.push(message);
+            }
+            assert_eq!(found, [&b"first"[..], b"", b"third"], "frames of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_message_is_refused() {
+        let mut large = framed(b"");
+        large[1..].copy_from_slice(&(MESSAGE_SIZE_MAX as u32 + 1).to_be_bytes());
+        let mut compressed = framed(b"x");
+        compressed[0] = 1;
+        for (bytes, code) in [
+            (large, Code::ResourceExhausted),
+            (compressed, Code::Unimplemented),
+            (framed(b"cut")[..6].to_vec(), Code::InvalidArgument),
+            (vec![0, 0], Code::InvalidArgument),
+        ] {
+            let status = Messages::new(body(vec![bytes])).next().await.expect_err("refused");
+            assert_eq!(status.code(), code);
+        }
+        let two = Messages::new(body(vec![framed(b"a"), framed(b"b")])).only().await;
+        assert_eq!(two.expect_err("refused").code(), Code::InvalidArgument);
+        let none = Messages::new(body(vec![])).only().await;
+        assert_eq!(none.expect_err("refused").code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_timeout_has_a_number_and_a_unit() {
+        for (text, expected) in [
+            ("10S", Some(Duration::from_secs(10))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("2H", Some(Duration::from_secs(7200))),
+            ("1M", Some(Duration::from_secs(60))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("99999999H", Some(Duration::from_secs(3600) * 99_999_999)),
+            ("100000000S", None),
+            ("S", None),
+            ("", None),
+            ("10", None),
+            ("10x", None),
+            ("-1S", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_static(text));
+            assert_eq!(timeout(&headers), expected, "{text:?}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_with_its_status() {
+        let failed = stream::iter([Ok(Bytes::from_static(b"x")), Err(Status::aborted("why: ü"))]);
+        let collected = streamed(None, failed).into_body().collect().await.expect("a body");
+        let trailers = collected.trailers().expect("trailers").clone();
+        assert_eq!(collected.to_bytes(), &b"x"[..]);
+        assert_eq!(trailers["grpc-status"], "10");
+        assert_eq!(trailers["grpc-message"], "why:%20%C3%BC");
+
+        let endless = streamed(Some(Instant::now()), stream::pending());
+        let collected = endless.into_body().collect().await.expect("a body");
+        assert_eq!(collected.trailers().expect("trailers")["grpc-status"], "4");
+    }
+}

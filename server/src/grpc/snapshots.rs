@@ -1,0 +1,86 @@
+//! Snapshots of aggregates over gRPC: our own small service, for clients that replay streams.
+//!
+//! Snapshots are a cache: losing them costs time and nothing else, so nothing here waits for them
+//! to be durable.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use daybook_model::{Revision, StreamName};
+use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use daybook_wire::proto::snapshots as proto;
+use tonic::Status;
+
+use super::{call, status};
+use crate::node::Context;
+
+/// Answers Put.
+pub async fn put(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |put: proto::PutSnapshotRequest| async move {
+        let stream = name(&put.stream)?;
+        let snapshot =
+            put.snapshot.ok_or_else(|| Status::invalid_argument("'snapshot' is not set"))?;
+        let head = context.store().stream_info(&stream).await.map_err(status::read)?.head;
+        if head.is_none_or(|head| head.0 < snapshot.revision) {
+            return Err(Status::failed_precondition(format!(
+                "stream '{stream}' has no event {} yet",
+                snapshot.revision
+            )));
+        }
+        let committed = context.store().committed();
+        let snapshot = Snapshot {
+            revision: Revision(snapshot.revision),
+            schema: snapshot.schema,
+            kind: snapshot.r#type,
+            data: snapshot.data,
+        };
+        blocking(&context, move |store| store.put(&stream, &snapshot, committed)).await?;
+        Ok(proto::PutSnapshotResponse {})
+    })
+    .await
+}
+
+/// Answers GetLatest.
+pub async fn get_latest(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |get: proto::GetLatestSnapshotRequest| async move {
+        let stream = name(&get.stream)?;
+        let bound = get.at_or_before.map(Revision);
+        let found = blocking(&context, move |store| store.latest(&stream, bound)).await?;
+        let snapshot = found.map(|found| proto::Snapshot {
+            revision: found.revision.0,
+            schema: found.schema,
+            r#type: found.kind,
+            data: found.data,
+        });
+        Ok(proto::GetLatestSnapshotResponse { snapshot })
+    })
+    .await
+}
+
+/// Answers Delete.
+pub async fn delete(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |delete: proto::DeleteSnapshotsRequest| async move {
+        let stream = name(&delete.stream)?;
+        blocking(&context, move |store| store.delete(&stream)).await?;
+        Ok(proto::DeleteSnapshotsResponse {})
+    })
+    .await
+}
+
+fn name(stream: &str) -> Result<StreamName, Status> {
+    StreamName::new(stream).map_err(|error| status::invalid(&error.into()))
+}
+
+/// Runs `work` on a thread that may block: snapshots are read from and written to a disk.
+async fn blocking<T: Send + 'static>(
+    context: &Context,
+    work: impl FnOnce(&SnapshotStore) -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, Status> {
+    let Some(snapshots) = context.snapshots().cloned() else {
+        return Err(Status::unavailable("snapshots are off; a restart tries again"));
+    };
+    match tokio::task::spawn_blocking(move || work(&snapshots)).await {
+        Ok(done) => done.map_err(|error| status::snapshot(&error)),
+        Err(failed) => Err(Status::unavailable(format!("snapshots failed: {failed}"))),
+    }
+}

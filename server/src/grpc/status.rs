@@ -1,0 +1,350 @@
+//! Errors as gRPC statuses, with the texts and trailers that clients look at. Protocol section 3.
+//!
+//! INVARIANT: the only place where an error of the store or of the wire becomes a status.
+
+use std::fmt::Write as _;
+
+use daybook_model::limits::{APPEND_SIZE_MAX, EVENT_SIZE_MAX};
+use daybook_model::{InvalidEvent, Revision, StreamName};
+use daybook_store::snapshot::SnapshotError;
+use daybook_store::{AppendError, ReadError};
+use daybook_wire::proto::BatchStatus;
+use daybook_wire::{InvalidRequest, error, trailer};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+/// What a busy server says.
+const TOO_BUSY: &str = "Server Is Too Busy";
+/// What a server says that does not take appends any more, or is going.
+const NOT_READY: &str = "Server Is Not Ready";
+
+/// The client's deadline has passed.
+#[must_use]
+pub fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("Deadline Exceeded")
+}
+
+/// The server is stopping.
+#[must_use]
+pub fn stopping() -> Status {
+    Status::unavailable(NOT_READY)
+}
+
+/// More bytes of appends are being received, by all calls together, than may.
+#[must_use]
+pub fn too_busy() -> Status {
+    Status::unavailable(TOO_BUSY)
+}
+
+/// A request that cannot be carried out as it stands.
+#[must_use]
+pub fn invalid(error: &InvalidRequest) -> Status {
+    let text = error.to_string();
+    match error {
+        InvalidRequest::MissingMetadata { .. } => with_trailers(
+            Code::InvalidArgument,
+            text,
+            &[
+                (trailer::EXCEPTION, trailer::MISSING_REQUIRED_METADATA_PROPERTY),
+                (trailer::REQUIRED_METADATA_PROPERTIES, "type,content-type"),
+            ],
+        ),
+        _ => Status::invalid_argument(text),
+    }
+}
+
+/// A count read of the log from a position that it does not have.
+#[must_use]
+pub fn invalid_read_position(filtered: bool) -> Status {
+    Status::unknown(if filtered {
+        "Unexpected FilteredReadAllResult: InvalidPosition"
+    } else {
+        "Unexpected ReadAllResult: InvalidPosition"
+    })
+}
+
+/// A subscription to the log after a position that it does not have.
+#[must_use]
+pub fn invalid_subscription_position() -> Status {
+    Status::invalid_argument("Trying to read from an invalid position.")
+}
+
+/// A checkpoint interval of nothing. KurrentDB's handler fails on it, and clients know the text.
+#[must_use]
+pub fn invalid_checkpoint_interval() -> Status {
+    Status::unknown("Exception was thrown by handler.")
+}
+
+/// A filter that asks for a secondary index.
+#[must_use]
+pub fn index_not_found(name: &str) -> Status {
+    with_trailers(
+        Code::NotFound,
+        format!("Index '{name}' not found."),
+        &[(trailer::EXCEPTION, trailer::INDEX_NOT_FOUND), (trailer::INDEX_NAME, name)],
+    )
+}
+
+/// Why an append or a delete was refused. A wrong expected revision of an Append is a message and
+/// does not come here.
+#[must_use]
+pub fn append(failed: AppendError) -> Status {
+    match failed {
+        AppendError::WrongExpectedRevision { stream, expected, actual, .. } => {
+            wrong_expected_version(&stream, expected.code(), actual)
+        }
+        AppendError::StreamDeleted { stream, .. } => stream_deleted(&stream),
+        AppendError::InvalidEvent(InvalidEvent::TooLarge { id, size }) => event_too_large(id, size),
+        AppendError::InvalidEvent(invalid) => Status::invalid_argument(invalid.to_string()),
+        AppendError::InvalidStreamName(invalid) => Status::invalid_argument(invalid.to_string()),
+        AppendError::TooLarge { limit, .. } => append_too_large(limit),
+        AppendError::Malformed { .. } => Status::invalid_argument(failed.to_string()),
+        AppendError::Overloaded { .. } => too_busy(),
+        AppendError::DiskFull { .. } => Status::resource_exhausted(failed.to_string()),
+        AppendError::ClockLeapt { .. } => Status::unavailable(failed.to_string()),
+        AppendError::Unknown { reason } => {
+            Status::aborted(format!("Operation timed out: {reason}"))
+        }
+        AppendError::Closed { .. } => stopping(),
+        AppendError::Read { .. } => Status::unavailable(failed.to_string()),
+    }
+}
+
+/// Why a stream or the log could not be read.
+#[must_use]
+pub fn read(failed: ReadError) -> Status {
+    match failed {
+        ReadError::StreamNotFound { stream } => with_trailers(
+            Code::NotFound,
+            format!("Event stream '{stream}' is not found."),
+            &[(trailer::EXCEPTION, "stream-not-found"), (trailer::STREAM_NAME, stream.as_str())],
+        ),
+        ReadError::StreamDeleted { stream } => stream_deleted(&stream),
+        ReadError::Damaged { .. } => Status::data_loss(failed.to_string()),
+        ReadError::Closed => stopping(),
+        other => Status::unavailable(other.to_string()),
+    }
+}
+
+/// Why a snapshot was not put or fetched.
+#[must_use]
+pub fn snapshot(failed: &SnapshotError) -> Status {
+    match failed {
+        SnapshotError::TooLarge { .. } | SnapshotError::KindTooLong { .. } => {
+            Status::invalid_argument(failed.to_string())
+        }
+        SnapshotError::Unavailable { .. } => Status::unavailable(failed.to_string()),
+    }
+}
+
+/// Why one append of a BatchAppend call was refused. What nobody can know yet is a timeout: clients
+/// treat it as a doubt and retry.
+#[must_use]
+pub fn batch(failed: AppendError) -> BatchStatus {
+    match failed {
+        AppendError::WrongExpectedRevision { expected, actual, .. } => {
+            error::wrong_expected_version(expected, actual)
+        }
+        AppendError::StreamDeleted { stream, .. } => error::stream_deleted(&stream),
+        AppendError::InvalidEvent(InvalidEvent::TooLarge { id, size }) => {
+            error::event_too_large(id, size, EVENT_SIZE_MAX)
+        }
+        AppendError::TooLarge { limit, .. } => error::append_too_large(limit),
+        AppendError::InvalidEvent(_)
+        | AppendError::InvalidStreamName(_)
+        | AppendError::Malformed { .. } => error::bad_request(failed.to_string()),
+        AppendError::Unknown { .. } => error::timeout(),
+        AppendError::Overloaded { .. } => batch_too_busy(),
+        AppendError::Closed { .. } => error::unknown(NOT_READY.to_owned()),
+        AppendError::DiskFull { .. }
+        | AppendError::ClockLeapt { .. }
+        | AppendError::Read { .. } => error::unknown(failed.to_string()),
+    }
+}
+
+/// As [`too_busy`], for one append of a BatchAppend call.
+#[must_use]
+pub fn batch_too_busy() -> BatchStatus {
+    error::unknown(TOO_BUSY.to_owned())
+}
+
+fn wrong_expected_version(stream: &StreamName, expected: i64, actual: Option<Revision>) -> Status {
+    // KurrentDB's number for a stream without events.
+    let actual = actual.map_or(-1, |revision| revision.0.cast_signed());
+    let text = format!(
+        "Delete failed due to WrongExpectedVersion. Stream: {stream}, Expected version: \
+         {expected}, Actual version: {actual}"
+    );
+    with_trailers(
+        Code::FailedPrecondition,
+        text,
+        &[
+            (trailer::EXCEPTION, trailer::WRONG_EXPECTED_VERSION),
+            (trailer::STREAM_NAME, stream.as_str()),
+            (trailer::EXPECTED_VERSION, &expected.to_string()),
+            (trailer::ACTUAL_VERSION, &actual.to_string()),
+        ],
+    )
+}
+
+fn stream_deleted(stream: &StreamName) -> Status {
+    with_trailers(
+        Code::FailedPrecondition,
+        format!("Event stream '{stream}' is deleted."),
+        &[(trailer::EXCEPTION, trailer::STREAM_DELETED), (trailer::STREAM_NAME, stream.as_str())],
+    )
+}
+
+fn event_too_large(id: Uuid, size: usize) -> Status {
+    let text = format!(
+        "Event with Id: {id}, Size: {size}, exceeds Maximum Append Event Size of {EVENT_SIZE_MAX}."
+    );
+    with_trailers(
+        Code::InvalidArgument,
+        text,
+        &[
+            (trailer::EXCEPTION, trailer::MAXIMUM_APPEND_EVENT_SIZE_EXCEEDED),
+            (trailer::MAXIMUM_APPEND_EVENT_SIZE, &EVENT_SIZE_MAX.to_string()),
+            (trailer::EVENT_ID, &id.to_string()),
+            (trailer::PROPOSED_APPEND_EVENT_SIZE, &size.to_string()),
+        ],
+    )
+}
+
+fn append_too_large(limit: usize) -> Status {
+    with_trailers(
+        Code::InvalidArgument,
+        format!("Maximum Append Size of {limit} Exceeded."),
+        &[
+            (trailer::EXCEPTION, trailer::MAXIMUM_APPEND_SIZE_EXCEEDED),
+            (trailer::MAXIMUM_APPEND_SIZE, &limit.to_string()),
+        ],
+    )
+}
+
+/// All events of one append are larger than they may be.
+#[must_use]
+pub fn over_append_size(size: usize) -> AppendError {
+    AppendError::TooLarge { size, limit: APPEND_SIZE_MAX }
+}
+
+fn with_trailers(code: Code, text: String, values: &[(&'static str, &str)]) -> Status {
+    let mut headers = HeaderMap::with_capacity(values.len());
+    for (key, value) in values {
+        headers.insert(HeaderName::from_static(key), header_value(value));
+    }
+    Status::with_metadata(code, text, MetadataMap::from_headers(headers))
+}
+
+/// `text` as a trailer. gRPC allows printable ASCII; anything else is percent-encoded, as in the
+/// status text.
+fn header_value(text: &str) -> HeaderValue {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, 0x20..=0x7e) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    HeaderValue::try_from(encoded).expect("printable ASCII is a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_model::ExpectedRevision;
+
+    use super::*;
+
+    fn trailer_of<'a>(status: &'a Status, key: &str) -> Option<&'a str> {
+        status.metadata().get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn name(text: &str) -> StreamName {
+        StreamName::new(text).expect("a name")
+    }
+
+    /// Clients take these apart: the texts are theirs, byte for byte.
+    #[test]
+    fn a_deleted_stream_and_a_wrong_version_say_the_protocols_words() {
+        let deleted = read(ReadError::StreamDeleted { stream: name("account-1") });
+        assert_eq!(deleted.code(), Code::FailedPrecondition);
+        assert_eq!(deleted.message(), "Event stream 'account-1' is deleted.");
+        assert_eq!(trailer_of(&deleted, "exception"), Some("stream-deleted"));
+        assert_eq!(trailer_of(&deleted, "stream-name"), Some("account-1"));
+
+        for (expected, code) in [
+            (ExpectedRevision::Any, "-2"),
+            (ExpectedRevision::NoStream, "-1"),
+            (ExpectedRevision::StreamExists, "-4"),
+            (ExpectedRevision::Exact(Revision(5)), "5"),
+        ] {
+            let wrong = append(AppendError::WrongExpectedRevision {
+                index: 0,
+                stream: name("s"),
+                expected,
+                actual: None,
+            });
+            assert_eq!(wrong.code(), Code::FailedPrecondition);
+            assert_eq!(
+                wrong.message(),
+                format!(
+                    "Delete failed due to WrongExpectedVersion. Stream: s, Expected version: \
+                     {code}, Actual version: -1"
+                )
+            );
+            assert_eq!(trailer_of(&wrong, "expected-version"), Some(code));
+            assert_eq!(trailer_of(&wrong, "actual-version"), Some("-1"));
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_code_and_text() {
+        let text = |s: &str| s.to_owned();
+        let cases = [
+            (
+                AppendError::TooLarge { size: 9, limit: 8 },
+                Code::InvalidArgument,
+                text("Maximum Append Size of 8 Exceeded."),
+            ),
+            (AppendError::Overloaded { waiting: 1 }, Code::Unavailable, text("Server Is Too Busy")),
+            (
+                AppendError::Closed { reason: text("x") },
+                Code::Unavailable,
+                text("Server Is Not Ready"),
+            ),
+            (
+                AppendError::Unknown { reason: text("x") },
+                Code::Aborted,
+                text("Operation timed out: x"),
+            ),
+            (
+                AppendError::InvalidEvent(InvalidEvent::TooLarge { id: Uuid::nil(), size: 7 }),
+                Code::InvalidArgument,
+                format!(
+                    "Event with Id: {}, Size: 7, exceeds Maximum \
+                Append Event Size of {EVENT_SIZE_MAX}.",
+                    Uuid::nil()
+                ),
+            ),
+        ];
+        for (error, code, text) in cases {
+            let status = append(error);
+            assert_eq!((status.code(), status.message()), (code, text.as_str()));
+        }
+        let missing = invalid(&InvalidRequest::MissingMetadata { property: "type" });
+        assert_eq!(missing.message(), "Required Metadata Property 'type' is missing");
+        let keys = trailer_of(&missing, "required-metadata-properties");
+        assert_eq!(keys, Some("type,content-type"));
+    }
+
+    #[test]
+    fn a_name_that_is_not_ascii_is_still_a_trailer() {
+        let deleted = read(ReadError::StreamDeleted { stream: name("ключ 1%") });
+        let value = trailer_of(&deleted, "stream-name").expect("a trailer");
+        assert_eq!(value, "%D0%BA%D0%BB%D1%8E%D1%87 1%");
+    }
+}

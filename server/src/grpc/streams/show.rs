@@ -1,0 +1,140 @@
+//! Pages of events as the bytes of gRPC messages: one buffer per page, filled straight from where
+//! the events lie.
+
+use bytes::{Bytes, BytesMut};
+use daybook_model::{Epoch, EventView, Revision, StreamName};
+use daybook_store::{Page, ReadError, Store};
+use daybook_wire::frame::put_message;
+use daybook_wire::proto::streams::ReadResp;
+use daybook_wire::proto::streams::read_resp::Content;
+use daybook_wire::{UuidForm, WireEvent, encode_position, encode_read_event, encode_resolved_link};
+use tonic::Status;
+
+use super::shown_position;
+use crate::grpc::status;
+
+/// The type of a link: an event that names another.
+pub const LINK_EVENT_TYPE: &str = "$>";
+/// Bytes an event's message takes beside its data, as a first guess.
+const ENVELOPE_SIZE: usize = 256;
+
+/// Turns pages into messages.
+pub struct Show {
+    store: Store,
+    form: UuidForm,
+    resolve_links: bool,
+    /// Bytes an event took on the last page: how much room the next one is given.
+    event_size: usize,
+}
+
+impl Show {
+    /// Shows events of `store` with ids in `form`.
+    #[must_use]
+    pub fn new(store: Store, form: UuidForm, resolve_links: bool) -> Show {
+        Show { store, form, resolve_links, event_size: ENVELOPE_SIZE }
+    }
+
+    /// The messages that show the events of `page`.
+    ///
+    /// # Errors
+    /// Why the target of a link could not be read.
+    pub async fn page(&mut self, page: &Page) -> Result<Bytes, Status> {
+        let mut buf = BytesMut::with_capacity(page.len() * self.event_size);
+        let epochs = Epochs::of(&self.store, page);
+        if self.resolve_links {
+            self.resolved(page, &epochs, &mut buf).await?;
+        } else {
+            for event in page.events() {
+                encode_read_event(&epochs.place(event), self.form, &mut buf);
+            }
+        }
+        // A little more than the average, so that the next page seldom has to grow its buffer.
+        let average = buf.len() / page.len().max(1);
+        self.event_size = average + average / 16 + 1;
+        Ok(buf.freeze())
+    }
+
+    async fn resolved(
+        &self,
+        page: &Page,
+        epochs: &Epochs<'_>,
+        buf: &mut BytesMut,
+    ) -> Result<(), Status> {
+        for event in page.events() {
+            let placed = epochs.place(event);
+            if event.event_type != LINK_EVENT_TYPE {
+                encode_read_event(&placed, self.form, buf);
+                continue;
+            }
+            let target = self.target(event.data).await?;
+            let target = target.as_ref().and_then(Page::last).map(|event| WireEvent {
+                position: shown_position(&self.store, event.position),
+                event,
+            });
+            encode_resolved_link(&placed, target.as_ref(), self.form, buf);
+        }
+        Ok(())
+    }
+
+    /// The event that a link names, if it is there and may be seen.
+    async fn target(&self, link: &[u8]) -> Result<Option<Page>, Status> {
+        let Some((revision, stream)) = parse_link(link) else { return Ok(None) };
+        match self.store.read_event(&stream, revision).await {
+            Ok(page) => Ok(page),
+            Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => Ok(None),
+            Err(failed) => Err(status::read(failed)),
+        }
+    }
+}
+
+/// A message of its own.
+#[must_use]
+pub fn message(content: Content) -> Bytes {
+    let mut buf = BytesMut::new();
+    put_message(&ReadResp { content: Some(content) }, &mut buf);
+    buf.freeze()
+}
+
+/// A link's data: `<revision>@<stream>`.
+fn parse_link(data: &[u8]) -> Option<(Revision, StreamName)> {
+    let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
+    Some((Revision(revision.parse().ok()?), StreamName::new(stream).ok()?))
+}
+
+/// The epochs of a page's events: nearly always the same one.
+struct Epochs<'a> {
+    store: &'a Store,
+    same: Option<Epoch>,
+}
+
+impl<'a> Epochs<'a> {
+    fn of(store: &'a Store, page: &Page) -> Epochs<'a> {
+        // Epochs rise with positions: equal at both ends, equal in between.
+        let first = page.events().next().and_then(|event| store.epoch_at(event.position));
+        let last = page.last().and_then(|event| store.epoch_at(event.position));
+        Epochs { store, same: first.filter(|_| first == last) }
+    }
+
+    fn place<'e>(&self, event: EventView<'e>) -> WireEvent<'e> {
+        let position = match self.same {
+            Some(epoch) => encode_position(event.position, epoch),
+            None => shown_position(self.store, event.position),
+        };
+        WireEvent { event, position }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_names_a_revision_and_a_stream() {
+        let parsed = |data: &[u8]| parse_link(data).map(|(r, s)| (r.0, s.as_str().to_owned()));
+        assert_eq!(parsed(b"3@account-1"), Some((3, "account-1".to_owned())));
+        assert_eq!(parsed(b"0@a@b"), Some((0, "a@b".to_owned())));
+        for wrong in [&b"account-1"[..], b"-1@a", b"1@", b"@a", b"\xff@a", b""] {
+            assert_eq!(parsed(wrong), None, "{wrong:?}");
+        }
+    }
+}

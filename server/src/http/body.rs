@@ -1,0 +1,108 @@
+//! Bodies that are held in memory whole, of requests and of pages, within bounds.
+//!
+//! One body is bounded by its route's limit and a time; all that are held together by
+//! [`BODIES_SIZE_MAX`]. Above it requests are refused with 503 at once, before a byte is read:
+//! memory does not grow with the number of clients, nor with how slowly they read.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use daybook_model::limits::APPEND_SIZE_MAX;
+use http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::{Kind, Problem, body_too_large};
+
+/// Bytes of an append's body. Base64 makes events a third larger than they are stored.
+pub const APPEND_BODY_SIZE_MAX: usize = APPEND_SIZE_MAX / 3 * 4 + 1024 * 1024;
+/// Bytes of all bodies that are held at a time.
+pub const BODIES_SIZE_MAX: usize = 512 * 1024 * 1024;
+/// Time in which a body must have arrived: the largest at 1.5 MB/s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// One permit is worth so many bytes.
+const PERMIT_SIZE: usize = 4096;
+
+const _: () = assert!(APPEND_BODY_SIZE_MAX <= BODIES_SIZE_MAX);
+
+static ROOM: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(BODIES_SIZE_MAX / PERMIT_SIZE)));
+
+/// Room for `size` bytes, until dropped.
+fn room(size: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let permits = u32::try_from(size.div_ceil(PERMIT_SIZE)).unwrap_or(u32::MAX);
+    ROOM.clone().try_acquire_many_owned(permits).map_err(|_| {
+        let detail = "too many large requests and answers at a time; try again later";
+        Problem::new(Kind::Overloaded, detail)
+    })
+}
+
+/// Makes `bytes` an answer's body that counts as held until its client has read it.
+///
+/// # Errors
+/// [`Problem`] if there is no room for it.
+pub fn hold(bytes: Vec<u8>) -> Result<Body, Problem> {
+    struct Kept {
+        bytes: Vec<u8>,
+        _room: OwnedSemaphorePermit,
+    }
+    impl AsRef<[u8]> for Kept {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    let room = room(bytes.len())?;
+    Ok(Body::from(Bytes::from_owner(Kept { bytes, _room: room })))
+}
+
+/// A body of at most `LIMIT` bytes. Hold it while its bytes are in use: it is their room.
+pub struct Held<const LIMIT: usize> {
+    /// The body.
+    pub bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Held<LIMIT>, Problem> {
+        let length = request.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        // A body that does not say how long it is may be as long as it may.
+        let expected = length.unwrap_or(LIMIT);
+        if expected > LIMIT {
+            return Err(body_too_large(LIMIT));
+        }
+        let room = room(expected)?;
+        let collecting = Limited::new(request.into_body(), LIMIT).collect();
+        match tokio::time::timeout(BODY_TIMEOUT, collecting).await {
+            Ok(Ok(collected)) => Ok(Held { bytes: collected.to_bytes(), _room: room }),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_too_large(LIMIT)),
+            Ok(Err(error)) => {
+                Err(Problem::new(Kind::InvalidRequest, format!("the body broke off: {error}")))
+            }
+            Err(_) => {
+                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+                Err(Problem::new(Kind::BodyTimeout, detail))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_given_back() {
+        let all = room(BODIES_SIZE_MAX).expect("all of it");
+        let refused = hold(vec![0]).map(|_| ()).expect_err("none is left");
+        assert_eq!(refused.kind(), Kind::Overloaded);
+        drop(all);
+        drop(hold(vec![0]).expect("there is room again"));
+        assert_eq!(ROOM.available_permits(), BODIES_SIZE_MAX / PERMIT_SIZE);
+    }
+}

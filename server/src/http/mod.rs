@@ -1,0 +1,143 @@
+//! The HTTP API: events as JSON, subscriptions as server-sent events, health and metrics.
+//!
+//! ```text
+//!   /health/live  /health/ready  /info  /ping  /gossip  /stats  /metrics      about
+//!   /v1/streams                          GET  names by prefix                 streams
+//!   /v1/streams/{name}                   POST append · GET read · DELETE      append, read, streams
+//!   /v1/streams/{name}/subscribe         GET  as server-sent events           subscribe
+//!   /v1/streams/{name}/metadata          GET  PUT                             streams
+//!   /v1/append                           POST several streams, atomically     append
+//!   /v1/all  /v1/all/subscribe           GET  the whole log                   read, subscribe
+//!   /v1/index/{category|type|correlation}/{key}   GET                         read
+//!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
+//!   /admin/clock/accept  /admin/backup  /admin/verify                         admin
+//! ```
+//!
+//! A `GET` that accepts `text/event-stream` subscribes, so that a browser's `EventSource` can be
+//! pointed at what it would read. A stream name is one path segment: percent-encode its `/`.
+//! Every error is a problem of RFC 9457 with a stable `type`; see [`problem`].
+//!
+//! INVARIANT: JSON shapes and query strings are known in here and nowhere else.
+
+pub mod about;
+pub mod admin;
+pub mod append;
+pub mod body;
+pub mod event;
+pub mod page;
+pub mod problem;
+pub mod query;
+pub mod read;
+pub mod snapshots;
+pub mod streams;
+pub mod subscribe;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, Uri};
+
+use crate::node::Context;
+use problem::Problem;
+
+/// All routes of the HTTP API.
+pub fn routes(context: Context) -> Router {
+    Router::new()
+        .route("/health/live", get(about::live))
+        .route("/health/ready", get(about::ready))
+        .route("/info", get(about::info))
+        .route("/ping", get(about::ping))
+        .route("/gossip", get(about::gossip))
+        .route("/stats", get(about::stats))
+        .route("/metrics", get(about::metrics))
+        .route("/v1/streams", get(streams::list))
+        .route(
+            "/v1/streams/{name}",
+            get(read::stream).post(append::one_stream).delete(streams::delete),
+        )
+        .route("/v1/streams/{name}/subscribe", get(subscribe::stream))
+        .route("/v1/streams/{name}/metadata", get(streams::metadata).put(streams::set_metadata))
+        .route("/v1/append", post(append::many_streams))
+        .route("/v1/all", get(read::all))
+        .route("/v1/all/subscribe", get(subscribe::all))
+        .route("/v1/index/{kind}/{key}", get(read::index))
+        .route(
+            "/v1/snapshots/{name}",
+            get(snapshots::get).put(snapshots::put).delete(snapshots::delete),
+        )
+        .route("/admin/clock/accept", post(admin::accept_clock))
+        .method_not_allowed_fallback(no_such_method)
+        .fallback(no_such_route)
+        .layer(middleware::from_fn(name_route))
+        .layer(middleware::from_fn(refuse_other_origins))
+        .with_state(context)
+}
+
+async fn no_such_route(request: Request) -> Problem {
+    Problem::new(problem::Kind::NoSuchRoute, format!("there is no {}", request.uri().path()))
+}
+
+async fn no_such_method(request: Request) -> Problem {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    Problem::new(problem::Kind::NoSuchMethod, detail)
+}
+
+/// Tells the entrance which route answered, for the metrics.
+async fn name_route(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// Refuses what a page of another origin makes a browser send: a server without authentication on
+/// a developer's machine must not be written to by any page that is open there.
+async fn refuse_other_origins(request: Request, next: Next) -> Result<Response, Problem> {
+    check_origin(request.headers(), request.uri())?;
+    Ok(next.run(request).await)
+}
+
+fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let reached = headers.get(HOST).and_then(|value| value.to_str().ok());
+    let reached = reached.or_else(|| uri.authority().map(Authority::as_str));
+    let origin = origin.to_str().unwrap_or("an unreadable origin");
+    let asked_from = origin.split_once("://").map(|(_, authority)| authority);
+    if asked_from.is_some() && asked_from == reached {
+        return Ok(());
+    }
+    let detail = format!("a page of '{origin}' may not use this server");
+    Err(Problem::new(problem::Kind::OtherOrigin, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_pages_of_this_server_may_use_it() {
+        for (origin, allowed) in [
+            (None, true),
+            (Some("http://127.0.0.1:2113"), true),
+            (Some("http://127.0.0.1:2114"), false),
+            (Some("https://elsewhere.example"), false),
+            (Some("null"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("127.0.0.1:2113"));
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            }
+            let found = check_origin(&headers, &Uri::from_static("/v1/streams/a"));
+            assert_eq!(found.is_ok(), allowed, "{origin:?}");
+        }
+    }
+}

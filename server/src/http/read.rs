@@ -1,0 +1,267 @@
+//! Reads: a stream, the whole log, a key of the index; one page of JSON at a time.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use daybook_model::{Position, Revision};
+use daybook_store::{AllFrom, Direction, IndexKey, ReadAll, ReadStream};
+use http::header::ACCEPT;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::page::{self, LIMIT_DEFAULT, LIMIT_MAX, PageBuilder};
+use super::problem::{Kind, Problem};
+use super::query::{self, From, Name, Params, Way, parsed};
+use super::subscribe;
+use crate::node::Context;
+
+/// Time one read may take. A filter that nothing matches walks the whole log; a subscription with
+/// checkpoints is the tool for that.
+const READ_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The parameters of a read. Those of a subscription are read by [`subscribe`] from the same query.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadParams {
+    #[serde(default, deserialize_with = "parsed")]
+    from: Option<From>,
+    #[serde(default, deserialize_with = "parsed")]
+    direction: Option<Way>,
+    #[serde(default, deserialize_with = "parsed")]
+    limit: Option<u64>,
+}
+
+/// The parameters of a read of the whole log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadAllParams {
+    #[serde(default, deserialize_with = "parsed")]
+    from: Option<From>,
+    #[serde(default, deserialize_with = "parsed")]
+    direction: Option<Way>,
+    #[serde(default, deserialize_with = "parsed")]
+    limit: Option<u64>,
+    stream_prefix: Option<String>,
+    type_prefix: Option<String>,
+    stream_regex: Option<String>,
+    type_regex: Option<String>,
+}
+
+fn limit(given: Option<u64>) -> Result<u64, Problem> {
+    match given.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        _ => Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}"))),
+    }
+}
+
+fn direction(given: Option<Way>) -> Direction {
+    given.map_or(Direction::Forwards, |way| way.0)
+}
+
+/// Whether a client wants server-sent events rather than a page.
+fn wants_feed(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|kinds| kinds.contains("text/event-stream"))
+}
+
+/// `GET /v1/streams/{name}`
+///
+/// # Errors
+/// [`Problem`]: a parameter is not valid, the stream does not exist, or the disk failed.
+pub async fn stream(
+    State(context): State<Context>,
+    Name(name): Name,
+    headers: HeaderMap,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    if wants_feed(&headers) {
+        let params = subscribe::params(request.uri())?;
+        return subscribe::open_stream(&context, &name, &params, &headers).await;
+    }
+    let Params(params) = params_of::<ReadParams>(request).await?;
+    let limit = limit(params.limit)?;
+    let direction = direction(params.direction);
+    let from = match (params.from, direction) {
+        (Some(From::Start), _) | (None, Direction::Forwards) => daybook_store::From::Start,
+        (Some(From::End), _) | (None, Direction::Backwards) => daybook_store::From::End,
+        (Some(From::Number(number)), _) => daybook_store::From::Revision(Revision(number)),
+    };
+    let query = ReadStream { stream: name.clone(), from, direction, count: limit };
+    let mut reader = context.store().read_stream(query).await?;
+    let mut page = PageBuilder::new(limit);
+    let mut at_end = false;
+    while !page.is_full() {
+        match reader.next().await? {
+            Some(events) => page.take(&events),
+            None => {
+                at_end = true;
+                break;
+            }
+        };
+    }
+    let head = reader.last_revision().map(|revision| revision.0);
+    let last = page.last().map(|last| last.revision);
+    let begin = match params.from {
+        Some(From::Number(number)) => Some(number),
+        Some(From::Start) | None => Some(0),
+        Some(From::End) => Some(head.map_or(0, |head| head.saturating_add(1))),
+    };
+    let next = page::next_number(direction, last, begin);
+    let mut members = Map::new();
+    members.insert("stream".to_owned(), name.as_str().into());
+    members.insert("head".to_owned(), head.into());
+    members.insert("first".to_owned(), reader.first_revision().map(|r| r.0).into());
+    ends(&mut members, next, at_end || is_last(direction, last, head));
+    page.finish(&members)
+}
+
+/// Whether `last` is the last event there is in this direction.
+fn is_last(direction: Direction, last: Option<u64>, head: Option<u64>) -> bool {
+    match direction {
+        Direction::Forwards => last.is_some() && last >= head,
+        Direction::Backwards => last == Some(0),
+    }
+}
+
+fn ends(members: &mut Map<String, Value>, next: Option<u64>, at_end: bool) {
+    members.insert("next".to_owned(), next.into());
+    members.insert("atEnd".to_owned(), (at_end || next.is_none()).into());
+}
+
+async fn params_of<T: serde::de::DeserializeOwned + Send>(
+    request: axum::extract::Request,
+) -> Result<Params<T>, Problem> {
+    use axum::extract::FromRequestParts;
+    let (mut parts, _) = request.into_parts();
+    Params::<T>::from_request_parts(&mut parts, &()).await
+}
+
+/// `GET /v1/all`
+///
+/// # Errors
+/// [`Problem`]: a parameter is not valid, the read takes too long, or the disk failed.
+pub async fn all(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    if wants_feed(&headers) {
+        let params = subscribe::params(request.uri())?;
+        return subscribe::open_all(&context, &params, &headers);
+    }
+    let Params(params) = params_of::<ReadAllParams>(request).await?;
+    let limit = limit(params.limit)?;
+    let direction = direction(params.direction);
+    let filter = query::filter(
+        params.stream_prefix.as_deref(),
+        params.type_prefix.as_deref(),
+        params.stream_regex.as_deref(),
+        params.type_regex.as_deref(),
+    )?;
+    let from = match (params.from, direction) {
+        (Some(From::Start), _) | (None, Direction::Forwards) => AllFrom::Start,
+        (Some(From::End), _) | (None, Direction::Backwards) => AllFrom::End,
+        (Some(From::Number(number)), _) => AllFrom::Position(Position(number)),
+    };
+    // Before the reader is opened, so that the cursor of an empty page skips nothing.
+    let end = context.store().committed();
+    let mut reader = context.store().read_all(ReadAll { from, direction, count: limit, filter });
+    let mut page = PageBuilder::new(limit);
+    let reading = async {
+        while !page.is_full() {
+            match reader.next().await? {
+                Some(events) => page.take(&events),
+                None => return Ok::<bool, Problem>(true),
+            };
+        }
+        Ok(false)
+    };
+    let Ok(at_end) = tokio::time::timeout(READ_TIME_MAX, reading).await else {
+        let detail = "the filter matched too little in the time of one read; subscribe instead";
+        return Err(Problem::new(Kind::TimedOut, detail));
+    };
+    let at_end = at_end?;
+    let last = page.last().map(|last| last.position);
+    // A page that ended at the end has considered all up to `end`, matching or not.
+    let last = if at_end && direction == Direction::Forwards {
+        last.max(end.0.checked_sub(1))
+    } else {
+        last
+    };
+    let next = page::next_position(direction, last, end.0);
+    let mut members = Map::new();
+    members.insert("committed".to_owned(), end.0.into());
+    ends(&mut members, next, at_end);
+    page.finish(&members)
+}
+
+/// `GET /v1/index/{category|type|correlation}/{key}`
+///
+/// # Errors
+/// [`Problem`]: a parameter is not valid, or the disk failed.
+pub async fn index(
+    State(context): State<Context>,
+    Path((kind, key)): Path<(String, String)>,
+    Params(params): Params<ReadParams>,
+) -> Result<Response, Problem> {
+    let index_key = match kind.as_str() {
+        "category" => IndexKey::Category(key.clone()),
+        "type" => IndexKey::EventType(key.clone()),
+        "correlation" => IndexKey::Correlation(key.clone()),
+        _ => {
+            let detail = format!("there is no index '{kind}'; give category, type or correlation");
+            return Err(Problem::new(Kind::NoSuchRoute, detail));
+        }
+    };
+    let limit = limit(params.limit)?;
+    let direction = direction(params.direction);
+    let from = match (params.from, direction) {
+        (Some(From::Start), _) | (None, Direction::Forwards) => 0,
+        (Some(From::End), _) | (None, Direction::Backwards) => u64::MAX,
+        (Some(From::Number(number)), _) => number,
+    };
+    let mut reader = context.store().read_index(&index_key, from, direction, limit);
+    let mut page = PageBuilder::new(limit);
+    let (mut last, mut at_end) = (None, false);
+    while !page.is_full() {
+        let Some((first, events)) = reader.next().await? else {
+            at_end = true;
+            break;
+        };
+        let taken = page.take(&events);
+        last = match direction {
+            _ if taken == 0 => last,
+            Direction::Forwards => Some(first.saturating_add(taken - 1)),
+            Direction::Backwards => Some(first.saturating_sub(taken - 1)),
+        };
+    }
+    let next = page::next_number(direction, last, (from != u64::MAX).then_some(from));
+    let mut members = Map::new();
+    members.insert("index".to_owned(), kind.into());
+    members.insert("key".to_owned(), key.into());
+    ends(&mut members, next, at_end);
+    page.finish(&members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_bounded() {
+        assert_eq!(limit(None), Ok(LIMIT_DEFAULT));
+        assert_eq!(limit(Some(LIMIT_MAX)), Ok(LIMIT_MAX));
+        assert!(limit(Some(0)).is_err());
+        assert!(limit(Some(LIMIT_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn the_last_event_is_recognised() {
+        assert!(is_last(Direction::Forwards, Some(4), Some(4)));
+        assert!(!is_last(Direction::Forwards, Some(3), Some(4)));
+        assert!(is_last(Direction::Backwards, Some(0), Some(4)));
+        assert!(!is_last(Direction::Backwards, None, Some(4)));
+    }
+}

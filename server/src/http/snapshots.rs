@@ -1,0 +1,130 @@
+//! Snapshots of aggregates: put, get the latest at or before a revision, delete.
+//!
+//! The body of a put and of a get is the state itself; its revision, schema and kind stand in the
+//! query of the one and in `daybook-…` headers of the other.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use daybook_model::{Revision, StreamName};
+use daybook_store::snapshot::limits::SNAPSHOT_SIZE_MAX;
+use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use super::body::Held;
+use super::problem::{Kind, Problem, body_too_large};
+use super::query::{Name, Params, parsed};
+use crate::node::Context;
+
+const REVISION: HeaderName = HeaderName::from_static("daybook-revision");
+const SCHEMA: HeaderName = HeaderName::from_static("daybook-schema");
+const KIND: HeaderName = HeaderName::from_static("daybook-kind");
+
+/// The parameters of a put.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutParams {
+    revision: u64,
+    #[serde(default)]
+    schema: u32,
+    #[serde(default)]
+    kind: String,
+}
+
+/// `PUT /v1/snapshots/{stream}?revision=&schema=&kind=`
+///
+/// # Errors
+/// [`Problem`]: a limit is exceeded, the stream has no such revision, or snapshots are off.
+pub async fn put(
+    State(context): State<Context>,
+    Name(stream): Name,
+    Params(params): Params<PutParams>,
+    body: Held<SNAPSHOT_SIZE_MAX>,
+) -> Result<StatusCode, Problem> {
+    let head = context.store().stream_info(&stream).await?.head;
+    if head.is_none_or(|head| head.0 < params.revision) {
+        let detail = format!("stream '{stream}' has no event {} yet", params.revision);
+        return Err(Problem::field("revision", detail));
+    }
+    if HeaderValue::from_str(&params.kind).is_err() {
+        return Err(Problem::field("kind", "must be visible ASCII"));
+    }
+    let committed = context.store().committed();
+    let snapshot = Snapshot {
+        revision: Revision(params.revision),
+        schema: params.schema,
+        kind: params.kind,
+        data: body.bytes.clone(),
+    };
+    blocking(&context, move |snapshots| snapshots.put(&stream, &snapshot, committed)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The parameters of a get.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetParams {
+    #[serde(default, deserialize_with = "parsed")]
+    at_or_before: Option<u64>,
+}
+
+/// `GET /v1/snapshots/{stream}?at_or_before=`
+///
+/// # Errors
+/// [`Problem`]: there is none, or snapshots are off.
+pub async fn get(
+    State(context): State<Context>,
+    Name(stream): Name,
+    Params(params): Params<GetParams>,
+) -> Result<Response, Problem> {
+    let name = stream.clone();
+    let at_or_before = params.at_or_before.map(Revision);
+    let found = blocking(&context, move |snapshots| snapshots.latest(&name, at_or_before)).await?;
+    let Some(snapshot) = found else { return Err(none(&stream)) };
+    let kind = HeaderValue::from_str(&snapshot.kind);
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (REVISION, HeaderValue::from(snapshot.revision.0)),
+        (SCHEMA, HeaderValue::from(snapshot.schema)),
+        // One put over gRPC may have a kind that a header cannot carry.
+        (KIND, kind.unwrap_or(HeaderValue::from_static(""))),
+    ];
+    Ok((headers, snapshot.data).into_response())
+}
+
+fn none(stream: &StreamName) -> Problem {
+    Problem::new(Kind::SnapshotNotFound, format!("stream '{stream}' has no such snapshot"))
+}
+
+/// `DELETE /v1/snapshots/{stream}`: all of them.
+///
+/// # Errors
+/// [`Problem`]: snapshots are off.
+pub async fn delete(
+    State(context): State<Context>,
+    Name(stream): Name,
+) -> Result<StatusCode, Problem> {
+    blocking(&context, move |snapshots| snapshots.delete(&stream)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs `work`, which blocks, off the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    context: &Context,
+    work: impl FnOnce(&SnapshotStore) -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, Problem> {
+    let Some(snapshots) = context.snapshots().map(Arc::clone) else {
+        return Err(Problem::new(Kind::Unavailable, "this node keeps no snapshots"));
+    };
+    match tokio::task::spawn_blocking(move || work(&snapshots)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(SnapshotError::TooLarge { .. })) => Err(body_too_large(SNAPSHOT_SIZE_MAX)),
+        Ok(Err(error @ SnapshotError::KindTooLong { .. })) => Err(Problem::field("kind", error)),
+        Ok(Err(error @ SnapshotError::Unavailable { .. })) => {
+            Err(Problem::new(Kind::Unavailable, error.to_string()))
+        }
+        Err(panicked) => Err(Problem::new(Kind::Internal, panicked.to_string())),
+    }
+}

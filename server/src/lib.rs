@@ -1,0 +1,23 @@
+//! The `daybook` server: everything between a socket or a terminal and the store.
+//!
+//! ```text
+//!   cli ──> config ──> node ──┬── http   JSON, SSE, health, metrics      one port: HTTP/1.1 and
+//!                             └── grpc   the KurrentDB protocol          HTTP/2 with prior knowledge
+//!                      node/context ── the store, the clock, the counters: what every request sees
+//!                      telemetry    ── log lines and metrics
+//! ```
+//!
+//! INVARIANT: nothing in here decides what an event store does; that is `daybook-store`'s. Proto
+//! types do not leave `grpc`, serde types do not leave `http`, and `anyhow` does not leave `cli`.
+
+pub mod cli;
+pub mod config;
+pub mod grpc;
+pub mod http;
+pub mod node;
+pub mod telemetry;
+
+/// This server's own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of KurrentDB whose protocol this server speaks; clients choose features by it.
+pub const COMPATIBLE_VERSION: &str = "26.1.0";

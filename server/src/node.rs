@@ -1,0 +1,222 @@
+//! One running server: a store, a listener, and the connections in between.
+//!
+//! ```text
+//!   start   open the store (blocks, on a thread of its own) ─> routes ─> listen
+//!   serve   listener ─ accept ─> connection ─ HTTP/1.1 or HTTP/2 ─> entrance ─> grpc | http
+//!   stop    ready = 503, no new connections ─> what was begun is finished ─> store.close(), which
+//!           ends subscriptions ─> what is still open at the deadline is cut
+//! ```
+//!
+//! The listener is an argument, as is the moment to stop: tests run nodes on port 0 in their own
+//! process, and only `cli::serve` knows of signals.
+
+pub mod context;
+pub mod entrance;
+pub mod listener;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daybook_log::disk::os::{Access, OpenDiskError, OsDisk};
+use daybook_model::{SystemClock, SystemEntropy};
+use daybook_store::snapshot::{Identity, SnapshotStore};
+use daybook_store::{Environment, OpenError, Options, Store};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use context::{Context, Endless, Phase};
+
+use crate::telemetry::metrics::Metrics;
+use context::Parts;
+use entrance::Entrance;
+use listener::Connections;
+
+/// How often a stop looks whether calls are still being answered.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Where in the data directory snapshots are kept. Disposable: it may be deleted at any time
+/// while the server is stopped.
+pub const SNAPSHOT_DIRECTORY: &str = "snapshots";
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory; made if it does not exist.
+    pub data: PathBuf,
+    /// Connections that may be open at a time; others wait to be accepted.
+    pub connections_max: usize,
+    /// The store's own settings.
+    pub options: Options,
+}
+
+impl Config {
+    /// The defaults, with data in `data`.
+    #[must_use]
+    pub fn in_directory(data: impl Into<PathBuf>) -> Config {
+        Config {
+            data: data.into(),
+            connections_max: listener::CONNECTIONS_MAX,
+            options: Options::default(),
+        }
+    }
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Disk(#[from] OpenDiskError),
+    /// The store in it cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The listener has no address.
+    #[error("the listening socket has no address: {0}")]
+    Listener(io::Error),
+    /// Opening the store panicked.
+    #[error("opening the store failed unexpectedly: {0}; this is a mistake in daybook, report it")]
+    Panicked(String),
+}
+
+/// What a stop left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that did not end by themselves before the deadline.
+    pub connections_cut: usize,
+}
+
+/// A running server. Dropping it without [`Node::stop`] is a crash as far as its clients and its
+/// store can tell.
+pub struct Node {
+    context: Context,
+    connections: Connections,
+    accepting: JoinHandle<()>,
+}
+
+impl Node {
+    /// Opens the store in `config.data` and serves it on `listener`.
+    ///
+    /// # Errors
+    /// [`StartError`] says why the store could not be opened, and what to do.
+    pub async fn start(config: Config, listener: TcpListener) -> Result<Node, StartError> {
+        let data = config.data.clone();
+        let disk = blocking(move || OsDisk::open(&data, Access::Write)).await??;
+        let snapshots = config.data.join(SNAPSHOT_DIRECTORY);
+        let environment = Environment {
+            disk: Arc::new(disk),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+        };
+        Node::start_in(environment, Some(snapshots), config, listener).await
+    }
+
+    /// As [`Node::start`], on a given disk, clock and source of chance; `snapshots` is the
+    /// directory of the snapshots, if there shall be any.
+    ///
+    /// # Errors
+    /// [`StartError`] says why the store could not be opened, and what to do.
+    pub async fn start_in(
+        environment: Environment,
+        snapshots: Option<PathBuf>,
+        config: Config,
+        listener: TcpListener,
+    ) -> Result<Node, StartError> {
+        let address = listener.local_addr().map_err(StartError::Listener)?;
+        let clock = environment.clock.clone();
+        let entropy = environment.entropy.clone();
+        let options = config.options.clone();
+        let store = blocking(move || Store::open(environment, options)).await??;
+        let snapshots = open_snapshots(snapshots, &store).await?;
+        let metrics = Arc::new(Metrics::new());
+        let context = Context::new(Parts {
+            store,
+            snapshots,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            metrics,
+            address,
+            started: clock.now(),
+            instance: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
+        });
+        let entrance = Entrance::new(context.clone());
+        let connections = Connections::new(config.connections_max);
+        let accepting =
+            tokio::spawn(listener::serve(listener, entrance, connections.clone(), context.clone()));
+        Ok(Node { context, connections, accepting })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.context.address()
+    }
+
+    /// What its requests share.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Stops: takes no new connection, finishes what was begun, closes the store. Connections that
+    /// are still open after `deadline` are cut; the store is closed properly in any case.
+    pub async fn stop(self, deadline: Duration) -> Stopped {
+        let clock = self.context.clock().clone();
+        let began = clock.monotonic();
+        self.context.advance(Phase::Draining);
+        // Half of the time is for answers that are being made; the rest for subscribers to hear
+        // that their subscription ended.
+        while self.context.metrics().calls_open.get() > signed(self.context.endless_calls())
+            && clock.monotonic().saturating_sub(began) < deadline / 2
+        {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        self.context.store().close().await;
+        let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
+        let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();
+        let connections_cut = if idle { 0 } else { self.connections.open() };
+        self.context.advance(Phase::Cut);
+        // Either has been told; neither waits for a client.
+        self.connections.all_closed().await;
+        if let Err(failed) = self.accepting.await {
+            tracing::error!(error = %failed, "the accept loop ended badly");
+        }
+        close_snapshots(&self.context).await;
+        Stopped { connections_cut }
+    }
+}
+
+/// Opens the snapshots beside `store`. What is wrong with them is logged, and stops nothing else.
+async fn open_snapshots(
+    directory: Option<PathBuf>,
+    store: &Store,
+) -> Result<Option<Arc<SnapshotStore>>, StartError> {
+    let Some(directory) = directory else { return Ok(None) };
+    let about = store.about();
+    let identity =
+        Identity { store_id: about.store_id, epoch: about.epoch, committed: store.committed() };
+    let snapshots = blocking(move || SnapshotStore::open(&directory, identity)).await?;
+    for note in snapshots.notes() {
+        tracing::warn!(note, "snapshots");
+    }
+    Ok(Some(Arc::new(snapshots)))
+}
+
+async fn close_snapshots(context: &Context) {
+    let Some(snapshots) = context.snapshots().cloned() else { return };
+    if let Err(error) = blocking(move || snapshots.close()).await {
+        tracing::warn!(%error, "snapshots could not be closed; they are disposable");
+    }
+}
+
+/// Runs `work`, which may block, off the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| StartError::Panicked(e.to_string()))
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,212 @@
+//! What every request sees of the node it reached.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use daybook_model::{Clock, Entropy, Timestamp};
+use daybook_store::snapshot::SnapshotStore;
+use daybook_store::{About, Health, Store};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::telemetry::metrics::Metrics;
+
+/// The node's parts, as its `http` and `grpc` rooms share them. A clone is another handle.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    endless: AtomicUsize,
+    phase: watch::Sender<Phase>,
+}
+
+/// What a context is made of.
+pub struct Parts {
+    /// The event store.
+    pub store: Store,
+    /// Snapshots; none if the node keeps none.
+    pub snapshots: Option<Arc<SnapshotStore>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Unguessable bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// Where the node listens.
+    pub address: SocketAddr,
+    /// When it started.
+    pub started: Timestamp,
+    /// This run of the node.
+    pub instance: Uuid,
+}
+
+/// How far the node's stop has come. Only ever advances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Running,
+    /// Takes no new connection; finishes what was begun.
+    Draining,
+    /// What is still open is cut.
+    Cut,
+}
+
+impl Context {
+    pub(super) fn new(parts: Parts) -> Context {
+        let (phase, _) = watch::channel(Phase::Running);
+        Context { inner: Arc::new(Inner { parts, endless: AtomicUsize::new(0), phase }) }
+    }
+
+    /// The event store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.parts.store
+    }
+
+    /// The snapshots, if the node keeps any.
+    #[must_use]
+    pub fn snapshots(&self) -> Option<&Arc<SnapshotStore>> {
+        self.inner.parts.snapshots.as_ref()
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.parts.clock
+    }
+
+    /// An id that nobody can guess: a UUID of version 4.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        uuid::Builder::from_random_bytes(self.inner.parts.entropy.bytes()).into_uuid()
+    }
+
+    /// Counters and histograms.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.parts.metrics
+    }
+
+    /// What identifies the store.
+    #[must_use]
+    pub fn about(&self) -> About {
+        self.store().about()
+    }
+
+    /// Where the node listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inner.parts.address
+    }
+
+    /// When the node started.
+    #[must_use]
+    pub fn started(&self) -> Timestamp {
+        self.inner.parts.started
+    }
+
+    /// This run of the node: another after each start.
+    #[must_use]
+    pub fn instance(&self) -> Uuid {
+        self.inner.parts.instance
+    }
+
+    /// The host and port under which a client reaches this node, given the `authority` it dialled
+    /// (the `Host` header, or `:authority`). Clients connect to exactly what gossip tells them, so
+    /// the name that worked is the right answer, whatever address the listener is bound to.
+    #[must_use]
+    pub fn reached_as(&self, authority: Option<&str>) -> (String, u16) {
+        let address = self.address();
+        let dialled = authority.and_then(|text| text.parse::<http::uri::Authority>().ok());
+        match dialled {
+            Some(dialled) => {
+                let host = dialled.host().trim_matches(['[', ']']).to_owned();
+                (host, dialled.port_u16().unwrap_or(address.port()))
+            }
+            None => (address.ip().to_string(), address.port()),
+        }
+    }
+
+    /// How far the node's stop has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.inner.phase.borrow()
+    }
+
+    pub(super) fn advance(&self, to: Phase) {
+        self.inner.phase.send_if_modified(|phase| {
+            let advances = *phase < to;
+            *phase = to.max(*phase);
+            advances
+        });
+    }
+
+    /// Resolves when the node has come as far as `phase`.
+    pub async fn reached(&self, phase: Phase) {
+        let mut seen = self.inner.phase.subscribe();
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        let _ = seen.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Declares a call that has no end of its own: a subscription, or a stream of batches. Hold
+    /// the answer as long as the call lasts: a stop does not wait for such calls to finish.
+    #[must_use]
+    pub fn endless(&self) -> Endless {
+        self.inner.endless.fetch_add(1, Ordering::Relaxed);
+        Endless { context: self.clone() }
+    }
+
+    /// How many calls without an end are open.
+    #[must_use]
+    pub fn endless_calls(&self) -> usize {
+        self.inner.endless.load(Ordering::Relaxed)
+    }
+
+    /// What keeps the node from being ready, part by part; empty when it is.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<(&'static str, String)> {
+        let mut parts = Vec::new();
+        if self.phase() != Phase::Running {
+            parts.push(("node", "stopping".to_owned()));
+        }
+        let health = self.store().health();
+        if health != Health::Writable {
+            parts.push(("store", describe(&health)));
+        }
+        parts
+    }
+}
+
+/// The health of the store in an operator's words.
+#[must_use]
+pub fn describe(health: &Health) -> String {
+    match health {
+        Health::Writable => "writable".to_owned(),
+        Health::DiskFull => {
+            "the disk is full: free space, appends then resume by themselves".to_owned()
+        }
+        Health::ClockLeapt { seconds } => format!(
+            "the clock leapt forward by {seconds} s: check the machine's clock, then accept it \
+             with POST /admin/clock/accept, or restart"
+        ),
+        Health::Poisoned { reason } => {
+            format!("a write or sync failed, appends are refused until a restart: {reason}")
+        }
+        Health::Closed => "the store is closed".to_owned(),
+    }
+}
+
+/// A call without an end; see [`Context::endless`].
+pub struct Endless {
+    context: Context,
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.context.inner.endless.fetch_sub(1, Ordering::Relaxed);
+    }
+}

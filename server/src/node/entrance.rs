@@ -1,0 +1,230 @@
+//! The door every request comes through: it chooses the room, and counts the visit.
+//!
+//! A request whose content type is `application/grpc…` goes to `grpc`, all others to `http`. So
+//! each room answers what it does not know in its own language: UNIMPLEMENTED here, problem+json
+//! there.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::MatchedPath;
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::Service;
+
+use super::Context;
+
+/// The routes of a node. A clone shares them.
+#[derive(Clone)]
+pub struct Entrance {
+    http: Router,
+    grpc: Router,
+    context: Context,
+}
+
+impl Entrance {
+    /// The routes of the node that `context` belongs to.
+    #[must_use]
+    pub fn new(context: Context) -> Entrance {
+        let http = crate::http::routes(context.clone());
+        let grpc = crate::grpc::routes(context.clone());
+        Entrance { http, grpc, context }
+    }
+
+    /// Answers one request.
+    pub fn enter(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<CountedBody>, Infallible>> + Send + use<> {
+        let is_grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let mut visit = Visit::begin(&self.context, is_grpc, &request);
+        // A router is always ready; the clone is a reference count.
+        let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
+        let answer = room.call(request);
+        async move {
+            let response = match answer.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            visit.answered(&response);
+            Ok(response.map(|body| CountedBody { body, visit }))
+        }
+    }
+}
+
+/// Marks an answer that has no end of its own, so that its duration is not counted among those of
+/// requests. Put into a response's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct WithoutEnd;
+
+/// One request being answered. Counted when dropped: at the end of its answer, or when its client
+/// has gone.
+struct Visit {
+    context: Context,
+    kind: Kind,
+    began: Duration,
+}
+
+enum Kind {
+    Http {
+        method: &'static str,
+        route: Option<MatchedPath>,
+        status: Option<StatusCode>,
+        endless: bool,
+    },
+    Grpc {
+        path: Option<PathAndQuery>,
+        known: bool,
+        status: Option<&'static str>,
+    },
+}
+
+impl Visit {
+    fn begin(context: &Context, is_grpc: bool, request: &Request<Incoming>) -> Visit {
+        context.metrics().calls_open.inc();
+        let kind = if is_grpc {
+            let path = request.uri().path_and_query().cloned();
+            Kind::Grpc { path, known: false, status: None }
+        } else {
+            let method = method_label(request.method());
+            Kind::Http { method, route: None, status: None, endless: false }
+        };
+        Visit { context: context.clone(), kind, began: context.clock().monotonic() }
+    }
+
+    fn answered(&mut self, response: &Response<Body>) {
+        match &mut self.kind {
+            Kind::Http { route, status, endless, .. } => {
+                *route = response.extensions().get::<MatchedPath>().cloned();
+                *status = Some(response.status());
+                *endless = response.extensions().get::<WithoutEnd>().is_some();
+            }
+            Kind::Grpc { known, status, .. } => {
+                *status = grpc_status(response.headers());
+                // What no service knows must not become a label.
+                *known = *status != Some("UNIMPLEMENTED");
+            }
+        }
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Kind::Grpc { status, .. } = &mut self.kind {
+            *status = grpc_status(trailers).or(*status);
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let metrics = self.context.metrics();
+        metrics.calls_open.dec();
+        let took = self.context.clock().monotonic().saturating_sub(self.began);
+        match &self.kind {
+            Kind::Http { method, route, status, endless } => {
+                let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+                let status = status.as_ref().map_or("abandoned", StatusCode::as_str);
+                metrics.http_request(route, method, status, (!endless).then_some(took));
+            }
+            Kind::Grpc { path, known, status } => {
+                let path = path.as_ref().filter(|_| *known).map(PathAndQuery::path);
+                let method = path.map_or("unknown", |path| path.trim_start_matches('/'));
+                metrics.grpc_call(method, status.unwrap_or("CANCELLED"), took);
+            }
+        }
+    }
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// The names of gRPC's status codes, by code.
+const GRPC_STATUS: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+fn grpc_status(headers: &HeaderMap) -> Option<&'static str> {
+    let code = headers.get("grpc-status")?.to_str().ok()?.parse::<usize>().ok()?;
+    GRPC_STATUS.get(code).copied()
+}
+
+/// An answer's body that knows when it has been sent.
+pub struct CountedBody {
+    body: Body,
+    visit: Visit,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(task));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.visit.trailers(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_status_is_named() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(grpc_status(&headers), None);
+        for (code, name) in [("0", Some("OK")), ("9", Some("FAILED_PRECONDITION")), ("99", None)] {
+            headers.insert("grpc-status", code.parse().expect("a header"));
+            assert_eq!(grpc_status(&headers), name, "{code}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The accept loop and its connections: HTTP/1.1 and HTTP/2 with prior knowledge on one port.
+//!
+//! Nothing a stranger does to the socket may cost more than a bounded amount of memory and time:
+//! every limit below has one kind of misbehaviour as its reason. A failed accept (no file
+//! descriptor left) is waited out; the loop ends only when the node stops.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::entrance::Entrance;
+use super::{Context, Phase};
+
+/// Connections open at a time; others wait in the kernel's queue. Bounds the memory of strangers.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// Time a connection has to send what begins HTTP/2, or a whole head of an HTTP/1.1 request.
+/// Against clients that connect and say nothing, or a byte a minute.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which an idle HTTP/2 connection is pinged, as KurrentDB does.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time in which it must answer the ping, or it is dead.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls open at a time on one connection. A client keeps all its subscriptions on one.
+pub const CALLS_PER_CONNECTION_MAX: u32 = 1024;
+/// Calls a client may reset before they were begun; above, the connection is closed ("rapid
+/// reset").
+pub const PENDING_RESETS_MAX: usize = 64;
+/// Calls we may reset because of a client's mistakes before the connection is closed.
+pub const ERROR_RESETS_MAX: usize = 256;
+/// Bytes of all headers of one HTTP/2 request. A stream name of 1 KiB, percent-encoded, and a
+/// token fit many times over.
+pub const HEADERS_SIZE_MAX: u32 = 32 * 1024;
+/// Bytes buffered of an HTTP/1.1 connection; a request's head must fit.
+pub const HTTP1_BUFFER_SIZE_MAX: usize = 64 * 1024;
+/// Bytes a client may send ahead on one call. At 10 ms of round trip this is 100 MB/s.
+pub const CALL_WINDOW: u32 = 1024 * 1024;
+/// Bytes a client may send ahead on one connection, unread: bounds the memory of its calls.
+pub const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Bytes of one HTTP/2 frame a client may send. Larger frames cost fewer turns per large event.
+pub const FRAME_SIZE_MAX: u32 = 64 * 1024;
+/// Bytes buffered of one call's answer before its producer waits.
+pub const SEND_BUFFER_SIZE_MAX: usize = 512 * 1024;
+/// Pause after a failed accept. Long enough not to spin, short enough to recover at once.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Bytes of HTTP/2's connection preface; every HTTP/1.1 request with a `Host` is longer.
+const PREFACE_SIZE: usize = 24;
+
+const _: () = assert!(CALL_WINDOW <= CONNECTION_WINDOW);
+
+/// The connections of a node, counted.
+#[derive(Clone)]
+pub struct Connections {
+    slots: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Connections {
+    /// Room for `max` connections, at least one.
+    #[must_use]
+    pub fn new(max: usize) -> Connections {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Connections { slots: Arc::new(Semaphore::new(max)), max }
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.max - self.slots.available_permits()
+    }
+
+    /// Resolves when none is open.
+    pub async fn all_closed(&self) {
+        let all = u32::try_from(self.max).expect("clamped in `new`");
+        drop(self.slots.acquire_many(all).await);
+    }
+
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        self.slots.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+}
+
+/// Accepts connections until the node stops, and serves each on a task of its own.
+pub async fn serve(
+    listener: TcpListener,
+    entrance: Entrance,
+    connections: Connections,
+    context: Context,
+) {
+    let builder = Arc::new(builder());
+    let mut stopping = pin!(context.reached(Phase::Draining));
+    loop {
+        let slot = tokio::select! {
+            slot = connections.slot() => slot,
+            () = &mut stopping => return,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stopping => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                context.metrics().connections_total.inc();
+                let serving =
+                    connection(stream, builder.clone(), entrance.clone(), context.clone());
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(slot);
+                });
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                context.metrics().accept_errors.inc();
+                tracing::warn!(%error, "cannot accept connections; trying again");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+/// Whether an accept failed only because the client had gone already.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(HTTP1_BUFFER_SIZE_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
+        .max_header_list_size(HEADERS_SIZE_MAX)
+        .adaptive_window(false)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE_MAX)
+        .max_send_buf_size(SEND_BUFFER_SIZE_MAX);
+    builder
+}
+
+/// Serves one connection to its end, or until the node's stop cuts it.
+async fn connection(
+    stream: TcpStream,
+    builder: Arc<Builder<TokioExecutor>>,
+    entrance: Entrance,
+    context: Context,
+) {
+    // An answer of a few bytes must not wait for the next one.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let _open = Open::new(&context);
+    let heard = Arc::new(AtomicUsize::new(0));
+    let io = TokioIo::new(Heard { stream, heard: heard.clone() });
+    let service = hyper::service::service_fn(move |request| entrance.enter(request));
+    let mut serving = pin!(builder.serve_connection(io, service));
+    let mut greeting = pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
+    let mut draining = pin!(context.reached(Phase::Draining));
+    let mut cut = pin!(context.reached(Phase::Cut));
+    let (mut greeted, mut told) = (false, false);
+    loop {
+        tokio::select! {
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = &mut greeting, if !greeted => {
+                if heard.load(Ordering::Relaxed) < PREFACE_SIZE {
+                    context.metrics().silent_connections.inc();
+                    return;
+                }
+                greeted = true;
+            }
+            () = &mut draining, if !told => {
+                serving.as_mut().graceful_shutdown();
+                told = true;
+            }
+            () = &mut cut => return,
+        }
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open(prometheus::IntGauge);
+
+impl Open {
+    fn new(context: &Context) -> Open {
+        let gauge = context.metrics().connections.clone();
+        gauge.inc();
+        Open(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A socket that counts the first bytes it hears: hyper sets no time limit on the bytes that tell
+/// HTTP/1.1 from HTTP/2.
+struct Heard {
+    stream: TcpStream,
+    heard: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
+        let heard = self.heard.load(Ordering::Relaxed);
+        if heard < PREFACE_SIZE {
+            self.heard.store(heard + buffer.filled().len() - before, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(task, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(task)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(task, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

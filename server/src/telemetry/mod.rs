@@ -1,0 +1,8 @@
+//! What the server says of itself: log lines for people and their tools, numbers for Prometheus.
+//!
+//! INVARIANT: no event's data, no metadata and no credential is ever logged; no label of a metric
+//! takes its value from a client (a stream name as a label is one series per stream).
+
+pub mod logging;
+pub mod metrics;
+pub mod process;

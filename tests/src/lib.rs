@@ -1,0 +1,1 @@
+//! Tests live in `it/`, `sim/`, `interop/` and `chaos/`.
