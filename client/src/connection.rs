@@ -1,8 +1,8 @@
 //! One connection to one server, shared by everything that talks to it.
 //!
-//! A [`Client`] is a handle: clones share the connection. It connects with the first call, and again
-//! with the first call after the connection was lost; a call that was under way when it broke fails
-//! and is not repeated here, because only its caller knows whether that is safe.
+//! A [`Client`] is a handle: clones share the connection. It connects with the first call, and
+//! again with the first call after the connection was lost; a call that was under way when it broke
+//! fails and is not repeated here, because only its caller knows whether that is safe.
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -11,14 +11,14 @@
 //! ```
 //!
 //! The nouns are those of `daybook-model` and are re-exported here, so that a user needs one crate.
-//! Errors say whether something may have been written ([`AppendError`]) and whether trying again can
-//! help ([`CallError::is_transient`]).
+//! Errors say whether something may have been written ([`AppendError`]) and whether trying again
+//! can help ([`CallError::is_transient`]).
 //!
 //! INVARIANT: generated protocol types never leave this crate; a call is sent once, and never
 //! repeated behind its caller's back, except a subscription's, which has no effect.
 //!
-//! Not here yet: TLS, clusters (gossip and following the leader), persistent subscriptions, retries,
-//! circuit breaker and bulkhead.
+//! Not here yet: TLS, clusters (gossip and following the leader), persistent subscriptions,
+//! retries, circuit breaker and bulkhead.
 
 pub mod append;
 pub mod appender;

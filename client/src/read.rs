@@ -1,8 +1,8 @@
 //! Reading a stream, or `$all`, in either direction.
 //!
 //! A read is one call whose answer streams in as fast as its reader takes it: what is not yet taken
-//! waits at the server, not here. Reads have no deadline of their own, because a scan of a large log
-//! is as long as the log; wrap one in a timeout if it needs one.
+//! waits at the server, not here. Reads have no deadline of their own, because a scan of a large
+//! log is as long as the log; wrap one in a timeout if it needs one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -8,9 +8,9 @@
 //!
 //! The form is KurrentDB's, so that a string which works with its clients works here. Where this
 //! client differs, it says so:
-//! - `tls` is true by default in KurrentDB's clients. This one has no TLS yet: it takes `tls=false`,
-//!   and for a loopback host (or `http://`) no option at all. Everything else is refused, with the
-//!   way out in the error; nothing is ever sent in the clear by surprise.
+//! - `tls` is true by default in KurrentDB's clients. This one has no TLS yet: it takes
+//!   `tls=false`, and for a loopback host (or `http://`) no option at all. Everything else is
+//!   refused, with the way out in the error; nothing is ever sent in the clear by surprise.
 //! - `+discover` is accepted with one host, and that host is then used as it is: there is no gossip
 //!   to ask yet. Several hosts are refused.
 //! - Options that only matter to clusters and TLS are accepted and have no effect; an unknown

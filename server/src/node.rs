@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daybook_log::Recovery;
 use daybook_log::disk::os::{Access, OpenDiskError, OsDisk};
 use daybook_model::{SystemClock, SystemEntropy};
 use daybook_store::snapshot::{Identity, SnapshotStore};
@@ -36,6 +37,8 @@ use listener::Connections;
 
 /// How often a stop looks whether calls are still being answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Time a stop waits for calls that were cut to let go of the store.
+const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Where in the data directory snapshots are kept. Disposable: it may be deleted at any time
 /// while the server is stopped.
 pub const SNAPSHOT_DIRECTORY: &str = "snapshots";
@@ -128,6 +131,7 @@ impl Node {
         let entropy = environment.entropy.clone();
         let options = config.options.clone();
         let store = blocking(move || Store::open(environment, options)).await??;
+        report_recovery(store.recovery());
         let snapshots = open_snapshots(snapshots, &store).await?;
         let metrics = Arc::new(Metrics::new());
         let context = Context::new(Parts {
@@ -183,7 +187,39 @@ impl Node {
             tracing::error!(error = %failed, "the accept loop ended badly");
         }
         close_snapshots(&self.context).await;
+        // Tasks of calls that were cut let go of the store when they next run. After that the
+        // directory is unlocked, and can be opened again as soon as this returns.
+        let released = async {
+            while !self.context.is_last() {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(RELEASE_WAIT_MAX, released).await.is_err() {
+            tracing::debug!("something still holds the store after the stop");
+        }
         Stopped { connections_cut }
+    }
+}
+
+/// Tells the operator what opening the store found and did.
+fn report_recovery(recovery: &Recovery) {
+    if recovery.created {
+        tracing::info!("there was no store here: made one");
+    }
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(
+            segment = torn.segment,
+            offset = torn.offset,
+            size = torn.size,
+            copy = torn.copy,
+            "cut a torn tail, as a crash leaves it; nothing in it was ever acknowledged"
+        );
+    }
+    if recovery.rewritten_bytes > 0 {
+        tracing::info!(bytes = recovery.rewritten_bytes, "wrote the last, unproven appends again");
+    }
+    for file in &recovery.foreign_files {
+        tracing::warn!(file, "a file that is not the store's lies in the data directory");
     }
 }
 

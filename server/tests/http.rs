@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use daybook::node::{Config, Node};
+use daybook::node::{Config, Node, Phase};
+use daybook_log::Sizes;
+use daybook_log::disk::os::{Access, OsDisk};
+use daybook_model::SystemEntropy;
+use daybook_model::limits::EVENT_SIZE_MAX;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Longer than anything here takes; a test that waits for it has failed.
@@ -230,6 +235,8 @@ async fn refusals_are_problems() {
         (Method::POST, "/v1/streams/a?expected=-1", "{}", 400, "expected"),
         (Method::POST, "/v1/streams/a", "{", 400, "body"),
         (Method::POST, "/v1/streams/$all", "{}", 400, "stream"),
+        (Method::GET, "/v1/streams/%ff", "", 400, "stream"),
+        (Method::GET, "/v1/index/type/%ff", "", 400, "key"),
         (Method::PUT, "/v1/streams/a/metadata", "[]", 400, "body"),
     ] {
         let (found, text) = server.call(method, path, body).await;
@@ -238,6 +245,27 @@ async fn refusals_are_problems() {
     }
     assert_eq!(server.get("/v2").await.0, 404);
     assert_eq!(server.json(Method::PUT, "/ping", Value::Null).await.0, 405);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_are_limited() {
+    let server = Server::start().await;
+    let path = "/v1/streams/big-1";
+    let of_size = |size: usize| json!({ "type": "Big", "data": "x".repeat(size) });
+    assert_eq!(server.append(path, of_size(EVENT_SIZE_MAX - 2)).await.0, 200);
+    let (status, problem) = server.append(path, of_size(EVENT_SIZE_MAX)).await;
+    assert_eq!((status, &problem["type"]), (413, &json!("urn:daybook:problem:too-large")));
+    let (status, _) = server.append(path, Value::Array(vec![of_size(15 << 20); 5])).await;
+    assert_eq!(status, 413);
+    for _ in 0..2 {
+        server.append(path, of_size(3 << 20)).await;
+    }
+    let (_, page) = server.get("/v1/streams/big-1?from=1").await;
+    assert_eq!(numbers(&page, "revision"), [1, 2]);
+    let (_, page) = server.get(path).await;
+    let read = (numbers(&page, "revision"), &page["next"], &page["atEnd"]);
+    assert_eq!(read, (vec![0], &json!(1), &json!(false)), "one large event fills a page");
     server.stop().await;
 }
 
@@ -424,5 +452,82 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     let server = Server::start_in(directory).await;
     assert_eq!(server.get("/info").await.1["store"], id);
     assert_eq!(numbers(&server.get("/v1/streams/a-1").await.1, "revision"), [0]);
+    server.stop().await;
+}
+
+/// A connection that has sent the head of an append, and not its body.
+async fn half_an_append(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.node.address()).await.expect("it listens");
+    let head = "POST /v1/streams/a-1 HTTP/1.1\r\nhost: x\r\ncontent-length: 21\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("a connection");
+    // Only a request that reached its handler counts as begun.
+    let calls = &server.node.context().metrics().calls_open;
+    while calls.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_what_was_begun() {
+    let server = Server::start().await;
+    let mut stream = half_an_append(&server).await;
+    let context = server.node.context().clone();
+    let stopping = tokio::spawn(server.stop());
+    context.reached(Phase::Draining).await;
+    drop(context);
+    stream.write_all(br#"{"type":"A","data":1}"#).await.expect("a connection");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let directory = stopping.await.expect("a stop");
+    let server = Server::start_in(directory).await;
+    assert_eq!(numbers(&server.get("/v1/streams/a-1").await.1, "revision"), [0]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_ever() {
+    let server = Server::start().await;
+    let _stubborn = half_an_append(&server).await;
+    let stopped = server.node.stop(Duration::from_millis(50)).await;
+    assert_eq!(stopped.connections_cut, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_is_kept_out() {
+    let server = Server::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let config = Config::in_directory(server.directory.path());
+    let refused = Node::start(config, listener).await.map(|_| ()).expect_err("it is locked");
+    assert!(refused.to_string().contains("in use"), "{refused}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_taken_while_the_server_runs_and_restores() {
+    let server = Server::start().await;
+    for number in 0..10 {
+        server.append("/v1/streams/a-1", event("A", number)).await;
+    }
+    let response = server.open(server.request(Method::GET, "/admin/backup", "")).await;
+    assert_eq!(response.status(), 200);
+    let archive = response.into_body().collect().await.expect("an archive").to_bytes();
+    server.append("/v1/streams/a-1", event("A", 10)).await;
+    server.stop().await;
+
+    let unpacked = TempDir::new().expect("a directory");
+    tar::Archive::new(&archive[..]).unpack(unpacked.path()).expect("a tar file");
+    let target = TempDir::new().expect("a directory");
+    let from = OsDisk::open(unpacked.path(), Access::Read).expect("a backup");
+    let to = OsDisk::open(target.path(), Access::Write).expect("a target");
+    let sizes = Sizes::default();
+    daybook_log::backup::restore(&from, &to, &SystemEntropy, sizes, &mut |_, _| {})
+        .expect("restores");
+    drop(to);
+    let server = Server::start_in(target).await;
+    assert_eq!(server.get("/info").await.1["epoch"], 1);
+    let (_, page) = server.get("/v1/streams/a-1").await;
+    assert_eq!(numbers(&page, "revision"), (0..10).collect::<Vec<u64>>());
     server.stop().await;
 }

@@ -55,7 +55,7 @@ pub struct AppendArgs {
     #[arg(long, value_name = "TYPE", value_enum, conflicts_with = "file")]
     content_type: Option<Content>,
 
-    /// What must hold of the stream: any, no_stream, stream_exists, or the revision of its last event
+    /// What must hold of the stream: any, no_stream, stream_exists, or its last revision
     #[arg(long, value_name = "REVISION", default_value = "any", value_parser = expected_revision)]
     expected: ExpectedRevision,
 
@@ -129,7 +129,10 @@ fn event(args: &AppendArgs) -> anyhow::Result<NewEvent> {
         let mut data = Vec::new();
         // One byte more than is allowed, so that too much is noticed and not cut off.
         let limit = APPEND_SIZE_MAX as u64 + 1;
-        std::io::stdin().take(limit).read_to_end(&mut data).context("cannot read standard input")?;
+        std::io::stdin()
+            .take(limit)
+            .read_to_end(&mut data)
+            .context("cannot read standard input")?;
         data.into()
     } else {
         args.data.clone().into()
@@ -211,6 +214,7 @@ fn open(path: &PathBuf) -> anyhow::Result<Box<dyn BufRead>> {
         return Ok(Box::new(std::io::stdin().lock()));
     }
     #[expect(clippy::disallowed_methods, reason = "a file of the user, not of the store")]
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(Box::new(std::io::BufReader::new(file)))
 }

@@ -21,7 +21,7 @@ pub struct DeleteArgs {
     #[arg(long)]
     hard: bool,
 
-    /// What must hold of the stream: any, no_stream, stream_exists, or the revision of its last event
+    /// What must hold of the stream: any, no_stream, stream_exists, or its last revision
     #[arg(long, value_name = "REVISION", default_value = "any", value_parser = expected_revision)]
     expected: ExpectedRevision,
 

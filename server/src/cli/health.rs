@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use bytes::Bytes;
 use clap::Args;
-use http::Method;
 use serde_json::Value;
 
 use super::remote::Remote;
@@ -26,7 +24,7 @@ pub struct HealthArgs {
 /// If the server cannot be reached.
 pub fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     super::runtime(Some(1))?.block_on(async {
-        let (status, body) = args.remote.http(Method::GET, "/health/ready", Bytes::new()).await?;
+        let (status, body) = args.remote.http("/health/ready").await?;
         let health: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let mut rows = vec![("status", health["status"].as_str().unwrap_or("unknown").to_owned())];
         let parts = health["parts"].as_object();

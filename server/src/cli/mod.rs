@@ -5,6 +5,7 @@
 //! errors to standard error. The exit code is 0 for success, 1 for failure, 2 for wrong usage.
 
 pub mod append;
+pub mod backup;
 pub mod bench;
 pub mod delete;
 pub mod health;
@@ -66,6 +67,10 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Check every byte of a stopped store.
     Verify(verify::VerifyArgs),
+    /// Take a full backup, of a running server or a stopped store.
+    Backup(backup::BackupArgs),
+    /// Restore a backup into an empty data directory.
+    Restore(backup::RestoreArgs),
     /// Measure appends, reads and the feed, beside what the machine allows.
     Bench(bench::BenchArgs),
     /// The server that `bench` measures ours by.
@@ -123,6 +128,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Health(args) => health::run(args),
         Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => backup::run_restore(args),
         Command::Bench(args) => bench::run(args),
         Command::BenchLimit(args) => bench::limit::run(args),
     }

@@ -19,7 +19,11 @@ impl Subject {
     ///
     /// # Errors
     /// If the name is not one, or both are given.
-    pub fn of(stream: Option<&str>, all: bool, otherwise: Option<Subject>) -> anyhow::Result<Subject> {
+    pub fn of(
+        stream: Option<&str>,
+        all: bool,
+        otherwise: Option<Subject>,
+    ) -> anyhow::Result<Subject> {
         match (stream, all) {
             (None | Some("$all"), true) | (Some("$all"), false) => Ok(Subject::All),
             (Some(_), true) => bail!("name a stream or say --all, not both"),

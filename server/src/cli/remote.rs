@@ -3,13 +3,12 @@
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
-use daybook_client::{
-    AllFrom, CallError, Checkpoint, Client, Position, ReadAll, ReadError, Settings,
-};
+use daybook_client::{AllFrom, Checkpoint, Client, Position, ReadAll, ReadError, Settings};
 use daybook_model::Epoch;
 use futures_util::StreamExt as _;
-use http::{Method, Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -22,7 +21,14 @@ const ANSWER_SIZE_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone, Debug, Args)]
 pub struct Remote {
     /// The running server: http://HOST:PORT, or a connection string of KurrentDB's form
-    #[arg(long, env = "DAYBOOK_URL", value_name = "URL", default_value = "http://127.0.0.1:2113")]
+    #[arg(
+        long,
+        env = "DAYBOOK_URL",
+        // It may hold a password.
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:2113"
+    )]
     pub url: String,
 }
 
@@ -35,16 +41,16 @@ impl Remote {
         Client::new(&self.url).context("--url (or DAYBOOK_URL) cannot be used")
     }
 
-    /// Asks over HTTP; the status and the body.
+    /// Asks over HTTP; the answer, whose body is still to come.
     ///
     /// # Errors
     /// If the server cannot be reached, or does not answer as HTTP.
-    pub async fn http(
+    pub async fn begin(
         &self,
-        method: Method,
+        method: &str,
         path_and_query: &str,
         body: Bytes,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+    ) -> anyhow::Result<Response<Incoming>> {
         let settings = Settings::parse(&self.url).context("--url cannot be used")?;
         let host = settings.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, settings.port)).await.with_context(|| {
@@ -58,7 +64,15 @@ impl Remote {
             .header(header::HOST, format!("{}:{}", settings.host, settings.port))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
-        let answer = sender.send_request(request).await.context("the server did not answer")?;
+        sender.send_request(request).await.context("the server did not answer")
+    }
+
+    /// Asks over HTTP; the status and the body.
+    ///
+    /// # Errors
+    /// As [`Remote::begin`]; or if the answer is larger than such answers are.
+    pub async fn http(&self, path_and_query: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+        let answer = self.begin("GET", path_and_query, Bytes::new()).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_SIZE_MAX).collect().await;
         match body {
@@ -72,7 +86,7 @@ impl Remote {
     /// # Errors
     /// As [`Remote::http`]; and with the server's own words if it refuses.
     pub async fn get(&self, path_and_query: &str) -> anyhow::Result<Value> {
-        let (status, body) = self.http(Method::GET, path_and_query, Bytes::new()).await?;
+        let (status, body) = self.http(path_and_query).await?;
         accepted(status, &body)
     }
 
@@ -123,12 +137,6 @@ pub fn accepted(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
     }
     let detail = value.as_ref().and_then(|problem| problem["detail"].as_str());
     bail!("the server refuses ({status}): {}", detail.unwrap_or("it does not say why"))
-}
-
-/// Whether nobody answered at all.
-#[must_use]
-pub fn is_unreachable(error: &ReadError) -> bool {
-    matches!(error, ReadError::Call(CallError::Unreachable { .. }))
 }
 
 /// `text` as one segment of a path, or one value of a query.

@@ -99,7 +99,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the answer")
 }
 
-/// Whether a command failed only because whoever read its answer had enough (`daybook read | head`).
+/// Whether a command failed only because whoever read its answer had enough, as `head` has.
 #[must_use]
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

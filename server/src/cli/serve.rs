@@ -35,7 +35,7 @@ pub struct ServeArgs {
     #[arg(long, env = "DAYBOOK_LISTEN", value_name = "HOST:PORT", default_value = LISTEN_DEFAULT)]
     listen: String,
 
-    /// Allow other machines to connect, though nothing is encrypted and nobody is asked who they are
+    /// Let other machines connect, though nothing is encrypted and nobody is asked who they are
     #[arg(long, env = "DAYBOOK_INSECURE")]
     insecure: bool,
 
@@ -68,11 +68,15 @@ pub struct ServeArgs {
 /// # Errors
 /// If it cannot start: the address is refused or taken, the store cannot be opened.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    raise_file_limit(args.connections_max as u64);
-    super::runtime(args.threads)?.block_on(serve(args))
+    let connections_max = room_for_connections(args.connections_max);
+    let runtime = super::runtime(args.threads)?;
+    let ended = runtime.block_on(serve(args, connections_max));
+    // What still runs was cut on purpose: nothing may hold up the exit now.
+    runtime.shutdown_background();
+    ended
 }
 
-async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCode> {
     let exposure = if args.insecure { Exposure::Anyone } else { Exposure::ThisMachine };
     let addresses = listen_addresses(&args.listen, exposure)?;
     // Before anything is opened, so that no signal finds the default of dying half way.
@@ -80,8 +84,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(addresses.as_slice()).await.with_context(|| {
         format!("cannot listen on {} (is another server running there?)", args.listen)
     })?;
-    let config =
-        Config { connections_max: args.connections_max, ..Config::in_directory(&args.data) };
+    let config = Config { connections_max, ..Config::in_directory(&args.data) };
     let node = tokio::select! {
         node = Node::start(config, listener) => node?,
         () = signals.next() => {
@@ -137,20 +140,22 @@ fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
     } else {
         "NONE: not encrypted, no authentication; whoever reaches this address can do anything"
     };
-    tracing::info!(
-        version = crate::VERSION,
-        %address,
-        url = format!("http://{address}"),
-        data = %data.display(),
-        store = %about.store_id,
-        epoch = about.epoch.0,
-        format = about.format,
-        events = committed.0,
-        opened_us = node.context().store().stats().open_us,
-        security,
-        "ready"
-    );
     let mut out = std::io::stdout();
+    if !out.is_terminal() || !std::io::stderr().is_terminal() {
+        tracing::info!(
+            version = crate::VERSION,
+            %address,
+            url = format!("http://{address}"),
+            data = %data.display(),
+            store = %about.store_id,
+            epoch = about.epoch.0,
+            format = about.format,
+            events = committed.0,
+            opened_us = node.context().store().stats().open_us,
+            security,
+            "ready"
+        );
+    }
     if !out.is_terminal() {
         return Ok(());
     }
@@ -187,31 +192,54 @@ Ctrl-C stops it.
     )
 }
 
-/// Raises the number of files that may be open as far as this process may: each connection is one,
-/// and many systems begin with 1,024.
-fn raise_file_limit(connections_max: u64) {
+/// Raises the number of files that may be open as far as this process may (each connection is one,
+/// and many systems begin with 1,024), and says how many connections that leaves room for: however
+/// many clients come, the store must be able to open its files.
+fn room_for_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = connections_max.saturating_add(FILES_RESERVE);
-    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    if limit.current.is_none_or(|now| now >= allowed) {
-        return;
+    let files = (wanted as u64).saturating_add(FILES_RESERVE);
+    let allowed = limit.maximum.map_or(files, |most| most.min(files));
+    if limit.current.is_some_and(|now| now < allowed) {
+        let raised = Rlimit { current: Some(allowed), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot raise the limit on open files");
+        }
     }
-    let raised = Rlimit { current: Some(allowed), maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "cannot raise the limit on open files");
-    }
-    if allowed < wanted {
+    let room = connections_beside_files(getrlimit(Resource::Nofile).current, wanted);
+    if room < wanted {
         tracing::warn!(
-            allowed,
             wanted,
-            "fewer files may be open than --connections-max needs; raise the hard limit (ulimit -Hn)"
+            room,
+            "fewer connections than --connections-max: too few files may be open; raise the hard \
+             limit (ulimit -Hn, LimitNOFILE=)"
         );
     }
+    room
+}
+
+/// How many of the `wanted` connections there is room for if `allowed` files may be open.
+fn connections_beside_files(allowed: Option<u64>, wanted: usize) -> usize {
+    let Some(allowed) = allowed else { return wanted };
+    let reserve = FILES_RESERVE.min(allowed / 2);
+    usize::try_from(allowed - reserve).unwrap_or(usize::MAX).min(wanted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_cannot_take_the_stores_files() {
+        for (allowed, wanted, room) in [
+            (None, 4096, 4096),
+            (Some(1_000_000), 4096, 4096),
+            (Some(4096), 4096, 4096 - 1024),
+            (Some(256), 4096, 128),
+            (Some(1024), 10, 10),
+        ] {
+            assert_eq!(connections_beside_files(allowed, wanted), room, "{allowed:?} {wanted}");
+        }
+    }
 
     #[test]
     fn the_banner_shows_commands_that_reach_this_server() {

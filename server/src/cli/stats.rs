@@ -37,7 +37,8 @@ pub fn run(args: StatsArgs) -> anyhow::Result<ExitCode> {
         let value = match &args.data {
             Some(data) => of_directory(data).await?,
             None => {
-                let (info, stats) = (args.remote.get("/info").await?, args.remote.get("/stats").await?);
+                let (info, stats) =
+                    (args.remote.get("/info").await?, args.remote.get("/stats").await?);
                 about(info["store"].clone(), info["epoch"].clone(), info["format"].clone(), stats)
             }
         };

@@ -50,22 +50,39 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     match verified {
         Ok(report) => {
-            args.json.answer(&to_json(&report), &to_text(&report))?;
-            let sound = report.bad_index_files.is_empty();
-            Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let index = Index::of(&report, &disk.list()?);
+            args.json.answer(&to_json(&report, &index), &to_text(&report, &index))?;
+            Ok(if index.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
             let value = json!({ "sound": false, "error": error.to_string() });
-            let mark = if colours() { "NOT SOUND".red().bold().to_string() } else { "NOT SOUND".into() };
+            let mark =
+                if colours() { "NOT SOUND".red().bold().to_string() } else { "NOT SOUND".into() };
             args.json.answer(&value, &format!("{mark}: {error}\n"))?;
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-fn to_json(report: &Report) -> Value {
+/// What of the index is not as it should be.
+struct Index {
+    /// Not there, as after a restore: the next start builds them, and nothing is wrong.
+    missing: Vec<String>,
+    /// There, and not what the log says.
+    wrong: Vec<String>,
+}
+
+impl Index {
+    fn of(report: &Report, files: &[String]) -> Index {
+        let bad = report.bad_index_files.iter().cloned();
+        let (wrong, missing) = bad.partition(|name| files.contains(name));
+        Index { missing, wrong }
+    }
+}
+
+fn to_json(report: &Report, index: &Index) -> Value {
     json!({
-        "sound": report.bad_index_files.is_empty(),
+        "sound": index.wrong.is_empty(),
         "segments": report.log.segments,
         "events": report.log.events,
         "commits": report.log.commits,
@@ -74,12 +91,13 @@ fn to_json(report: &Report) -> Value {
         "chain": hex(&report.log.chain),
         "tornTail": report.log.torn_tail,
         "indexFiles": report.index_files,
-        "badIndexFiles": report.bad_index_files,
+        "missingIndexFiles": index.missing,
+        "wrongIndexFiles": index.wrong,
     })
 }
 
-fn to_text(report: &Report) -> String {
-    let sound = report.bad_index_files.is_empty();
+fn to_text(report: &Report, index: &Index) -> String {
+    let sound = index.wrong.is_empty();
     let state = if sound { "sound" } else { "the log is sound, its index is not" };
     let state = match (colours(), sound) {
         (true, true) => state.green().bold().to_string(),
@@ -101,8 +119,11 @@ fn to_text(report: &Report) -> String {
         let text = "the last write was cut off and never acknowledged; the next start clears it";
         rows.push(("torn tail", text.to_owned()));
     }
-    for file in &report.bad_index_files {
-        rows.push(("bad index", format!("{file}: delete it; the next start builds it again")));
+    for file in &index.missing {
+        rows.push(("index", format!("{file} is missing; the next start builds it")));
+    }
+    for file in &index.wrong {
+        rows.push(("wrong index", format!("{file}: delete it; the next start builds it again")));
     }
     facts(&rows)
 }

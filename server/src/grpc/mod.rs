@@ -52,8 +52,7 @@ use streams::Room;
 /// All services of a node.
 ///
 /// # Panics
-/// If the descriptors compiled into this program are not valid; a test calls this.
-#[must_use]
+/// If the descriptors compiled into this program are not valid: then no node starts at all.
 pub fn routes(context: Context) -> Router {
     let describe = || {
         Reflection::configure()

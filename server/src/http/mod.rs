@@ -3,14 +3,15 @@
 //! ```text
 //!   /health/live  /health/ready  /info  /ping  /gossip  /stats  /metrics      about
 //!   /v1/streams                          GET  names by prefix                 streams
-//!   /v1/streams/{name}                   POST append · GET read · DELETE      append, read, streams
+//!   /v1/streams/{name}                   POST append, GET read, DELETE       append, read
 //!   /v1/streams/{name}/subscribe         GET  as server-sent events           subscribe
 //!   /v1/streams/{name}/metadata          GET  PUT                             streams
 //!   /v1/append                           POST several streams, atomically     append
 //!   /v1/all  /v1/all/subscribe           GET  the whole log                   read, subscribe
 //!   /v1/index/{category|type|correlation}/{key}   GET                         read
 //!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
-//!   /admin/clock/accept  /admin/backup  /admin/verify                         admin
+//!   /admin/clock/accept                  POST                                admin
+//!   /admin/backup                        GET  a tar file                     backup
 //! ```
 //!
 //! A `GET` that accepts `text/event-stream` subscribes, so that a browser's `EventSource` can be
@@ -22,6 +23,7 @@
 pub mod about;
 pub mod admin;
 pub mod append;
+pub mod backup;
 pub mod body;
 pub mod event;
 pub mod page;
@@ -70,6 +72,7 @@ pub fn routes(context: Context) -> Router {
             get(snapshots::get).put(snapshots::put).delete(snapshots::delete),
         )
         .route("/admin/clock/accept", post(admin::accept_clock))
+        .route("/admin/backup", get(backup::download))
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_route)
         .layer(middleware::from_fn(name_route))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -203,9 +204,10 @@ pub async fn all(
 /// [`Problem`]: a parameter is not valid, or the disk failed.
 pub async fn index(
     State(context): State<Context>,
-    Path((kind, key)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     Params(params): Params<ReadParams>,
 ) -> Result<Response, Problem> {
+    let Path((kind, key)) = path.map_err(|e| Problem::field("key", e.body_text()))?;
     let index_key = match kind.as_str() {
         "category" => IndexKey::Category(key.clone()),
         "type" => IndexKey::EventType(key.clone()),

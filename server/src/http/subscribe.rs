@@ -232,7 +232,8 @@ fn show(delivery: &Delivery, numbers: Numbers) -> Bytes {
     match delivery {
         Delivery::Events(page) => show_events(page, numbers),
         Delivery::Checkpoint { position, time } => format!(
-            "event: checkpoint\nid: {position}\ndata: {{\"position\":{position},\"time\":\"{}\"}}\n\n",
+            "event: checkpoint\nid: {position}\n\
+             data: {{\"position\":{position},\"time\":\"{}\"}}\n\n",
             event::rfc3339(*time)
         )
         .into(),

@@ -166,6 +166,11 @@ impl Context {
         self.inner.endless.load(Ordering::Relaxed)
     }
 
+    /// Whether this is the only handle to the node's parts.
+    pub(super) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+    }
+
     /// What keeps the node from being ready, part by part; empty when it is.
     #[must_use]
     pub fn not_ready(&self) -> Vec<(&'static str, String)> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   requests, connections   counted here as they happen
-//!   the store's numbers     read from `Store::stats` when someone asks: the writer knows no metrics
+//!   the store's numbers     read from `Store::stats` when asked: the writer knows no metrics
 //!   the process' numbers    read from /proc when someone asks
 //! ```
 //!
@@ -406,7 +406,8 @@ mod tests {
         metrics.grpc_call("a.B/C", "OK", Duration::from_millis(2));
         let text = TextEncoder::new().encode_to_string(&metrics.registry.gather()).expect("text");
         assert!(text.contains(
-            "daybook_http_requests_total{method=\"GET\",route=\"/v1/streams/{name}\",status=\"200\"} 1"
+            "daybook_http_requests_total\
+             {method=\"GET\",route=\"/v1/streams/{name}\",status=\"200\"} 1"
         ));
         assert!(text.contains("daybook_grpc_calls_total{method=\"a.B/C\",status=\"OK\"} 1"));
     }

@@ -268,3 +268,47 @@ async fn a_subscription_sees_history_and_live_events_once_in_order() {
     store.close().await;
     assert_eq!(all.next().await.err(), Some(ReadError::Closed));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_taken_under_load_is_restored_whole_under_the_next_epoch() {
+    use daybook_log::backup;
+    let (source, copy, target) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    let store = open(source.path(), SMALL);
+    let append = |i: u128| {
+        let stream = name(&format!("s-{}", i % 5));
+        Append::to_stream(stream, ExpectedRevision::Any, [event(i, "E", "{}")])
+    };
+    for i in 0..150 {
+        store.append(append(i)).await.expect("appended");
+    }
+    let writer = store.clone();
+    let load = tokio::spawn(async move {
+        for i in 150..300 {
+            writer.append(append(i)).await.expect("appended");
+        }
+    });
+    let to = OsDisk::open(copy.path(), Access::Write).expect("a directory");
+    let taken = store.backup().expect("a backup");
+    let manifest = backup::save(&taken, &to, &mut |_, _| {}).expect("saved");
+    load.await.expect("no panic");
+    assert!(manifest.end >= 151);
+    let before: Vec<_> = read_all(&store).await.into_iter().take(manifest.end as usize).collect();
+    let into = OsDisk::open(target.path(), Access::Write).expect("a directory");
+    let restored = backup::restore(&to, &into, &SystemEntropy, SMALL, &mut |_, _| {});
+    assert_eq!(restored.expect("restored").epoch.0, 1);
+    let again = backup::restore(&to, &into, &SystemEntropy, SMALL, &mut |_, _| {});
+    assert!(matches!(again, Err(backup::BackupError::NotEmpty { .. })));
+    drop(into);
+    let copy = open(target.path(), SMALL);
+    assert_eq!(read_all(&copy).await, before);
+    copy.append(append(1000)).await.expect("appended");
+    let position = Position(manifest.end);
+    assert_eq!(copy.epoch_at(position).map(|e| e.0), Some(1));
+    assert_eq!(copy.epoch_at(Position(0)).map(|e| e.0), Some(0));
+    copy.close().await;
+    store.close().await;
+}

@@ -1,8 +1,8 @@
 //! Appends straight from the bytes of a gRPC message.
 //!
 //! The generated code would make a map and four strings of each event's metadata, of which the
-//! server wants one string and one bit. This walks the fields and keeps data and metadata where they
-//! arrived: they are slices of the message until the writer copies them into its batch.
+//! server wants one string and one bit. This walks the fields and keeps data and metadata where
+//! they arrived: they are slices of the message until the writer copies them into its batch.
 //!
 //! As protobuf asks: fields may come in any order, the last of two wins, unknown ones are skipped.
 

@@ -15,12 +15,12 @@
 //! As in all of proto3, fields that are zero or empty are left out. A test decodes these bytes with
 //! the generated code and compares.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use daybook_model::{ContentType, EventView};
 use uuid::Uuid;
 
 use crate::event::shown_revision;
-use crate::frame::{PREFIX_SIZE, put_prefix};
+use crate::frame::put_prefix;
 use crate::time::ticks;
 use crate::uuid::UuidForm;
 
@@ -65,12 +65,12 @@ const TEXT_SIZE: usize = 2 + 36;
 /// Digits of the largest number of ticks.
 const DIGITS_MAX: usize = 20;
 
-/// Writes the message that shows `event`, its gRPC prefix included.
+/// Appends to `buf` the message that shows `event`, its gRPC prefix included.
 pub fn encode_read_event(event: &WireEvent<'_>, form: UuidForm, buf: &mut BytesMut) {
     encode(Some(event), None, event.position, form, buf);
 }
 
-/// Writes the message that shows `link` and, if it is still there, the event it names.
+/// Appends to `buf` the message that shows `link` and, if it is still there, the event it names.
 pub fn encode_resolved_link(
     link: &WireEvent<'_>,
     target: Option<&WireEvent<'_>>,
@@ -95,18 +95,21 @@ fn encode(
     // The position is one of a choice: it is written also if it is 0.
     let read_event = nested(&event) + nested(&link) + 1 + varint_size(position);
     let message = field_size(read_event);
-    buf.reserve(PREFIX_SIZE + message);
     put_prefix(message, buf);
-    put_length(RESPONSE_EVENT, read_event, buf);
+    let start = buf.len();
+    buf.resize(start + message, 0);
+    let mut out = Out { rest: &mut buf[start..] };
+    out.put_length(RESPONSE_EVENT, read_event);
     if let Some((event, sizes)) = &event {
-        put_length(READ_EVENT, sizes.total, buf);
-        put_recorded(event, sizes, form, buf);
+        out.put_length(READ_EVENT, sizes.total);
+        put_recorded(event, sizes, form, &mut out);
     }
     if let Some((link, sizes)) = &link {
-        put_length(READ_LINK, sizes.total, buf);
-        put_recorded(link, sizes, form, buf);
+        out.put_length(READ_LINK, sizes.total);
+        put_recorded(link, sizes, form, &mut out);
     }
-    put_number(READ_COMMIT_POSITION, position, buf);
+    out.put_number(READ_COMMIT_POSITION, position);
+    debug_assert!(out.rest.is_empty(), "sizes and bytes are computed from the same fields");
 }
 
 /// The sizes of what has a length before it in one recorded event, and its digits of `created`.
@@ -137,35 +140,35 @@ impl Sizes {
     }
 }
 
-fn put_recorded(event: &WireEvent<'_>, sizes: &Sizes, form: UuidForm, buf: &mut BytesMut) {
+fn put_recorded(event: &WireEvent<'_>, sizes: &Sizes, form: UuidForm, out: &mut Out<'_>) {
     let view = &event.event;
-    put_length(EVENT_ID, sizes.id, buf);
-    put_id(view.id, form, buf);
-    put_length(EVENT_STREAM, field_size(view.stream.len()), buf);
-    put_length(STREAM_NAME, view.stream.len(), buf);
-    buf.put_slice(view.stream.as_bytes());
-    put_number_unless_zero(EVENT_REVISION, shown_revision(view), buf);
-    put_number_unless_zero(EVENT_PREPARE, event.position, buf);
-    put_number_unless_zero(EVENT_COMMIT, event.position, buf);
-    put_entry(ENTRY_TYPE, view.event_type.as_bytes(), buf);
-    buf.put_slice(content_entry(view.content_type));
-    put_entry(ENTRY_CREATED, sizes.created.as_bytes(), buf);
-    put_bytes_unless_empty(EVENT_CUSTOM, view.metadata, buf);
-    put_bytes_unless_empty(EVENT_DATA, view.data, buf);
+    out.put_length(EVENT_ID, sizes.id);
+    put_id(view.id, form, out);
+    out.put_length(EVENT_STREAM, field_size(view.stream.len()));
+    out.put_length(STREAM_NAME, view.stream.len());
+    out.put(view.stream.as_bytes());
+    out.put_number_unless_zero(EVENT_REVISION, shown_revision(view));
+    out.put_number_unless_zero(EVENT_PREPARE, event.position);
+    out.put_number_unless_zero(EVENT_COMMIT, event.position);
+    put_entry(ENTRY_TYPE, view.event_type.as_bytes(), out);
+    out.put(content_entry(view.content_type));
+    put_entry(ENTRY_CREATED, sizes.created.as_bytes(), out);
+    out.put_bytes_unless_empty(EVENT_CUSTOM, view.metadata);
+    out.put_bytes_unless_empty(EVENT_DATA, view.data);
 }
 
-fn put_id(id: Uuid, form: UuidForm, buf: &mut BytesMut) {
+fn put_id(id: Uuid, form: UuidForm, out: &mut Out<'_>) {
     match form {
         UuidForm::Text => {
-            put_length(UUID_TEXT, 36, buf);
+            out.put_length(UUID_TEXT, 36);
             let mut text = [0; 36];
-            buf.put_slice(id.as_hyphenated().encode_lower(&mut text).as_bytes());
+            out.put(id.as_hyphenated().encode_lower(&mut text).as_bytes());
         }
         UuidForm::Structured => {
-            put_length(UUID_STRUCTURED, halves_size(id), buf);
+            out.put_length(UUID_STRUCTURED, halves_size(id));
             let (high, low) = id.as_u64_pair();
-            put_number_unless_zero(HALF_HIGH, high, buf);
-            put_number_unless_zero(HALF_LOW, low, buf);
+            out.put_number_unless_zero(HALF_HIGH, high);
+            out.put_number_unless_zero(HALF_LOW, low);
         }
     }
 }
@@ -188,11 +191,11 @@ fn entry_size(fixed: &[u8], value: usize) -> usize {
     fixed.len() + varint_size(value as u64) + value
 }
 
-fn put_entry(fixed: &[u8], value: &[u8], buf: &mut BytesMut) {
-    put_length(EVENT_METADATA, entry_size(fixed, value.len()), buf);
-    buf.put_slice(fixed);
-    put_varint(value.len() as u64, buf);
-    buf.put_slice(value);
+fn put_entry(fixed: &[u8], value: &[u8], out: &mut Out<'_>) {
+    out.put_length(EVENT_METADATA, entry_size(fixed, value.len()));
+    out.put(fixed);
+    out.put_varint(value.len() as u64);
+    out.put(value);
 }
 
 /// Bytes of a varint: seven bits each.
@@ -215,41 +218,54 @@ fn bytes_size(content: usize) -> usize {
     if content == 0 { 0 } else { field_size(content) }
 }
 
-fn put_varint(mut value: u64, buf: &mut BytesMut) {
-    let mut bytes = [0; 10];
-    let mut len = 0;
-    while value >= 0x80 {
-        bytes[len] = (value & 0x7f) as u8 | 0x80;
-        value >>= 7;
-        len += 1;
+/// What is left to fill of a message whose size is known.
+struct Out<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Out<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let (filled, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
+        filled.copy_from_slice(bytes);
+        self.rest = rest;
     }
-    bytes[len] = value as u8;
-    buf.put_slice(&bytes[..=len]);
-}
 
-fn put_length(key: u8, len: usize, buf: &mut BytesMut) {
-    put_number(key, len as u64, buf);
-}
-
-fn put_number(key: u8, value: u64, buf: &mut BytesMut) {
-    if value < 0x80 {
-        buf.put_slice(&[key, value as u8]);
-    } else {
-        buf.put_u8(key);
-        put_varint(value, buf);
+    fn put_byte(&mut self, byte: u8) {
+        let (filled, rest) = std::mem::take(&mut self.rest)
+            .split_first_mut()
+            .expect("sizes and bytes are computed from the same fields");
+        *filled = byte;
+        self.rest = rest;
     }
-}
 
-fn put_number_unless_zero(key: u8, value: u64, buf: &mut BytesMut) {
-    if value != 0 {
-        put_number(key, value, buf);
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put_byte((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.put_byte(value as u8);
     }
-}
 
-fn put_bytes_unless_empty(key: u8, bytes: &[u8], buf: &mut BytesMut) {
-    if !bytes.is_empty() {
-        put_length(key, bytes.len(), buf);
-        buf.put_slice(bytes);
+    fn put_length(&mut self, key: u8, len: usize) {
+        self.put_number(key, len as u64);
+    }
+
+    fn put_number(&mut self, key: u8, value: u64) {
+        self.put_byte(key);
+        self.put_varint(value);
+    }
+
+    fn put_number_unless_zero(&mut self, key: u8, value: u64) {
+        if value != 0 {
+            self.put_number(key, value);
+        }
+    }
+
+    fn put_bytes_unless_empty(&mut self, key: u8, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.put_length(key, bytes.len());
+            self.put(bytes);
+        }
     }
 }
 
@@ -292,7 +308,7 @@ mod tests {
 
     use super::*;
     use crate::event::{tests::recorded, to_proto};
-    use crate::frame::Prefix;
+    use crate::frame::{PREFIX_SIZE, Prefix};
     use crate::proto::streams::ReadResp;
     use crate::proto::streams::read_resp::{Content, ReadEvent, read_event};
 
@@ -393,10 +409,12 @@ mod tests {
     #[test]
     fn numbers_have_the_size_of_a_varint() {
         for value in [0, 1, 127, 128, 16_383, 16_384, u64::MAX >> 1, u64::MAX] {
-            let mut buf = BytesMut::new();
-            put_varint(value, &mut buf);
-            assert_eq!(buf.len(), varint_size(value), "{value}");
-            assert_eq!(buf.len(), prost::encoding::encoded_len_varint(value), "{value}");
+            let mut bytes = [0; 10];
+            let mut out = Out { rest: &mut bytes };
+            out.put_varint(value);
+            let len = 10 - out.rest.len();
+            assert_eq!(len, varint_size(value), "{value}");
+            assert_eq!(len, prost::encoding::encoded_len_varint(value), "{value}");
         }
     }
 }

@@ -46,8 +46,8 @@ pub fn from_proto(options: &FilterOptions) -> Result<RequestedFilter, InvalidReq
     Ok(RequestedFilter { filter, checkpoint_interval })
 }
 
-/// The name of the secondary index that a filter asks for, if it does: one stream prefix that begins
-/// with `$idx-`.
+/// The name of the secondary index that a filter asks for, if it does: one stream prefix that
+/// begins with `$idx-`.
 #[must_use]
 pub fn index_name(options: &FilterOptions) -> Option<&str> {
     match options.filter.as_ref() {

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use daybook_client::{
-    Client, Delivery, ExpectedRevision, StreamName, SubscribeAll, SubscribeFrom,
-};
+use daybook_client::{Client, Delivery, ExpectedRevision, StreamName, SubscribeAll, SubscribeFrom};
 use daybook_model::{Clock as _, Entropy as _, SystemClock, SystemEntropy};
 use hdrhistogram::Histogram;
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,12 +25,7 @@ pub struct Fed {
 ///
 /// # Errors
 /// If an append or the subscription fails.
-pub async fn measure(
-    url: &str,
-    rate: u64,
-    duration: Duration,
-    size: usize,
-) -> anyhow::Result<Fed> {
+pub async fn measure(url: &str, rate: u64, duration: Duration, size: usize) -> anyhow::Result<Fed> {
     let (writer, reader) = (Client::new(url)?, Client::new(url)?);
     let from = SubscribeFrom::End;
     let query = SubscribeAll { from, ..SubscribeAll::default() };

@@ -86,12 +86,16 @@ impl Streams for Limit {
         let mut events = Vec::with_capacity(1);
         while let Some(message) = messages.message().await? {
             if let Some(Content::ProposedMessage(event)) = message.content {
-                events.push(new_event(event.id, event.metadata, event.custom_metadata, event.data)?);
+                events.push(new_event(
+                    event.id,
+                    event.metadata,
+                    event.custom_metadata,
+                    event.data,
+                )?);
             }
         }
         let number = self.log.append(events).await.map_err(failed)?;
-        let position =
-            append_resp::Position { commit_position: number, prepare_position: number };
+        let position = append_resp::Position { commit_position: number, prepare_position: number };
         let success = append_resp::Success {
             current_revision_option: Some(CurrentRevisionOption::CurrentRevision(number)),
             position_option: Some(PositionOption::Position(position)),
@@ -122,10 +126,11 @@ impl Streams for Limit {
             }
         });
         // The raw log answers in order, so waiting in order costs nothing.
-        let answers = ReceiverStream::new(written).then(|(correlation, identifier, answer)| async {
-            let number = answer.await.map_err(|_| Status::aborted("the raw log has failed"))?;
-            Ok(batch_answer(correlation, identifier, number))
-        });
+        let answers =
+            ReceiverStream::new(written).then(|(correlation, identifier, answer)| async {
+                let number = answer.await.map_err(|_| Status::aborted("the raw log has failed"))?;
+                Ok(batch_answer(correlation, identifier, number))
+            });
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -148,16 +153,15 @@ fn batch_answer(
     number: u64,
 ) -> BatchAppendResp {
     use batch_append_resp::success::{CurrentRevisionOption, PositionOption};
-    let position = proto::shared::AllStreamPosition {
-        commit_position: number,
-        prepare_position: number,
-    };
+    let position =
+        proto::shared::AllStreamPosition { commit_position: number, prepare_position: number };
     let success = batch_append_resp::Success {
         current_revision_option: Some(CurrentRevisionOption::CurrentRevision(number)),
         position_option: Some(PositionOption::Position(position)),
     };
     BatchAppendResp {
-        correlation_id: correlation_id.or(Some(uuid::to_proto(::uuid::Uuid::nil(), UuidForm::Text))),
+        correlation_id: correlation_id
+            .or(Some(uuid::to_proto(::uuid::Uuid::nil(), UuidForm::Text))),
         stream_identifier,
         expected_stream_position: None,
         result: Some(batch_append_resp::Result::Success(success)),

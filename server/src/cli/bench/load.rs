@@ -86,6 +86,15 @@ impl Measured {
         self.appends as f64 / self.elapsed.as_secs_f64()
     }
 
+    /// The faster of two: what other programs disturbed less.
+    #[must_use]
+    pub fn better(self, other: Option<Measured>) -> Measured {
+        match other {
+            Some(other) if other.rate() > self.rate() => other,
+            _ => self,
+        }
+    }
+
     /// Microseconds of the server's processor time an append.
     #[must_use]
     pub fn server_cpu_us_per_append(&self) -> Option<f64> {
@@ -252,9 +261,7 @@ impl Source {
         let revision = self.revisions[self.at];
         let stream = match self.shape.streams {
             Streams::Own => self.own.clone(),
-            Streams::New => {
-                StreamName::new(&format!("{}.{}", self.own.as_str(), self.appends))?
-            }
+            Streams::New => StreamName::new(&format!("{}.{}", self.own.as_str(), self.appends))?,
             Streams::Spread(_) => {
                 let number = self.at as u64 * self.shape.clients + self.index;
                 spread_stream(number)?

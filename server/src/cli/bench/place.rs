@@ -16,6 +16,11 @@ const STREAMS_PER_APPEND: u64 = daybook_model::limits::APPEND_STREAMS_MAX as u64
 /// Events of one append while a log is filled.
 const EVENTS_PER_APPEND: u64 = 1_000;
 
+/// Streams of one append while a log is filled, besides the scattered one.
+const FILLED_STREAMS: u64 = 100;
+/// Appends that each have other streams, before the first ones come again.
+const FILLED_TURNS: u64 = 100;
+
 /// A directory for data that nobody keeps; removed when it is dropped.
 #[derive(Debug)]
 pub struct Scratch {
@@ -82,27 +87,38 @@ pub async fn make_cold_streams(store: &Store, streams: u64, data: &Bytes) -> any
     Ok(())
 }
 
-/// Fills a log with `events` events on `streams` streams in turn.
+/// Fills a log with `events` events on many streams, and among them, evenly scattered, one stream
+/// of `scattered` events; its name.
 ///
 /// # Errors
 /// If an append fails.
-pub async fn fill(store: &Store, events: u64, streams: u64, data: &Bytes) -> anyhow::Result<()> {
+pub async fn fill(
+    store: &Store,
+    events: u64,
+    scattered: u64,
+    data: &Bytes,
+) -> anyhow::Result<StreamName> {
+    let stream = StreamName::new("scattered")?;
+    let every = (events / scattered.max(1)).max(1);
     for first in (0..events).step_by(usize::try_from(EVENTS_PER_APPEND)?) {
+        // Stream 0 is the scattered one, the others are those of this append's turn.
+        let turn = first / EVENTS_PER_APPEND % FILLED_TURNS;
         let mut append = Append { streams: Default::default(), events: Vec::new() };
-        let numbers = first..events.min(first + EVENTS_PER_APPEND);
-        for stream in 0..streams.min(EVENTS_PER_APPEND) {
-            let number = (first / EVENTS_PER_APPEND * EVENTS_PER_APPEND + stream) % streams;
-            let stream = StreamName::new(&format!("filled-{number}"))?;
-            append.streams.push(StreamCondition { stream, expected: ExpectedRevision::Any });
+        append.streams.push(any(stream.clone()));
+        for index in 1..=FILLED_STREAMS {
+            append.streams.push(any(StreamName::new(&format!("filled-{turn}-{index}"))?));
         }
-        let conditions = append.streams.len() as u64;
-        for number in numbers {
-            let index = u32::try_from((number - first) % conditions)?;
-            append.events.push((index, load::event(2, number, data.clone())));
+        for number in first..events.min(first + EVENTS_PER_APPEND) {
+            let index = if number % every == 0 { 0 } else { 1 + number % FILLED_STREAMS };
+            append.events.push((u32::try_from(index)?, load::event(2, number, data.clone())));
         }
         store.append(append).await?;
     }
-    Ok(())
+    Ok(stream)
+}
+
+fn any(stream: StreamName) -> StreamCondition {
+    StreamCondition { stream, expected: ExpectedRevision::Any }
 }
 
 /// Writes a stream of `events` events in one piece.

@@ -42,14 +42,18 @@ impl Server {
     pub async fn limit(file: &Path) -> anyhow::Result<Server> {
         Server::start(|address| {
             let listen = address.to_string();
-            vec!["bench-limit".into(), "--file".into(), file.into(), "--listen".into(), listen.into()]
+            vec![
+                "bench-limit".into(),
+                "--file".into(),
+                file.into(),
+                "--listen".into(),
+                listen.into(),
+            ]
         })
         .await
     }
 
-    async fn start(
-        args: impl Fn(SocketAddr) -> Vec<std::ffi::OsString>,
-    ) -> anyhow::Result<Server> {
+    async fn start(args: impl Fn(SocketAddr) -> Vec<std::ffi::OsString>) -> anyhow::Result<Server> {
         let address = free_address()?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let child = Command::new(program)
@@ -90,19 +94,6 @@ impl Server {
     /// If the system does not tell.
     pub fn cpu_us(&self) -> anyhow::Result<u64> {
         cpu_us(&self.child.id().to_string())
-    }
-
-    /// Bytes of memory it holds.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub fn memory(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        #[expect(clippy::disallowed_methods, reason = "/proc is the system's, not the store's")]
-        let text = String::from_utf8(std::fs::read(&path).context("cannot read /proc")?)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        Ok(kib.context("the system does not tell how much memory a process holds")? * 1024)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The ceiling: a file that is written and synced, and nothing else.
 //!
 //! What waits is gathered, written with one write, synced with one `fdatasync`, and answered: the
-//! same group commit as a store's, without a store. The file is written full of zeros beforehand, so
-//! that a sync has no metadata to write; at its end it begins again from its start.
+//! same group commit as a store's, without a store. The file is full of zeros beforehand, so that a
+//! sync has no metadata to write; at its end it begins again from its start.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -46,7 +46,9 @@ impl RawLog {
         }
         file.sync_all().context("cannot sync the raw file")?;
         let (queue, jobs) = channel();
-        std::thread::Builder::new().name("raw-log".to_owned()).spawn(move || write(&file, &jobs))?;
+        std::thread::Builder::new()
+            .name("raw-log".to_owned())
+            .spawn(move || write(&file, &jobs))?;
         Ok(RawLog { queue })
     }
 

@@ -97,8 +97,17 @@ pub fn to_json(rows: &[Row]) -> Value {
 #[must_use]
 pub fn to_table(rows: &[Row]) -> String {
     let mut table = table(&[
-        "measured", "figure", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "against", "its figure",
-        "its CPU", "ratio", "goal",
+        "measured",
+        "figure",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "CPU us",
+        "against",
+        "its figure",
+        "its CPU",
+        "ratio",
+        "goal",
     ]);
     for row in rows {
         let percentile = |quantile: f64| {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use daybook_client::{Client, ReadAll as RemoteAll, ReadStream as RemoteStream};
+use daybook_client::{Client, Events, ReadAll as RemoteAll, ReadStream as RemoteStream};
 use daybook_model::{Clock as _, StreamName, SystemClock};
 use daybook_store::{AllFrom, Direction, From, ReadAll, ReadStream, Store};
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 
 /// What a read came to.
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +91,7 @@ pub async fn stream_over_grpc(client: &Client, stream: &StreamName) -> anyhow::R
     count(events, &clock).await
 }
 
-async fn count(
-    mut answers: impl Stream<Item = Result<daybook_client::ResolvedEvent, daybook_client::ReadError>>
-    + Unpin,
-    clock: &SystemClock,
-) -> anyhow::Result<Scanned> {
+async fn count(mut answers: Events, clock: &SystemClock) -> anyhow::Result<Scanned> {
     let (mut events, mut bytes) = (0, 0);
     while let Some(resolved) = answers.try_next().await? {
         if let Some(event) = resolved.event {

@@ -13,7 +13,8 @@ use crate::grpc::status;
 /// Bytes held by all appends together before further ones are refused as overload. Room for eight
 /// of the largest.
 pub const HELD_SIZE_MAX: usize = 8 * APPEND_SIZE_MAX;
-/// Bytes one event costs beside its own: its struct, its allocations. Bounds floods of empty events.
+/// Bytes one event costs beside its own: its struct, its allocations. Bounds floods of empty
+/// events.
 const EVENT_OVERHEAD: usize = 128;
 
 /// The bytes held. A clone counts the same ones.
