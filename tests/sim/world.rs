@@ -163,6 +163,8 @@ pub struct World {
     next_id: u128,
     next_key: u64,
     epoch_doubt: Option<(u64, u32)>,
+    /// Whether the next append may be of any time.
+    clock_accepted: bool,
     old_files: Vec<(String, Vec<u8>)>,
     /// The last things that happened.
     pub trace: VecDeque<String>,
@@ -206,6 +208,7 @@ impl World {
             next_id: u128::from(rng.next_u64()) << 64,
             next_key: 0,
             epoch_doubt: None,
+            clock_accepted: false,
             old_files: Vec::new(),
             trace: VecDeque::new(),
             hash: seed,
@@ -826,7 +829,7 @@ impl World {
         self.note("clock leaps".to_owned());
         // Whoever asks now must be refused, until someone accepts the time.
         let idle = self.tickets.is_empty() && self.engine().health() == Health::Writable;
-        if idle {
+        if idle && !std::mem::take(&mut self.clock_accepted) {
             let name = self.streams[0].to_owned();
             let event = self.new_event(0);
             let before = self.checker.model.len();
@@ -845,6 +848,7 @@ impl World {
         match self.engine().health() {
             Health::ClockLeapt { .. } => {
                 self.engine().accept_clock();
+                self.clock_accepted = true;
                 self.note("the clock is accepted".to_owned());
                 Ok(())
             }
@@ -960,7 +964,12 @@ impl World {
         let broken = |e: String| format!("after a power cut ({mode:?}): {e}");
         let engine = Engine::open(environment, self.sizes).map_err(|e| broken(e.to_string()))?;
         let mut checker = self.checker.clone();
-        compare(&engine, &mut checker).map_err(broken)?;
+        match compare(&engine, &mut checker) {
+            Ok(()) => {}
+            Err(Bad::Failed(_)) if self.trouble.index => return Ok(()),
+            Err(Bad::Failed(e)) => return Err(broken(e.to_string())),
+            Err(Bad::Broken(e)) => return Err(broken(e)),
+        }
         drop(engine);
         let disk: Arc<dyn Disk> = Arc::new(disk.restart());
         let report = daybook_store::verify::verify(&disk, &mut |_| {});
@@ -1036,7 +1045,15 @@ impl World {
         };
         self.disk.crash_at_change(u64::MAX);
         self.note(format!("opened at {}: {:?}", engine.committed(), engine.recovery()));
-        compare(&engine, &mut self.checker)?;
+        match compare(&engine, &mut self.checker) {
+            Ok(()) => {}
+            Err(Bad::Broken(reason)) => return Err(reason),
+            Err(Bad::Failed(e)) => {
+                drop(engine);
+                self.unopened(&OpenError::Read(e))?;
+                return self.restart(None);
+            }
+        }
         // What is not there now was never durable, and may not come back.
         self.checker.pending.clear();
         self.engine = Some(engine);
@@ -1184,22 +1201,23 @@ fn engine_idle(engine: &mut Engine) -> Result<(), String> {
 ///
 /// # Errors
 /// Which promise it breaks.
-pub fn compare(engine: &Engine, checker: &mut Checker) -> Result<(), String> {
+pub fn compare(engine: &Engine, checker: &mut Checker) -> Result<(), Bad> {
     let known = checker.model.len();
     let end = engine.committed().0;
     if end < known {
-        return Err(format!("the log ends at {end}; {known} events were visible before"));
+        return Err(format!("the log ends at {end}; {known} events were visible before").into());
     }
-    let facts = reads::scan(engine, 0).map_err(|e| format!("the log cannot be read: {e}"))?;
+    let facts = reads::scan(engine, 0)?;
     if facts.len() as u64 != end {
-        return Err(format!("{} of {end} events are read", facts.len()));
+        return Err(format!("{} of {end} events are read", facts.len()).into());
     }
     for (fact, before) in facts.iter().zip(&checker.model.events) {
         if fact != before {
-            return Err(format!("{} was {} before", fact.brief(), before.brief()));
+            return Err(format!("{} was {} before", fact.brief(), before.brief()).into());
         }
     }
-    checker.extend(&facts[known as usize..])
+    checker.extend(&facts[known as usize..])?;
+    Ok(())
 }
 
 /// The store's form of `asked`.

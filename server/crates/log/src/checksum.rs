@@ -5,6 +5,8 @@
 //! imitates a frame) carry another mask and do not verify. A mask instead of a seeded CRC lets a
 //! commit be summed before its place in the file is known, and placed in a few nanoseconds.
 
+use crate::planted::{self, Bug};
+
 /// The plain CRC-32 (IEEE) of `bytes`.
 #[must_use]
 pub fn crc(bytes: &[u8]) -> u32 {
@@ -16,6 +18,9 @@ pub fn crc(bytes: &[u8]) -> u32 {
 #[must_use]
 #[inline]
 pub fn mask(salt: u64, place: u64) -> u32 {
+    if planted::is(Bug::ChecksumWithoutPlace) {
+        return 0;
+    }
     let mut z = salt ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -22,6 +22,7 @@ use daybook_model::Position;
 
 use crate::chain::{ChainValue, DIGEST_SIZE, Link};
 use crate::checksum::{crc, mask};
+use crate::planted::{self, Bug};
 
 /// Bytes of a frame's header.
 pub const HEADER_SIZE: usize = 32;
@@ -292,7 +293,9 @@ impl Batch {
         self.bytes.resize(start + HEADER_SIZE, 0);
         self.bytes.extend_from_slice(commit_salt);
         self.bytes.extend_from_slice(&[0; DIGEST_SIZE]);
-        let link = Link::new(&self.chain, self.next);
+        let unlinked = planted::is(Bug::ChainNotLinked);
+        let previous = if unlinked { crate::chain::CHAIN_START } else { self.chain };
+        let link = Link::new(&previous, self.next);
         let records = self.records.len();
         Commit { batch: self, start, link, first_record: records }
     }

@@ -37,6 +37,39 @@ pub enum Bug {
     ClockGoesBack,
 }
 
+/// All of them.
+#[cfg(feature = "planted-bugs")]
+pub const ALL: [Bug; 28] = [
+    Bug::AnswerBeforeSync,
+    Bug::SyncSkipped,
+    Bug::NamesNotSynced,
+    Bug::FailedSyncRetried,
+    Bug::SpareNotSynced,
+    Bug::TornTailNotZeroed,
+    Bug::UnprovenTailNotRewritten,
+    Bug::DamageTakenForTornTail,
+    Bug::BodyChecksumIgnored,
+    Bug::ChecksumWithoutPlace,
+    Bug::SealSkipped,
+    Bug::PublishBeforeIndex,
+    Bug::PublishBeforeSync,
+    Bug::RejectionNotAwaited,
+    Bug::OverlayForgotten,
+    Bug::IdWindowLostOnRestart,
+    Bug::IdsNotCompared,
+    Bug::RevisionReused,
+    Bug::SecondStreamUnchecked,
+    Bug::PostingSkippedAtSeal,
+    Bug::StaleIndexBelieved,
+    Bug::FeedSkipsAtRoll,
+    Bug::FeedRepeatsAtRoll,
+    Bug::ReaderSeesUncommitted,
+    Bug::TombstoneForgotten,
+    Bug::ConditionAlwaysHolds,
+    Bug::ChainNotLinked,
+    Bug::ClockGoesBack,
+];
+
 #[cfg(feature = "planted-bugs")]
 thread_local! {
     static CHOSEN: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };

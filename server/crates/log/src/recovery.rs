@@ -300,7 +300,7 @@ fn create(
     entropy: &dyn Entropy,
     sizes: Sizes,
 ) -> Result<Arc<Segment>, OpenError> {
-    let spare = Spares::new(disk.clone(), sizes.first).take(sizes.first)?;
+    let spare = Spares::new(disk.clone(), sizes.first).claim().take(sizes.first)?;
     let header = SegmentHeader {
         store_id: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
         epoch: Epoch(0),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::planted::{self, Bug};
@@ -29,6 +29,8 @@ pub(crate) struct Spare {
 pub struct Spares {
     disk: Arc<dyn Disk>,
     state: Mutex<State>,
+    /// Held while the spare is being prepared: there is one file for it.
+    preparing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,8 @@ struct State {
 
 impl Spares {
     pub(crate) fn new(disk: Arc<dyn Disk>, wanted_size: u64) -> Spares {
-        Spares { disk, state: Mutex::new(State { ready: None, wanted_size }) }
+        let state = Mutex::new(State { ready: None, wanted_size });
+        Spares { disk, state, preparing: Mutex::new(()) }
     }
 
     /// Prepares the spare if it is missing. Takes as long as writing a segment.
@@ -47,6 +50,7 @@ impl Spares {
     /// # Errors
     /// The disk's error; no spare is left then. May be tried again: nobody relies on this file.
     pub fn prepare(&self) -> Result<(), DiskError> {
+        let _one_at_a_time = self.preparing.lock();
         let wanted_size = {
             let state = self.state.lock();
             if state.ready.is_some() {
@@ -65,22 +69,10 @@ impl Spares {
         self.state.lock().ready.is_some()
     }
 
-    /// Takes a spare of at least `size` bytes, prepared now if none is ready.
-    pub(crate) fn take(&self, size: u64) -> Result<Spare, DiskError> {
-        let ready = self.state.lock().ready.take();
-        match ready {
-            Some(spare) if spare.size >= size => Ok(spare),
-            other => {
-                drop(other);
-                let wanted = self.state.lock().wanted_size;
-                prepare(&self.disk, wanted.max(size))
-            }
-        }
-    }
-
-    /// Puts back a spare that was not used.
-    pub(crate) fn put_back(&self, spare: Spare) {
-        self.state.lock().ready = Some(spare);
+    /// Claims the spare's file name: while the claim is held nobody else prepares a spare. Waits
+    /// for the one that is being prepared.
+    pub(crate) fn claim(&self) -> Claim<'_> {
+        Claim { spares: self, _one_at_a_time: self.preparing.lock() }
     }
 
     pub(crate) fn want(&self, size: u64) {
@@ -91,6 +83,28 @@ impl Spares {
     #[must_use]
     pub fn wanted(&self) -> u64 {
         self.state.lock().wanted_size
+    }
+}
+
+/// The right to use the spare's file name.
+pub(crate) struct Claim<'a> {
+    spares: &'a Spares,
+    _one_at_a_time: MutexGuard<'a, ()>,
+}
+
+impl Claim<'_> {
+    /// Takes a spare of at least `size` bytes, prepared now if none is ready.
+    pub fn take(&self, size: u64) -> Result<Spare, DiskError> {
+        let ready = self.spares.state.lock().ready.take();
+        match ready {
+            Some(spare) if spare.size >= size => Ok(spare),
+            _ => prepare(&self.spares.disk, self.spares.wanted().max(size)),
+        }
+    }
+
+    /// Puts back a spare that was not used.
+    pub fn put_back(&self, spare: Spare) {
+        self.spares.state.lock().ready = Some(spare);
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daybook_log::planted::{self, Bug};
 use daybook_log::{Placed, Recovery, Sizes, WriteError};
 use daybook_model::{Epoch, ExpectedRevision, Position, StreamName};
 use smallvec::SmallVec;
@@ -262,11 +263,17 @@ impl Engine {
         let (mut group, stage) = self.committing.take()?;
         let (next, step) = match stage {
             Stage::Built => match self.committer.write(&mut group) {
-                Ok(placed) => (Stage::Written(placed), Step::Written),
+                Ok(placed) => {
+                    if planted::is(Bug::PublishBeforeSync) {
+                        self.committer.index(&group, &placed);
+                        self.committer.publish(&group);
+                    }
+                    (Stage::Written(placed), Step::Written)
+                }
                 Err(e) => return Some(self.refuse(group, &e)),
             },
             Stage::Written(placed) => {
-                if daybook_log::planted::is(daybook_log::planted::Bug::AnswerBeforeSync) {
+                if planted::is(Bug::AnswerBeforeSync) {
                     self.committer.index(&group, &placed);
                     self.committer.publish(&group);
                     self.committer.finish(group);
@@ -274,7 +281,13 @@ impl Engine {
                     return Some(Step::Answered);
                 }
                 match self.committer.sync() {
-                    Ok(()) => (Stage::Synced(placed), Step::Synced),
+                    Ok(()) if planted::is(Bug::PublishBeforeSync) => (Stage::Indexed, Step::Synced),
+                    Ok(()) => {
+                        if planted::is(Bug::PublishBeforeIndex) {
+                            self.committer.publish(&group);
+                        }
+                        (Stage::Synced(placed), Step::Synced)
+                    }
                     Err(e) => return Some(self.refuse(group, &e)),
                 }
             }

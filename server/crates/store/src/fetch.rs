@@ -51,12 +51,7 @@ pub(crate) fn fetch(
 }
 
 fn full(page: &Page) -> bool {
-    page.len() >= PAGE_EVENTS_MAX
-        || page.events.iter().rev().take(1).any(|_| page_size(page) >= PAGE_SIZE_TARGET)
-}
-
-fn page_size(page: &Page) -> usize {
-    page.events.iter().map(|located| located.len as usize).sum()
+    page.len() >= PAGE_EVENTS_MAX || page.size >= PAGE_SIZE_TARGET
 }
 
 /// Reads a run of events that lie near one another in one segment. Returns how many.
@@ -69,7 +64,7 @@ fn fetch_run(
 ) -> Result<usize, ReadError> {
     let (segment, wanted) = locate(view, positions, tail_first)?;
     let backwards = wanted.len() > 1 && wanted[1].position < wanted[0].position;
-    let mut size = page_size(page);
+    let mut size = page.size;
     let mut count = 1;
     let (mut start, mut end) = (wanted[0].start, wanted[0].end);
     size += (end - start) as usize;
@@ -91,7 +86,7 @@ fn fetch_run(
         let from = (each.start - start) as usize;
         let len = checked(core, &segment, each, &bytes[from..(each.end - start) as usize])?;
         let start = (from + frame::RECORD_HEADER_SIZE) as u32;
-        page.events.push(Located { position: each.position, chunk, start, len });
+        page.push(Located { position: each.position, chunk, start, len });
     }
     page.chunks.push(bytes);
     Ok(count)

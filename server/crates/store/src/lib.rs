@@ -47,5 +47,5 @@ pub use read::{
     StreamReader,
 };
 pub use store::{
-    About, Environment, Health, OpenError, Options, Stats, Store, StreamInfo, StreamState,
+    About, Environment, Health, Lane, OpenError, Options, Stats, Store, StreamInfo, StreamState,
 };

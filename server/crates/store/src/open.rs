@@ -205,6 +205,8 @@ impl IndexOpener<'_> {
         for name in names.iter().filter(|n| n.ends_with(DIRECTORY_SUFFIX) && !used(n)) {
             disk.remove(name)?;
         }
+        // Not those of the list above: a run that was just built has used one of them.
+        let names = disk.list()?;
         for name in names.iter().filter(|n| n.ends_with(".tmp") && *n != "next.tmp") {
             disk.remove(name)?;
         }

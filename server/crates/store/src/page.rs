@@ -17,6 +17,8 @@ pub const PAGE_EVENTS_MAX: usize = 1024;
 pub struct Page {
     pub(crate) chunks: Vec<Bytes>,
     pub(crate) events: Vec<Located>,
+    /// Bytes of the events that were read into it.
+    pub(crate) size: usize,
 }
 
 /// Where in a page's bytes one event's payload lies.
@@ -50,6 +52,11 @@ impl Page {
     #[must_use]
     pub fn last(&self) -> Option<EventView<'_>> {
         self.events.last().map(|located| self.view(located))
+    }
+
+    pub(crate) fn push(&mut self, located: Located) {
+        self.size += located.len as usize;
+        self.events.push(located);
     }
 
     /// Keeps the events that `wants` answers true for.

@@ -19,6 +19,9 @@ pub(crate) struct PreparedStream {
     pub condition: StreamCondition,
     pub key: Key,
     pub settings: Key,
+    /// The settings of the stream that it describes, if it is a metastream: a tombstone there ends
+    /// both.
+    pub described: Option<Key>,
     /// The indices of its events.
     pub events: SmallVec<[u32; 1]>,
 }
@@ -65,8 +68,10 @@ impl Prepared {
                 return Err(AppendError::Malformed { reason: "it names a stream twice" });
             }
             let settings = hasher.key(KeyKind::Settings, name);
+            let described = condition.stream.described();
+            let described = described.map(|name| hasher.key(KeyKind::Settings, name));
             let (condition, events) = (condition.clone(), SmallVec::new());
-            streams.push(PreparedStream { condition, key, settings, events });
+            streams.push(PreparedStream { condition, key, settings, described, events });
         }
         if streams.len() >= 64 {
             let mut keys: Vec<Key> = streams.iter().map(|stream| stream.key).collect();
@@ -126,7 +131,9 @@ impl Prepared {
         let key = hasher.key(KeyKind::Stream, name);
         let settings = hasher.key(KeyKind::Settings, name);
         let stream = self.streams.len() as u32;
-        self.streams.push(PreparedStream { condition, key, settings, events: SmallVec::new() });
+        // The stream it describes is part of the append, so its settings are looked at anyway.
+        let (described, events) = (None, SmallVec::new());
+        self.streams.push(PreparedStream { condition, key, settings, described, events });
         self.push(hasher, stream, event, false)
     }
 

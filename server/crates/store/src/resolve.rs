@@ -103,9 +103,13 @@ pub(crate) fn resolve(
     for (index, stream) in prepared.streams.iter().enumerate() {
         let settings = settings(core, &view, stream.settings, as_of, access)?;
         let head = view.count(stream.key, as_of, access)?.checked_sub(1);
+        let ended = match stream.described {
+            Some(key) => self::settings(core, &view, key, as_of, access)?.tombstoned,
+            None => false,
+        };
         let fact = StreamFacts {
             head,
-            tombstoned: settings.tombstoned,
+            tombstoned: settings.tombstoned || ended,
             soft_deleted: settings.metadata.is_soft_deleted(),
             has_metadata: settings.exists,
         };
@@ -216,13 +220,16 @@ fn answer(
     access: Access,
 ) -> Result<Option<Result<Appended, AppendError>>, ReadError> {
     let has_events = |index: usize| !prepared.streams[index].events.is_empty();
-    let any_new = decisions
-        .iter()
-        .enumerate()
-        .any(|(i, decision)| *decision == Decision::Append && has_events(i));
+    let ahead = |index: usize| is_ahead(&prepared.streams[index].condition, &facts[index]);
+    let any_new = decisions.iter().enumerate().any(|(i, decision)| {
+        has_events(i)
+            && (*decision == Decision::Append || (*decision == Decision::Wrong && ahead(i)))
+    });
     for (index, decision) in decisions.iter().enumerate() {
         let condition = &prepared.streams[index].condition;
         match decision {
+            // What it expects may be on its way: only the writer knows.
+            Decision::Wrong if any_new && ahead(index) => {}
             Decision::Wrong => return Ok(Some(Err(wrong(index, condition, &facts[index])))),
             Decision::Duplicate { .. } if any_new => {
                 return Ok(Some(Err(wrong(index, condition, &facts[index]))));
@@ -259,7 +266,18 @@ fn answer(
     Ok(Some(Ok(Appended { revisions, position })))
 }
 
-fn wrong(index: usize, condition: &StreamCondition, facts: &StreamFacts) -> AppendError {
+/// Whether the condition expects a revision that the stream has not reached.
+pub(crate) fn is_ahead(condition: &StreamCondition, facts: &StreamFacts) -> bool {
+    let ExpectedRevision::Exact(expected) = condition.expected else { return false };
+    facts.head.is_none_or(|head| expected.0 > head)
+}
+
+/// The answer to an append whose condition on one stream does not hold.
+pub(crate) fn wrong(
+    index: usize,
+    condition: &StreamCondition,
+    facts: &StreamFacts,
+) -> AppendError {
     AppendError::WrongExpectedRevision {
         index,
         stream: condition.stream.clone(),

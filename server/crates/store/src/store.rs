@@ -180,6 +180,10 @@ const RESOLVE_ATTEMPTS_MAX: usize = 100;
 /// Names of one page of [`Store::streams`].
 pub const STREAMS_PAGE_MAX: usize = 10_000;
 
+/// The order among appends that are in flight together; see [`Store::append_in`].
+#[derive(Debug, Default)]
+pub struct Lane(tokio::sync::Mutex<()>);
+
 /// The event store. A clone is another handle to the same store.
 #[derive(Clone)]
 pub struct Store {
@@ -316,19 +320,39 @@ impl Store {
     /// # Errors
     /// [`AppendError`]; only [`AppendError::Unknown`] leaves open whether it happened.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let core = self.core();
-        let salt = core.environment.entropy.bytes();
-        let prepared = Prepared::new(&core.hasher, salt, &append, false)?;
-        drop(append);
-        self.submit(Box::new(prepared)).await
+        self.submit(self.prepare(&append, false)?, None).await
     }
 
-    async fn submit(&self, mut prepared: Box<Prepared>) -> Result<Appended, AppendError> {
+    /// As [`Store::append`], for one of several appends that are in flight together: they reach
+    /// the writer in the order in which their futures were first polled, so that each may expect
+    /// what the one before leaves.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append_in(&self, lane: &Lane, append: Append) -> Result<Appended, AppendError> {
+        self.submit(self.prepare(&append, false)?, Some(lane)).await
+    }
+
+    fn prepare(&self, append: &Append, tombstone: bool) -> Result<Box<Prepared>, AppendError> {
+        let core = self.core();
+        let salt = core.environment.entropy.bytes();
+        Ok(Box::new(Prepared::new(&core.hasher, salt, append, tombstone)?))
+    }
+
+    async fn submit(
+        &self,
+        mut prepared: Box<Prepared>,
+        lane: Option<&Lane>,
+    ) -> Result<Appended, AppendError> {
         let core = self.core();
         for _ in 0..RESOLVE_ATTEMPTS_MAX {
             if let Some(reason) = core.stop_reason() {
                 return Err(AppendError::Closed { reason });
             }
+            let turn = match lane {
+                Some(lane) => Some(lane.0.lock().await),
+                None => None,
+            };
             let resolved;
             (prepared, resolved) = self.resolve(prepared).await?;
             let resolved = match resolved {
@@ -345,6 +369,7 @@ impl Store {
                 core::count(&core.counters.overloads, 1);
                 return Err(AppendError::Overloaded { waiting });
             }
+            drop(turn);
             match reply.await {
                 Ok(Reply::Done(answer)) => return answer,
                 Ok(Reply::Again { prepared: back, until }) => {
@@ -431,10 +456,8 @@ impl Store {
                 Append { streams, events: vec![(1, event)] }
             }
         };
-        let salt = core.environment.entropy.bytes();
-        let tombstone = how == Deletion::Tombstone;
-        let prepared = Prepared::new(&core.hasher, salt, &append, tombstone)?;
-        Ok(self.submit(Box::new(prepared)).await?.position)
+        let prepared = self.prepare(&append, how == Deletion::Tombstone)?;
+        Ok(self.submit(prepared, None).await?.position)
     }
 
     /// Whether the stream is soft-deleted already. A stream that cannot be is an error.

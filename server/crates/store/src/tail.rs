@@ -54,7 +54,7 @@ impl Tail {
         if !same {
             page.chunks.push(batch.bytes.clone());
         }
-        page.events.push(Located {
+        page.push(Located {
             position,
             chunk: page.chunks.len() as u32 - 1,
             start: (span.start + RECORD_HEADER_SIZE) as u32,

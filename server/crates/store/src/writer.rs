@@ -23,13 +23,13 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::append::{AppendError, Appended};
-use crate::core::Core;
+use crate::core::{self, Core};
 use crate::decide::{Decision, decide};
 use crate::index::Key;
 use crate::index::key::{IdentityState, KeyMap};
 use crate::prepare::Prepared;
 use crate::record::{VARINT_SIZE_MAX, encode_place};
-use crate::resolve::Resolved;
+use crate::resolve::{Resolved, is_ahead, wrong};
 use crate::store::Health;
 
 /// Event ids after which the older half of [`Recent`] is forgotten. A request must be decided
@@ -136,6 +136,15 @@ impl Recent {
     }
 }
 
+/// What is left of a resolution when its request is decided.
+enum Check {
+    Holds,
+    /// Something changed: it must be resolved again when this position is committed.
+    Again(Position),
+    /// The condition on this stream does not hold, and nothing on its way will make it.
+    Wrong(usize),
+}
+
 /// Decides appends and builds batches.
 #[derive(Debug)]
 pub(crate) struct Decider {
@@ -191,11 +200,27 @@ impl Decider {
 
     /// Decides `request`: adds it to `group`, or answers it.
     pub fn add(&mut self, request: Request, group: &mut Group) {
-        if let Some(until) = self.stale(&request) {
-            let Request { prepared, answer, .. } = request;
-            // A caller that has gone away needs no answer.
-            let _ = answer.send(Reply::Again { prepared, until });
-            return;
+        match self.check(&request) {
+            Check::Holds => {}
+            Check::Again(until) => {
+                if planted::is(Bug::RejectionNotAwaited)
+                    && let Some(rejection) = self.rejection(&request)
+                {
+                    let _ = request.answer.send(Reply::Done(Err(rejection)));
+                    return;
+                }
+                let Request { prepared, answer, .. } = request;
+                // A caller that has gone away needs no answer.
+                let _ = answer.send(Reply::Again { prepared, until });
+                return;
+            }
+            Check::Wrong(index) => {
+                let condition = &request.prepared.streams[index].condition;
+                let error = wrong(index, condition, &request.resolved.facts[index]);
+                core::count(&self.core.counters.rejections, 1);
+                let _ = request.answer.send(Reply::Done(Err(error)));
+                return;
+            }
         }
         let time = match self.time() {
             Ok(time) => time,
@@ -207,25 +232,34 @@ impl Decider {
         self.write(request, time, group);
     }
 
-    /// Whether something the request rests on changed so that it must be resolved again, and when
-    /// it can be.
-    fn stale(&self, request: &Request) -> Option<Position> {
+    /// Whether the request still holds, now that other appends were decided since its resolution.
+    fn check(&self, request: &Request) -> Check {
         let as_of = request.resolved.as_of;
         if as_of < self.recent.old.floor {
-            return Some(self.recent.old.floor);
+            return Check::Again(self.recent.old.floor);
         }
         if planted::is(Bug::OverlayForgotten) {
-            return None;
+            return Check::Holds;
         }
         let prepared = &request.prepared;
         for (index, stream) in prepared.streams.iter().enumerate() {
             if index > 0 && planted::is(Bug::SecondStreamUnchecked) {
                 break;
             }
-            if let Some((position, _)) = self.recent.changed(stream.settings, as_of) {
-                return Some(position.next());
+            let settings = [Some(stream.settings), stream.described];
+            let mut changed =
+                settings.into_iter().flatten().filter_map(|key| self.recent.changed(key, as_of));
+            if let Some((position, _)) = changed.next() {
+                return Check::Again(position.next());
             }
-            let Some((position, head)) = self.recent.changed(stream.key, as_of) else { continue };
+            let Some((position, head)) = self.recent.changed(stream.key, as_of) else {
+                // Nothing is on its way that could bring the revision it expects, and what it
+                // rests on is durable.
+                if is_ahead(&stream.condition, &request.resolved.facts[index]) {
+                    return Check::Wrong(index);
+                }
+                continue;
+            };
             let mut facts = request.resolved.facts[index];
             facts.head = Some(head);
             let weak = matches!(
@@ -240,10 +274,22 @@ impl Decider {
             let holds = decide(&facts, stream.condition.expected, &none) == Decision::Append;
             // A soft-deleted stream's new first revision was written into its metadata event.
             if known || !holds || facts.soft_deleted {
-                return Some(position.next());
+                return Check::Again(position.next());
             }
         }
-        None
+        Check::Holds
+    }
+
+    /// What is wrong with a request, given what is not durable yet: a planted bug.
+    fn rejection(&self, request: &Request) -> Option<AppendError> {
+        let stream = request.prepared.streams.first()?;
+        let (_, head) = self.recent.changed(stream.key, request.resolved.as_of)?;
+        Some(AppendError::WrongExpectedRevision {
+            index: 0,
+            stream: stream.condition.stream.clone(),
+            expected: stream.condition.expected,
+            actual: Some(Revision(head)),
+        })
     }
 
     fn write(&mut self, request: Request, time: Timestamp, group: &mut Group) {

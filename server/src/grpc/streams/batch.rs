@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,7 +21,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use daybook_model::{ExpectedRevision, NewEvent, StreamName};
-use daybook_store::{Append, Appended, Store};
+use daybook_store::{Append, Appended, Lane, Store};
 use daybook_wire::decode::Deadline;
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::BatchStatus;
@@ -73,6 +74,8 @@ struct Batch {
     messages: Option<Messages>,
     open: BTreeMap<Uuid, Open>,
     in_flight: FuturesUnordered<BoxFuture<'static, BatchAppendResp>>,
+    /// Keeps the appends of the call in order on their way to the writer.
+    lane: Arc<Lane>,
     /// How the call ends when all that is in flight is answered.
     ending: Result<(), Status>,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -113,6 +116,7 @@ impl Batch {
             messages: Some(messages),
             open: BTreeMap::new(),
             in_flight: FuturesUnordered::new(),
+            lane: Arc::default(),
             ending: Ok(()),
             stopping: Box::pin(async move { context.reached(Phase::Draining).await }),
             _endless: endless,
@@ -166,7 +170,11 @@ impl Batch {
         let (correlation, is_final) = (part.correlation, part.is_final);
         let open = self.open.remove(&correlation);
         match self.advance(open, part) {
-            Ok(collected) if is_final => self.submit(correlation, collected),
+            Ok(collected) if is_final => {
+                if let Some(answer) = self.submit(correlation, collected) {
+                    put_message(&answer, answers);
+                }
+            }
             Ok(collecting) => {
                 self.open.insert(correlation, Open::Collecting(collecting));
             }
@@ -242,10 +250,16 @@ impl Batch {
         }
     }
 
-    fn submit(&mut self, correlation: Uuid, append: Collecting) {
+    /// Starts an append. It is polled at once, which gives it its place in the lane.
+    fn submit(&mut self, correlation: Uuid, append: Collecting) -> Option<BatchAppendResp> {
         let wait = self.wait(append.options.deadline).unwrap_or_default();
-        let store = self.room.context.store().clone();
-        self.in_flight.push(Box::pin(run(store, correlation, append, wait)));
+        let (store, lane) = (self.room.context.store().clone(), self.lane.clone());
+        let mut running = run(store, lane, correlation, append, wait).boxed();
+        let answer = (&mut running).now_or_never();
+        if answer.is_none() {
+            self.in_flight.push(running);
+        }
+        answer
     }
 }
 
@@ -260,12 +274,13 @@ async fn received(messages: &mut Option<Messages>) -> Result<Option<Bytes>, Stat
 /// One append from its submission to its answer.
 async fn run(
     store: Store,
+    lane: Arc<Lane>,
     correlation: Uuid,
     append: Collecting,
     wait: Duration,
 ) -> BatchAppendResp {
     let Collecting { options: BatchOptions { stream, expected, .. }, events, held } = append;
-    let work = store.append(Append::to_stream(stream.clone(), expected, events));
+    let work = store.append_in(&lane, Append::to_stream(stream.clone(), expected, events));
     let outcome = match tokio::time::timeout(wait, work).await {
         Ok(Ok(appended)) => Outcome::Success(success(&store, &appended)),
         Ok(Err(failed)) => Outcome::Error(status::batch(failed)),

@@ -1,0 +1,287 @@
+//! `cargo sim -- …`: runs the simulation.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use daybook_tests::sim::planted::Caught;
+use daybook_tests::sim::{self, Counts, Failure, STEPS, exhaustive, planted};
+
+/// Histories of the fixed run.
+const CI_SEEDS: u64 = 12_000;
+/// Histories of the fixed run that are run twice.
+const CI_TWICE: u64 = 200;
+/// Histories after which a planted bug counts as not noticed.
+const PLANTED_SEEDS_MAX: u64 = 6_000;
+/// Threads.
+const THREADS: usize = 2;
+
+const USAGE: &str = "cargo sim -- [--ci] [--minutes N] [--seed N] [--seeds N] [--from N] \
+                     [--steps N] [--planted] [--exhaustive] [--json[=FILE]]
+
+  --ci          the fixed seeds, all short histories, all planted bugs; about five minutes
+  --minutes N   new seeds for so long
+  --seed N      one history, with what happened in it
+  --seeds N     so many histories, from --from N (1) on
+  --steps N     acts of each history
+  --planted     the planted bugs only
+  --exhaustive  the short histories only
+  --json[=FILE] the results as JSON, on standard output or into FILE";
+
+#[derive(Default)]
+struct Options {
+    ci: bool,
+    minutes: Option<u64>,
+    seed: Option<u64>,
+    seeds: Option<u64>,
+    from: Option<u64>,
+    steps: Option<u64>,
+    planted: bool,
+    exhaustive: bool,
+    json: Option<Option<String>>,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options::default();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || {
+            let value = arguments.next().ok_or(format!("{argument} needs a number"))?;
+            value.parse::<u64>().map(Some).map_err(|_| format!("{value} is no number"))
+        };
+        match argument.as_str() {
+            "--ci" => options.ci = true,
+            "--planted" => options.planted = true,
+            "--exhaustive" => options.exhaustive = true,
+            "--minutes" => options.minutes = number()?,
+            "--seed" => options.seed = number()?,
+            "--seeds" => options.seeds = number()?,
+            "--from" => options.from = number()?,
+            "--steps" => options.steps = number()?,
+            "--json" => options.json = Some(None),
+            other => match other.strip_prefix("--json=") {
+                Some(file) => options.json = Some(Some(file.to_owned())),
+                None => return Err(format!("unknown option {other}")),
+            },
+        }
+    }
+    Ok(options)
+}
+
+/// What was run, and what it brought.
+#[derive(Default)]
+struct Results {
+    counts: Counts,
+    failures: Vec<Failure>,
+    broken: Vec<String>,
+    short: exhaustive::Tried,
+    caught: Vec<Caught>,
+    seeds_per_second: u64,
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long the simulation itself takes")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(reason) => {
+            eprintln!("{reason}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let steps = options.steps.unwrap_or(STEPS);
+    if let Some(seed) = options.seed {
+        return one(seed, steps);
+    }
+    let mut results = Results::default();
+    let all = !options.planted && !options.exhaustive;
+    if options.ci || options.exhaustive {
+        short(&mut results);
+    }
+    if options.ci || all {
+        let until = options.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+        let fixed = options.seeds.unwrap_or(if options.ci { CI_SEEDS } else { 1000 });
+        let count = if until.is_some() { u64::MAX } else { fixed };
+        // A long run is for seeds that were never run.
+        let new = until.map(|_| u64::from(std::process::id()) << 32);
+        many(&mut results, options.from.or(new).unwrap_or(1), count, until, steps);
+    }
+    if options.ci || options.planted {
+        hunt(&mut results);
+    }
+    report(&options, &results)
+}
+
+fn one(seed: u64, steps: u64) -> ExitCode {
+    match sim::twice(seed, steps) {
+        Ok(counts) => {
+            println!("seed {seed}: {counts:?}: ok");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn short(results: &mut Results) {
+    let started = clock();
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let mine = |me: usize| scope.spawn(move || exhaustive::all(3, |i| i % THREADS == me));
+        let threads: Vec<_> = (0..THREADS).map(mine).collect();
+        threads.into_iter().map(|thread| thread.join()).collect()
+    });
+    for part in parts {
+        match part {
+            Ok(Ok(tried)) => {
+                results.short.histories += tried.histories;
+                results.short.cuts += tried.cuts;
+            }
+            Ok(Err(reason)) => {
+                println!("{reason}");
+                results.broken.push(reason);
+            }
+            Err(_) => results.broken.push("a thread panicked".to_owned()),
+        }
+    }
+    let exhaustive::Tried { histories, cuts } = results.short;
+    println!("{histories} short histories, {cuts} cuts, {:.1?}", started.elapsed());
+}
+
+fn many(results: &mut Results, from: u64, count: u64, until: Option<Duration>, steps: u64) {
+    let started = clock();
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let shared = Mutex::new((Counts::default(), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || until.is_some_and(|until| started.elapsed() > until) {
+                        break;
+                    }
+                    let seed = from.wrapping_add(index);
+                    let result = if index < CI_TWICE && until.is_none() {
+                        sim::twice(seed, steps)
+                    } else {
+                        sim::run(seed, steps).map(|(counts, _)| counts)
+                    };
+                    let mut shared = shared.lock().unwrap_or_else(|e| e.into_inner());
+                    match result {
+                        Ok(counts) => shared.0.add(&counts),
+                        Err(failure) => {
+                            println!("{failure}\n");
+                            shared.1.push(*failure);
+                            if shared.1.len() >= 5 {
+                                stop.store(true, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (counts, failures) = shared.into_inner().unwrap_or_else(|e| e.into_inner());
+    let seconds = started.elapsed().as_secs_f64().max(0.001);
+    results.seeds_per_second = (counts.histories as f64 / seconds) as u64;
+    results.counts = counts;
+    results.failures = failures;
+    println!("{counts:?}, {seconds:.1} s");
+}
+
+fn hunt(results: &mut Results) {
+    if !cfg!(feature = "planted-bugs") {
+        println!("no planted bugs: built without the feature planted-bugs");
+        return;
+    }
+    planted::quiet();
+    let started = clock();
+    println!("{:<26} {:>6}  noticed because", "planted bug", "seeds");
+    let told = |caught: &Caught| {
+        let reason = caught.reason.as_deref().unwrap_or("NOT NOTICED");
+        let reason: String = reason.chars().take(110).collect();
+        println!("{:<26} {:>6}  {reason}", caught.bug, caught.seeds);
+    };
+    let next = AtomicU64::new(0);
+    let _ = &next;
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let mine = |me: usize| {
+            scope.spawn(move || planted::hunt(PLANTED_SEEDS_MAX, |i| i % THREADS == me, told))
+        };
+        let threads: Vec<_> = (0..THREADS).map(mine).collect();
+        threads.into_iter().map(|thread| thread.join()).collect()
+    });
+    for part in parts {
+        match part {
+            Ok(caught) => results.caught.extend(caught),
+            Err(_) => results.broken.push("a thread panicked".to_owned()),
+        }
+    }
+    println!("planted bugs: {:.1?}", started.elapsed());
+}
+
+fn report(options: &Options, results: &Results) -> ExitCode {
+    let caught = results.caught.iter().filter(|caught| caught.reason.is_some()).count();
+    let planted = results.caught.len();
+    let good = results.failures.is_empty() && results.broken.is_empty() && caught == planted;
+    if let Some(file) = &options.json {
+        let json = json(results, good);
+        match file {
+            None => println!("{json}"),
+            Some(file) => {
+                #[expect(clippy::disallowed_methods, reason = "a report for whoever asked")]
+                if let Err(e) = std::fs::write(file, json) {
+                    eprintln!("cannot write {file}: {e}");
+                    return ExitCode::from(2);
+                }
+            }
+        }
+    }
+    let counts = &results.counts;
+    println!(
+        "sim: {} seeds, {} appends, {} crashes, {caught}/{planted} planted bugs caught, {} \
+         seeds/s: {}",
+        counts.histories,
+        counts.appends,
+        counts.crashes,
+        results.seeds_per_second,
+        if good { "ok" } else { "FAILED" }
+    );
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn json(results: &Results, good: bool) -> String {
+    let caught: Vec<_> = results
+        .caught
+        .iter()
+        .map(|c| serde_json::json!({ "bug": c.bug, "seeds": c.seeds, "noticed": c.reason }))
+        .collect();
+    let failures: Vec<_> = results
+        .failures
+        .iter()
+        .map(|f| serde_json::json!({ "seed": f.seed, "step": f.step, "reason": f.reason }))
+        .collect();
+    let counts = &results.counts;
+    serde_json::json!({
+        "ok": good,
+        "seeds": counts.histories,
+        "steps": counts.steps,
+        "appends": counts.appends,
+        "events": counts.events,
+        "crashes": counts.crashes,
+        "reads": counts.reads,
+        "seeds_per_second": results.seeds_per_second,
+        "short_histories": results.short.histories,
+        "short_history_cuts": results.short.cuts,
+        "planted_bugs": caught,
+        "failures": failures,
+        "broken": results.broken,
+    })
+    .to_string()
+}
