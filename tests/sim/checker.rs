@@ -14,6 +14,8 @@ pub struct Pending {
     pub asked: Arc<Asked>,
     /// What it must be answered, once it is in the log.
     pub logged: Option<Outcome>,
+    /// Who asked for the same and may be meant instead, and what they must be answered then.
+    pub others: Vec<(u64, Outcome)>,
     /// What it could be answered instead: the rules' answers at each moment since it was asked.
     pub answers: Vec<Outcome>,
     /// Whether its caller still waits.
@@ -32,11 +34,9 @@ pub struct Checker {
 impl Checker {
     /// Notes that something is asked for.
     pub fn ask(&mut self, key: u64, asked: Arc<Asked>) {
-        let mut pending = Pending { key, asked, logged: None, answers: Vec::new(), waits: true };
-        if let Verdict::Answer(outcome) = self.model.judge(&pending.asked) {
-            pending.answers.push(outcome);
-        }
-        self.pending.push(pending);
+        let answers = self.model.answers(&asked);
+        let (logged, others, waits) = (None, Vec::new(), true);
+        self.pending.push(Pending { key, asked, logged, others, answers, waits });
     }
 
     /// Notes what follows in the log; `facts` is all that is visible now.
@@ -49,10 +49,10 @@ impl Checker {
             at += self.commit(&facts[at..])?;
         }
         for pending in self.pending.iter_mut().filter(|p| p.waits && p.logged.is_none()) {
-            if let Verdict::Answer(outcome) = self.model.judge(&pending.asked)
-                && !pending.answers.contains(&outcome)
-            {
-                pending.answers.push(outcome);
+            for outcome in self.model.answers(&pending.asked) {
+                if !pending.answers.contains(&outcome) {
+                    pending.answers.push(outcome);
+                }
             }
         }
         self.pending.retain(|p| p.waits || p.logged.is_none());
@@ -71,7 +71,8 @@ impl Checker {
             return Ok(1);
         }
         let mut reason = format!("nobody asked for {}", first.brief());
-        let candidates: Vec<usize> = (0..self.pending.len())
+        let mut found: Vec<(usize, Arc<Asked>, usize)> = Vec::new();
+        let mut candidates: Vec<usize> = (0..self.pending.len())
             .filter(|&i| {
                 let pending = &self.pending[i];
                 pending.logged.is_none()
@@ -81,6 +82,8 @@ impl Checker {
                     })
             })
             .collect();
+        // A store that runs writes for those who wait.
+        candidates.sort_by_key(|index| !self.pending[*index].waits);
         for index in candidates {
             let asked = Arc::clone(&self.pending[index].asked);
             let reopened = match self.model.judge(&asked) {
@@ -91,24 +94,52 @@ impl Checker {
                     continue;
                 }
             };
-            if let Err(e) = matches(&asked, &reopened, facts) {
-                reason = e;
-                continue;
+            match matches(&asked, &reopened, facts) {
+                Ok(count) => found.push((index, asked, count)),
+                Err(e) => reason = e,
             }
-            let count = asked.events.len() + reopened.len();
-            let time = facts[0].time;
-            for fact in &facts[..count] {
-                self.model.push(Arc::clone(fact))?;
-                if fact.time != time {
-                    return Err(format!("{} has another time than its commit", fact.brief()));
-                }
+        }
+        // One that asked for more begins with the same events.
+        found.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+        let Some((index, _, count)) = found.first().cloned() else { return Err(reason) };
+        for fact in &facts[..count] {
+            self.model.push(Arc::clone(fact))?;
+            if fact.time != first.time {
+                return Err(format!("{} has another time than its commit", fact.brief()));
             }
+        }
+        let same = found.iter().filter(|(_, _, other)| *other == count);
+        let mut outcomes = same.map(|(index, asked, _)| {
             let revisions = asked.streams.iter().map(|(name, _)| self.model.head(name)).collect();
             let position = Some(facts[asked.events.len() - 1].position);
-            self.pending[index].logged = Some(Outcome::Done { revisions, position });
-            return Ok(count);
+            (self.pending[*index].key, Outcome::Done { revisions, position })
+        });
+        let logged = outcomes.next().map(|(_, outcome)| outcome);
+        let others = outcomes.collect();
+        self.pending[index].logged = logged;
+        self.pending[index].others = others;
+        Ok(count)
+    }
+
+    /// It was another who asked for the same: the one with `key` was not written. Answers whether
+    /// that can be.
+    pub fn not_me(&mut self, key: u64) -> bool {
+        let Some(me) = self.pending.iter_mut().find(|p| p.key == key) else { return false };
+        let mut others = std::mem::take(&mut me.others);
+        while !others.is_empty() {
+            let (other, outcome) = others.remove(0);
+            let Some(found) = self.pending.iter_mut().find(|p| p.key == other) else { continue };
+            if found.logged.is_none() {
+                found.logged = Some(outcome);
+                found.others = others;
+                if let Some(me) = self.pending.iter_mut().find(|p| p.key == key) {
+                    me.logged = None;
+                }
+                self.pending.retain(|p| p.waits || p.logged.is_none());
+                return true;
+            }
         }
-        Err(reason)
+        false
     }
 }
 
@@ -117,7 +148,7 @@ fn matches(
     asked: &Asked,
     reopened: &[(String, serde_json::Value)],
     facts: &[Arc<Fact>],
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let count = asked.events.len() + reopened.len();
     if facts.len() < count {
         let brief = facts[0].brief();
@@ -141,5 +172,5 @@ fn matches(
             return Err(format!("{} should open a soft-deleted stream again", fact.brief()));
         }
     }
-    Ok(())
+    Ok(count)
 }

@@ -22,6 +22,8 @@ pub struct Watch {
     /// The revision or position it may be told next.
     pub next: u64,
     caught_up: bool,
+    /// Whether what was hidden by age may have been passed over.
+    uncertain: bool,
     checkpoint: Option<u64>,
     subscription: Subscription,
 }
@@ -52,7 +54,8 @@ impl Watch {
                 engine.subscribe_all(from, filter)
             }
         };
-        Watch { source, next, caught_up: false, checkpoint: None, subscription }
+        let (caught_up, uncertain, checkpoint) = (false, false, None);
+        Watch { source, next, caught_up, uncertain, checkpoint, subscription }
     }
 
     /// What may be told now, in order.
@@ -95,6 +98,7 @@ impl Watch {
             match delivery {
                 None => {
                     self.nothing_left(model, now)?;
+                    self.considered(model);
                     if !self.caught_up {
                         return Err("a feed waits that never said it caught up".to_owned());
                     }
@@ -116,10 +120,20 @@ impl Watch {
         }
     }
 
+    /// All there is was considered: what is hidden now will not be told later.
+    fn considered(&mut self, model: &Model) {
+        self.uncertain = false;
+        self.next = match &self.source {
+            Source::Stream(name) => model.head(name).map_or(0, |head| head + 1).max(self.next),
+            Source::All(..) => model.len(),
+        };
+    }
+
     /// What is hidden by age comes back when the clock goes back: such feeds are only held to
     /// their order.
     fn lenient(&self, model: &Model) -> bool {
-        matches!(&self.source, Source::Stream(name) if model.settings(name).max_age.is_some())
+        let aged = |name: &str| model.settings(name).max_age.is_some();
+        self.uncertain || matches!(&self.source, Source::Stream(name) if aged(name))
     }
 
     fn take(
@@ -132,7 +146,8 @@ impl Watch {
             Delivery::Events(page) => {
                 let facts: Vec<Fact> = page.events().map(|event| Fact::of(&event)).collect();
                 let mut expected = self.expected(model, now);
-                if self.lenient(model) {
+                self.uncertain = self.lenient(model);
+                if self.uncertain {
                     expected.retain(|p| facts.iter().any(|fact| fact.position == *p));
                 }
                 let what = format!("the feed of {:?} from {}", self.source, self.next);
@@ -160,6 +175,7 @@ impl Watch {
                     return Err("a feed caught up twice".to_owned());
                 }
                 self.caught_up = true;
+                self.considered(model);
                 Ok(format!(" caught up at {at:?}"))
             }
         }

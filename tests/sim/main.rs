@@ -18,13 +18,14 @@ const PLANTED_SEEDS_MAX: u64 = 6_000;
 const THREADS: usize = 2;
 
 const USAGE: &str = "cargo sim -- [--ci] [--minutes N] [--seed N] [--seeds N] [--from N] \
-                     [--steps N] [--planted] [--exhaustive] [--json[=FILE]]
+                     [--steps N] [--trace N] [--planted] [--exhaustive] [--json[=FILE]]
 
   --ci          the fixed seeds, all short histories, all planted bugs; about five minutes
   --minutes N   new seeds for so long
   --seed N      one history, with what happened in it
   --seeds N     so many histories, from --from N (1) on
   --steps N     acts of each history
+  --trace N     lines of what happened before a failure
   --planted     the planted bugs only
   --exhaustive  the short histories only
   --json[=FILE] the results as JSON, on standard output or into FILE";
@@ -59,6 +60,10 @@ fn options() -> Result<Options, String> {
             "--seeds" => options.seeds = number()?,
             "--from" => options.from = number()?,
             "--steps" => options.steps = number()?,
+            "--trace" => {
+                let lines = number()?.and_then(|lines| usize::try_from(lines).ok());
+                sim::world::TRACE_LEN.store(lines.unwrap_or(0), Ordering::Relaxed);
+            }
             "--json" => options.json = Some(None),
             other => match other.strip_prefix("--json=") {
                 Some(file) => options.json = Some(Some(file.to_owned())),

@@ -336,6 +336,30 @@ impl Model {
         Verdict::Answer(Outcome::Done { revisions, position })
     }
 
+    /// All answers that would be right for `asked`, if it is not to be written: of several
+    /// conditions that fail any may be named.
+    #[must_use]
+    pub fn answers(&self, asked: &Asked) -> Vec<Outcome> {
+        match self.judge(asked) {
+            Verdict::Write(_) => Vec::new(),
+            Verdict::Answer(done @ Outcome::Done { .. }) => vec![done],
+            Verdict::Answer(first) => {
+                let mut out = vec![first];
+                for (index, (name, expected)) in asked.streams.iter().enumerate() {
+                    let events = asked.events.iter().filter(|e| e.stream == index);
+                    let ids: Vec<u128> = events.map(|e| e.id).collect();
+                    let tombstoned = self.tombstoned(name);
+                    out.push(match self.decide(name, *expected, &ids) {
+                        Decision::Append => continue,
+                        Decision::Deleted => Outcome::Deleted { index, tombstoned },
+                        _ => Outcome::Wrong { index, actual: self.head(name) },
+                    });
+                }
+                out
+            }
+        }
+    }
+
     fn wrong(&self, index: usize, name: &str) -> Verdict {
         Verdict::Answer(Outcome::Wrong { index, actual: self.head(name) })
     }

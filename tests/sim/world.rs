@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use daybook_log::disk::Disk;
@@ -16,7 +17,7 @@ use daybook_store::{
 };
 use uuid::Uuid;
 
-use super::checker::Checker;
+use super::checker::{Checker, Pending};
 use super::damage;
 use super::feed::{Looked, Source, Watch};
 use super::model::{Asked, AskedEvent, Fact, Outcome};
@@ -25,7 +26,7 @@ use super::reads::{self, Bad, Wanted};
 use super::seams::{SimClock, SimEntropy};
 
 /// Lines of a history that a failure prints.
-const TRACE_LEN: usize = 60;
+pub static TRACE_LEN: AtomicUsize = AtomicUsize::new(60);
 /// Appends that wait at once.
 const WAITING_MAX: usize = 24;
 /// Attempts to open a store, each of which may be cut off, before one is left alone.
@@ -232,7 +233,7 @@ impl World {
     fn note(&mut self, line: String) {
         let sum = u64::from(daybook_log::checksum::crc(line.as_bytes()));
         self.hash = rng::mix(self.hash.rotate_left(7) ^ sum);
-        if self.trace.len() == TRACE_LEN {
+        if self.trace.len() >= TRACE_LEN.load(Ordering::Relaxed) {
             self.trace.pop_front();
         }
         self.trace.push_back(format!("{:>4} {line}", self.counts.steps));
@@ -553,8 +554,7 @@ impl World {
         self.note(format!("answer {key}: {text}"));
         let at = self.checker.pending.iter().position(|p| p.key == key);
         let Some(at) = at else { return Err(format!("append {key} was answered twice")) };
-        let pending = &mut self.checker.pending[at];
-        pending.waits = false;
+        let mine = |p: &Pending| p.logged.is_some();
         let outcome = match answer {
             Ok(appended) => Outcome::Done {
                 revisions: appended.revisions.iter().map(|r| r.map(|r| r.0)).collect(),
@@ -566,8 +566,18 @@ impl World {
             Err(AppendError::StreamDeleted { index, tombstoned, .. }) => {
                 Outcome::Deleted { index, tombstoned }
             }
-            Err(other) => return self.refused(at, &other),
+            Err(other) => {
+                if mine(&self.checker.pending[at]) {
+                    self.checker.not_me(key);
+                }
+                return self.refused(key, &other);
+            }
         };
+        if self.checker.pending[at].logged.as_ref().is_some_and(|logged| *logged != outcome) {
+            self.checker.not_me(key);
+        }
+        let at = self.checker.pending.iter().position(|p| p.key == key).unwrap_or(at);
+        let pending = &self.checker.pending[at];
         let good = match &pending.logged {
             Some(logged) => *logged == outcome,
             None => pending.answers.contains(&outcome),
@@ -584,7 +594,10 @@ impl World {
     }
 
     /// An answer that says nothing about the log.
-    fn refused(&mut self, at: usize, error: &AppendError) -> Result<(), String> {
+    fn refused(&mut self, key: u64, error: &AppendError) -> Result<(), String> {
+        let at = self.checker.pending.iter().position(|p| p.key == key);
+        let at = at.ok_or("an append was answered twice")?;
+        self.checker.pending[at].waits = false;
         let pending = &self.checker.pending[at];
         if pending.logged.is_some() {
             return Err(format!("append {} is in the log, but: {error}", pending.key));

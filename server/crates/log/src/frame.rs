@@ -241,7 +241,19 @@ impl Batch {
     /// `chain`.
     #[must_use]
     pub fn new(store_salt: u64, first: Position, chain: ChainValue) -> Batch {
-        let (bytes, frames, records) = (Vec::new(), Vec::new(), Vec::new());
+        Batch::in_buffer(Vec::new(), store_salt, first, chain)
+    }
+
+    /// As [`Batch::new`], in a buffer that was used before.
+    #[must_use]
+    pub fn in_buffer(
+        mut bytes: Vec<u8>,
+        store_salt: u64,
+        first: Position,
+        chain: ChainValue,
+    ) -> Batch {
+        bytes.clear();
+        let (frames, records) = (Vec::new(), Vec::new());
         Batch { bytes, frames, records, store_salt, first, next: first, chain }
     }
 

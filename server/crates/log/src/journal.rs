@@ -279,12 +279,16 @@ impl Journal {
         let claim = spares.claim();
         let spare = claim.take(size).map_err(full)?;
         let free = self.disk.free_space().map_err(full);
+        // A segment without events (the process died between making and using it, or two epochs
+        // ended at one place) has the new one's name: it is replaced.
+        let active = self.active.header.first;
+        let replaces = active == self.end;
         let header = SegmentHeader {
             store_id: self.active.header.store_id,
             epoch,
             generation: 0,
             first: self.end,
-            previous: Some(self.active.header.first),
+            previous: if replaces { self.active.header.previous } else { Some(active) },
             size: spare.size,
             salt: self.entropy.bytes(),
             chain: self.chain,
@@ -303,7 +307,9 @@ impl Journal {
             }
         }
         begin(&spare, &header).map_err(full)?;
-        self.seal()?;
+        if !replaces {
+            self.seal()?;
+        }
         let name = header.name();
         let named = self.disk.rename(SPARE_NAME, &name).and_then(|()| {
             if planted::is(Bug::NamesNotSynced) { Ok(()) } else { self.disk.sync_names() }

@@ -11,7 +11,10 @@
 //! ```
 //!
 //! Sound frames that nothing proves durable are rewritten in place and synced before anything is
-//! served: after a failed sync the page cache may hold what the disk does not.
+//! served: after a failed sync the page cache may hold what the disk does not. They may have been
+//! acknowledged, and a power cut can leave garbage where it met a write, so a durable copy is made
+//! first (`.tail`), from which the next start puts them back. A mark (watermark, seal) at the very
+//! end proves what stands before it, but not itself: it is rewritten, too.
 //!
 //! The window this leaves: if a sector of the very last batch is damaged *after* it was
 //! acknowledged and before the next frame (at most a second later) proved it durable, it looks
@@ -24,6 +27,7 @@ use daybook_model::{Entropy, Epoch, Position};
 use uuid::Uuid;
 
 use crate::chain::{CHAIN_START, ChainValue};
+use crate::checksum::crc;
 use crate::disk::{Disk, DiskError};
 use crate::frame::{self, COMMIT_PRELUDE_SIZE, Kind};
 use crate::journal::{Journal, Sizes, Tail, begin};
@@ -36,6 +40,10 @@ use crate::spare::{SPARE_NAME, Spares};
 
 /// How the copy of a torn tail is named.
 pub const TORN_SUFFIX: &str = ".torn";
+/// How the copy of a tail that is being rewritten is named.
+const TAIL_SUFFIX: &str = ".tail";
+/// Bytes before such a copy: the segment's salt, the tail's offset, its checksum.
+const TAIL_HEADER_SIZE: usize = 28;
 /// Bytes moved at once when a tail is copied, zeroed or rewritten.
 const STEP: usize = 1024 * 1024;
 
@@ -181,8 +189,12 @@ pub fn open(
     if segments.is_empty() {
         segments.push(create(&disk, &*entropy, sizes)?);
         recovery.created = true;
+    } else {
+        // A process that was killed may have left a name that no power cut would leave.
+        disk.sync_names()?;
     }
     let active = segments.last().expect("there is one").clone();
+    put_back(&*disk, &active)?;
     let walk = walk(&active, visit)?;
     let mut scanner = Scanner::new(&active);
     if let Some((offset, reason)) = walk.bad {
@@ -198,7 +210,12 @@ pub fn open(
     }
     let unproven = walk.unproven.filter(|_| !planted::is(Bug::UnprovenTailNotRewritten));
     if let Some(from) = unproven {
+        let marks_only = walk.unproven_commits == 0;
+        let keep = if marks_only { None } else { Some(keep(&*disk, &active, from, walk.offset)?) };
         recovery.rewritten_bytes = rewrite(&active, from, walk.offset)?;
+        if let Some(copy) = keep {
+            disk.remove(&copy)?;
+        }
     }
     let tail = Tail {
         active,
@@ -292,7 +309,7 @@ fn follows(before: Option<&Arc<Segment>>, segment: &Segment) -> Result<(), OpenE
 }
 
 fn is_ours(name: &str) -> bool {
-    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX].iter().any(|suffix| name.ends_with(suffix))
+    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX, TAIL_SUFFIX].iter().any(|suffix| name.ends_with(suffix))
 }
 
 fn create(
@@ -329,6 +346,8 @@ struct Walk {
     proven: Position,
     /// The offset of the first frame of which nothing says so.
     unproven: Option<u64>,
+    /// How many of those are commits.
+    unproven_commits: usize,
     /// What stands behind the sound frames, if it is not zeros.
     bad: Option<(u64, &'static str)>,
 }
@@ -343,10 +362,13 @@ fn walk(segment: &Segment, visit: &mut dyn FnMut(RecoveredRecord<'_>)) -> Result
         sealed: false,
         proven: first,
         unproven: None,
+        unproven_commits: 0,
         bad: None,
     };
     // The frames that began after `proven`: offset and first position.
     let mut open: Vec<(u64, Position)> = Vec::new();
+    // The last frame, if it is a mark: nothing was written after it was synced.
+    let mut mark = None;
     loop {
         let (offset, header) = match scanner.next()? {
             Found::Frame { offset, header } => (offset, header),
@@ -370,10 +392,12 @@ fn walk(segment: &Segment, visit: &mut dyn FnMut(RecoveredRecord<'_>)) -> Result
             walk.end = Position(walk.end.0 + u64::from(header.count));
             open.push((offset, header.first));
         }
+        mark = (header.kind != Kind::Commit).then_some(offset);
         walk.sealed = header.kind == Kind::Seal;
         walk.offset = offset + header.frame_size() as u64;
     }
-    walk.unproven = open.first().map(|(offset, _)| *offset);
+    walk.unproven = open.first().map(|(offset, _)| *offset).or(mark);
+    walk.unproven_commits = open.len();
     Ok(walk)
 }
 
@@ -429,6 +453,59 @@ fn cut(
         segment.file.sync()?;
     }
     Ok(TornTail { segment: segment.name.clone(), offset, size: end - offset, copy })
+}
+
+/// Copies what stands from `from` to `to` to a file of its own, durably, and names it.
+fn keep(disk: &dyn Disk, segment: &Segment, from: u64, to: u64) -> Result<String, OpenError> {
+    let stem = segment.name.trim_end_matches(SEGMENT_SUFFIX);
+    let name = format!("{stem}-{from}{TAIL_SUFFIX}");
+    let temporary = format!("{name}.tmp");
+    // At most what one batch wrote: each one proves those before it.
+    let mut bytes = vec![0; TAIL_HEADER_SIZE + (to - from) as usize];
+    segment.file.read_at(&mut bytes[TAIL_HEADER_SIZE..], from)?;
+    let header = tail_header(segment, from, &bytes[TAIL_HEADER_SIZE..]);
+    bytes[..TAIL_HEADER_SIZE].copy_from_slice(&header);
+    let file = disk.create(&temporary)?;
+    file.write_at(&bytes, 0)?;
+    file.sync()?;
+    disk.rename(&temporary, &name)?;
+    disk.sync_names()?;
+    Ok(name)
+}
+
+fn tail_header(segment: &Segment, from: u64, bytes: &[u8]) -> [u8; TAIL_HEADER_SIZE] {
+    let mut header = [0; TAIL_HEADER_SIZE];
+    header[..16].copy_from_slice(&segment.header.salt);
+    header[16..24].copy_from_slice(&from.to_le_bytes());
+    header[24..].copy_from_slice(&crc(bytes).to_le_bytes());
+    header
+}
+
+/// Puts back the tail of the active segment, if a start before this one was cut off while it was
+/// rewriting it. What a log holds never changes, so an old copy does no harm.
+fn put_back(disk: &dyn Disk, segment: &Segment) -> Result<(), OpenError> {
+    let stem = segment.name.trim_end_matches(SEGMENT_SUFFIX);
+    for name in disk.list()?.iter().filter(|name| name.ends_with(TAIL_SUFFIX)) {
+        let from = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
+        let from = from.and_then(|rest| rest.strip_suffix(TAIL_SUFFIX)?.parse::<u64>().ok());
+        let file = disk.open(name)?;
+        let mut copy = vec![0; file.len()? as usize];
+        file.read_at(&mut copy, 0)?;
+        if let Some(from) = from
+            && let Some((header, bytes)) = copy.split_first_chunk::<TAIL_HEADER_SIZE>()
+            && *header == tail_header(segment, from, bytes)
+            && from.saturating_add(bytes.len() as u64) <= segment.header.size
+        {
+            let mut present = vec![0; bytes.len()];
+            segment.file.read_at(&mut present, from)?;
+            if present != bytes {
+                segment.file.write_at(bytes, from)?;
+                segment.file.sync()?;
+            }
+        }
+        disk.remove(name)?;
+    }
+    Ok(())
 }
 
 /// Writes what stands from `from` to `to` once more, and syncs it.

@@ -90,8 +90,7 @@ impl Committer {
     /// Step three: the index knows it.
     pub fn index(&self, group: &Group, placed: &Placed) {
         let view = self.core.view.load();
-        let first = placed.segment.header.first;
-        if view.active().first() != first {
+        if !Arc::ptr_eq(&view.active().segment, &placed.segment) {
             self.begin_memtable(placed);
         }
         let view = self.core.view.load();
@@ -131,6 +130,8 @@ impl Committer {
         let table = Arc::new(Memtable::new(placed.segment.clone()));
         self.core.view.rcu(|view| {
             let mut view = View::clone(view);
+            // A segment without events was replaced by one of the same name.
+            view.memtables.retain(|other| other.first() != table.first());
             view.memtables.push(table.clone());
             view
         });
@@ -180,7 +181,7 @@ impl Committer {
             },
             WriteError::Poisoned { reason } => {
                 tracing::error!(reason, "a write failed; no more appends in this process");
-                *self.core.health.lock() = Health::Poisoned { reason: reason.clone() };
+                self.core.poison(reason.clone());
                 AppendError::Unknown { reason: reason.clone() }
             }
         };
@@ -195,7 +196,7 @@ impl Committer {
             && let Err(WriteError::Poisoned { reason }) = self.journal.watermark()
         {
             tracing::error!(reason, "a write failed; no more appends in this process");
-            *self.core.health.lock() = Health::Poisoned { reason };
+            self.core.poison(reason);
         }
     }
 

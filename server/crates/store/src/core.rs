@@ -52,6 +52,8 @@ pub(crate) struct Core {
     /// Where each epoch began, oldest first.
     pub epochs: RwLock<Vec<(Position, Epoch)>>,
     pub health: Mutex<Health>,
+    /// Whether `health` says that appends are refused for good.
+    stopped: AtomicBool,
     clock_accepted: AtomicBool,
     pub counters: Counters,
     pub blocks: Arc<BlockCache>,
@@ -94,6 +96,7 @@ impl Core {
             ids: RwLock::new(parts.ids),
             epochs: RwLock::new(parts.epochs),
             health: Mutex::new(Health::Writable),
+            stopped: AtomicBool::new(false),
             clock_accepted: AtomicBool::new(false),
             counters: Counters::default(),
             blocks: parts.blocks,
@@ -143,12 +146,19 @@ impl Core {
         }
     }
 
+    /// Notes that no append is taken any more in this process, because of `reason`.
+    pub fn poison(&self, reason: String) {
+        *self.health.lock() = Health::Poisoned { reason };
+        self.stopped.store(true, Ordering::Release);
+    }
+
     /// Notes that the store takes no more appends, and ends every wait.
     pub fn close(&self) {
         let mut now = self.health.lock();
         if !matches!(*now, Health::Poisoned { .. }) {
             *now = Health::Closed;
         }
+        self.stopped.store(true, Ordering::Release);
         drop(now);
         self.closed.send_replace(true);
     }
@@ -176,6 +186,9 @@ impl Core {
 
     /// Whether appends are refused for good in this process.
     pub fn stop_reason(&self) -> Option<String> {
+        if !self.stopped.load(Ordering::Acquire) {
+            return None;
+        }
         match &*self.health.lock() {
             Health::Poisoned { reason } => Some(format!("an earlier write failed: {reason}")),
             Health::Closed => Some("it is stopping".to_owned()),

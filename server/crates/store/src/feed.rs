@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use crate::Page;
 use crate::core::Core;
 use crate::index::key::KeyMap;
-use crate::index::{Access, EventKeys, Key, KeyKind};
+use crate::index::{Access, EventKeys, Key, KeyKind, View};
 use crate::page::PAGE_EVENTS_MAX;
 use crate::read::{ReadError, blocking, read_span};
 use crate::resolve::settings;
@@ -117,14 +117,17 @@ pub struct Subscription {
     source: Source,
     /// The revision or position that is next.
     next: u64,
-    /// Where the log ended when a subscription from a stream's end was made, until its revision
-    /// there is known.
-    from_end: Option<Position>,
+    /// Where the log ended, and its index, when a subscription from a stream's end was made, until
+    /// its revision there is known. The index of then, because a later one has sealed segments
+    /// whose entries it no longer tells apart by position.
+    from_end: Option<(Position, Arc<View>)>,
     caught_up: bool,
     /// Events considered since the last checkpoint.
     considered: u64,
     /// A checkpoint that is owed, before anything else.
     owed: Option<Position>,
+    /// What a look brought beyond the place of that checkpoint.
+    rest: Option<Look>,
     last_checkpoint: Option<Position>,
 }
 
@@ -141,6 +144,13 @@ enum Look {
     /// Nothing wanted up to here.
     Nothing(u64),
     Deleted(StreamName),
+}
+
+impl Look {
+    /// `page` is what is wanted of everything before `next`.
+    fn of(page: Page, next: u64) -> Look {
+        if page.is_empty() { Look::Nothing(next) } else { Look::Deliver(page, next) }
+    }
 }
 
 impl Subscription {
@@ -170,7 +180,10 @@ impl Subscription {
             (SubscribeFrom::End, Source::Stream { .. }) => 0,
         };
         let from_end = match (from, &source) {
-            (SubscribeFrom::End, Source::Stream { .. }) => Some(core.committed()),
+            (SubscribeFrom::End, Source::Stream { .. }) => {
+                let committed = core.committed();
+                Some((committed, core.view.load_full()))
+            }
             _ => None,
         };
         core.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -184,6 +197,7 @@ impl Subscription {
             caught_up: false,
             considered: 0,
             owed: None,
+            rest: None,
             last_checkpoint: None,
         }
     }
@@ -213,7 +227,10 @@ impl Subscription {
                     None
                 }
             };
-            let look = self.look().await?;
+            let look = match self.rest.take() {
+                Some(rest) => rest,
+                None => self.look().await?,
+            };
             match self.apply(look)? {
                 Next::Deliver(delivery) => return Ok(delivery),
                 Next::LookAgain => {}
@@ -244,7 +261,10 @@ impl Subscription {
             if let Some(delivery) = self.owed() {
                 return Ok(Some(delivery));
             }
-            let look = self.looker().look(Access::Disk)?;
+            let look = match self.rest.take() {
+                Some(rest) => rest,
+                None => self.looker().look(Access::Disk)?,
+            };
             match self.apply(look)? {
                 Next::Deliver(delivery) => return Ok(Some(delivery)),
                 Next::LookAgain => {}
@@ -261,7 +281,7 @@ impl Subscription {
     }
 
     fn apply(&mut self, look: Look) -> Result<Next, ReadError> {
-        match look {
+        match self.cut(look) {
             Look::Deliver(page, next) => {
                 self.advance(next);
                 Ok(Next::Deliver(Delivery::Events(page)))
@@ -285,6 +305,26 @@ impl Subscription {
                 self.caught_up = true;
                 Ok(Next::Deliver(Delivery::CaughtUp { at, time: self.now() }))
             }
+        }
+    }
+
+    /// What `look` brought up to the place where a checkpoint is due; the rest is kept. Consumers
+    /// count on their interval, and a page may be many of them long.
+    fn cut(&mut self, look: Look) -> Look {
+        let Source::All { filter: Some(filter), .. } = &self.source else { return look };
+        let left = filter.checkpoint_interval.saturating_sub(self.considered);
+        let due = self.next.saturating_add(left);
+        match look {
+            Look::Deliver(page, next) if next > due => {
+                let (page, rest) = page.split(Position(due));
+                self.rest = Some(Look::of(rest, next));
+                Look::of(page, due)
+            }
+            Look::Nothing(next) if next > due => {
+                self.rest = Some(Look::Nothing(next));
+                Look::Nothing(due)
+            }
+            whole => whole,
         }
     }
 
@@ -326,7 +366,8 @@ impl Subscription {
                 What::All { filter: filter.as_ref().map(|f| f.filter.clone()) }
             }
         };
-        Looker { core: self.core.clone(), what, next: self.next, from_end: self.from_end }
+        let from_end = self.from_end.clone();
+        Looker { core: self.core.clone(), what, next: self.next, from_end }
     }
 }
 
@@ -349,7 +390,7 @@ struct Looker {
     core: Arc<Core>,
     what: What,
     next: u64,
-    from_end: Option<Position>,
+    from_end: Option<(Position, Arc<View>)>,
 }
 
 impl Looker {
@@ -375,8 +416,8 @@ impl Looker {
             return Ok(Look::Deleted(name.clone()));
         }
         let count = view.count(key, committed, access)?;
-        if let Some(end) = self.from_end {
-            return Ok(Look::Nothing(view.count(key, end, access)?));
+        if let Some((end, view)) = &self.from_end {
+            return Ok(Look::Nothing(view.count(key, *end, access)?));
         }
         let visible = crate::read::Visible::of(name, &settings.metadata, count, core);
         let from = self.next.max(visible.first.min(count));
@@ -388,7 +429,7 @@ impl Looker {
         let mut page = crate::fetch::fetch(core, &view, &positions, access)?;
         let next = from + page.len() as u64;
         visible.retain(&mut page);
-        Ok(if page.is_empty() { Look::Nothing(next) } else { Look::Deliver(page, next) })
+        Ok(Look::of(page, next))
     }
 
     fn all(&self, filter: Option<&Filter>, access: Access) -> Result<Look, ReadError> {
@@ -416,6 +457,6 @@ impl Looker {
         if let Some(filter) = filter {
             page.retain(|event| filter.wants(event));
         }
-        Ok(if page.is_empty() { Look::Nothing(next) } else { Look::Deliver(page, next) })
+        Ok(Look::of(page, next))
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn open(environment: Environment, sizes: Sizes) -> Result<OpenedStore
         store_id: journal.active().header.store_id,
         store_salt: journal.store_salt(),
         committed: journal.end(),
-        view: View { sealed, runs, memtables: vec![Arc::new(memtable)] },
+        view: View::new(sealed, runs, vec![Arc::new(memtable)]),
         ids,
         epochs: epochs(&segments),
         blocks,

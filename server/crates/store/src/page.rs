@@ -70,6 +70,23 @@ impl Page {
         self.events.truncate(len);
     }
 
+    /// Its events before `position` and the others, if it runs forwards.
+    pub(crate) fn split(mut self, position: Position) -> (Page, Page) {
+        let at = self.events.partition_point(|located| located.position < position);
+        let mut rest = Page { events: self.events.split_off(at), ..Page::default() };
+        if let Some(first) = rest.events.first().map(|located| located.chunk) {
+            rest.chunks.extend_from_slice(&self.chunks[first as usize..]);
+            for located in &mut rest.events {
+                located.chunk -= first;
+                rest.size += located.len as usize;
+            }
+        }
+        let used = self.events.last().map_or(0, |located| located.chunk as usize + 1);
+        self.chunks.truncate(used);
+        self.size = self.events.iter().map(|located| located.len as usize).sum();
+        (self, rest)
+    }
+
     fn view(&self, located: &Located) -> EventView<'_> {
         let start = located.start as usize;
         let payload = &self.chunks[located.chunk as usize][start..start + located.len as usize];

@@ -28,6 +28,9 @@ use crate::writer::{BATCH_APPENDS_MAX, Decider, Group, Request};
 pub(crate) const QUEUE_LEN_MAX: usize = 4 * BATCH_APPENDS_MAX;
 /// Bytes of the appends that may wait; at least one append of the largest size.
 pub(crate) const QUEUE_SIZE_MAX: usize = 256 * 1024 * 1024;
+/// Requests for which the writer is woken while the committer is busy: fewer are not worth the
+/// switch of threads.
+const WAKE_LEN: usize = 32;
 /// How long the log must be quiet before a frame says that all of it is durable.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -47,7 +50,9 @@ pub(crate) struct Pipeline {
 struct State {
     queue: VecDeque<Request>,
     queued_bytes: usize,
-    writer_waits: bool,
+    /// How many requests must wait before the writer, which sleeps, is woken for them; 0: it is
+    /// awake.
+    wake_at: usize,
     handed: Option<Group>,
     committing: bool,
     closing: bool,
@@ -69,8 +74,8 @@ impl Pipeline {
         }
         state.queued_bytes += size;
         state.queue.push_back(request);
-        if state.writer_waits {
-            state.writer_waits = false;
+        if state.wake_at > 0 && state.queue.len() >= state.wake_at {
+            state.wake_at = 0;
             self.writer.notify_one();
         }
         Ok(())
@@ -115,9 +120,10 @@ impl Pipeline {
                     self.committer.notify_one();
                     return;
                 }
-                state.writer_waits = true;
+                // While a group is being committed there is no hurry: it is woken when that is done.
+                state.wake_at = if state.committing { WAKE_LEN } else { 1 };
                 self.writer.wait(&mut state);
-                state.writer_waits = false;
+                state.wake_at = 0;
                 continue;
             }
             let count = room.min(state.queue.len()).min(TAKE_MAX);

@@ -208,13 +208,14 @@ impl StreamReader {
         let view = core.view.load();
         let key = core.hasher.key(KeyKind::Settings, stream.as_str());
         let settings = settings(core, &view, key, committed, access)?;
-        let deleted = settings.tombstoned
-            || stream.described().is_some_and(|described| {
+        let described = match stream.described() {
+            Some(described) => {
                 let key = core.hasher.key(KeyKind::Settings, described);
-                crate::resolve::settings(core, &view, key, committed, access)
-                    .is_ok_and(|settings| settings.tombstoned)
-            });
-        if deleted {
+                crate::resolve::settings(core, &view, key, committed, access)?.tombstoned
+            }
+            None => false,
+        };
+        if settings.tombstoned || described {
             return Err(ReadError::StreamDeleted { stream: stream.clone() });
         }
         let key = core.hasher.key(KeyKind::Stream, stream.as_str());
@@ -327,7 +328,9 @@ impl ListReader {
         }
         let view = self.core.view.load();
         let first = if forwards { next } else { (next + 1).saturating_sub(limit).max(self.floor) };
-        let len = if forwards { limit } else { next + 1 - first };
+        // What was committed after the reader was opened is not its to read, and a sealed segment
+        // no longer tells it apart by position.
+        let len = if forwards { limit.min(self.count - next) } else { next + 1 - first };
         let mut positions =
             view.positions(self.key, first, len as usize, self.committed, access)?;
         if !forwards {

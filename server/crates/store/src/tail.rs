@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use daybook_log::frame::{RECORD_HEADER_SIZE, RecordSpan};
 use daybook_model::Position;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
 use crate::page::{Located, Page};
 
@@ -25,7 +26,14 @@ struct TailBatch {
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     inner: RwLock<(VecDeque<Arc<TailBatch>>, usize)>,
+    /// Buffers of batches that nobody reads any more.
+    free: Mutex<Vec<Vec<u8>>>,
 }
+
+/// Buffers that are kept for the next batches: fresh memory costs more to clear than to fill.
+const FREE_LEN: usize = 4;
+/// A larger buffer is not kept.
+const FREE_SIZE_MAX: usize = 16 * 1024 * 1024;
 
 impl Tail {
     pub fn push(&self, first: Position, bytes: Vec<u8>, records: Vec<RecordSpan>) {
@@ -33,9 +41,32 @@ impl Tail {
         let (batches, size) = &mut *inner;
         *size += bytes.len();
         batches.push_back(Arc::new(TailBatch { first, bytes: bytes.into(), records }));
+        let mut old = SmallVec::<[Arc<TailBatch>; 4]>::new();
         while *size > TAIL_SIZE && batches.len() > 1 {
-            *size -= batches.pop_front().map_or(0, |batch| batch.bytes.len());
+            if let Some(batch) = batches.pop_front() {
+                *size -= batch.bytes.len();
+                old.push(batch);
+            }
         }
+        drop(inner);
+        for batch in old {
+            self.recycle(batch);
+        }
+    }
+
+    fn recycle(&self, batch: Arc<TailBatch>) {
+        let Some(batch) = Arc::into_inner(batch) else { return };
+        let Ok(bytes) = batch.bytes.try_into_mut() else { return };
+        let buffer = Vec::from(bytes);
+        let mut free = self.free.lock();
+        if free.len() < FREE_LEN && buffer.capacity() <= FREE_SIZE_MAX {
+            free.push(buffer);
+        }
+    }
+
+    /// A buffer for a batch.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.free.lock().pop().unwrap_or_default()
     }
 
     /// The first position held; none if nothing is.

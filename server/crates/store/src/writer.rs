@@ -194,7 +194,8 @@ impl Decider {
 
     /// An empty group at the end.
     pub fn group(&self) -> Group {
-        let batch = Batch::new(self.core.store_salt, self.next, self.chain);
+        let buffer = self.core.tail.buffer();
+        let batch = Batch::in_buffer(buffer, self.core.store_salt, self.next, self.chain);
         Group { batch, pending: Vec::new() }
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use daybook_log::disk::os::{Access, OsDisk};
 use daybook_model::{
-    ContentType, ExpectedRevision, NewEvent, Position, Revision, StreamName, SystemClock,
-    SystemEntropy,
+    ContentType, ExpectedRevision, Filter, FilterTarget, NewEvent, Position, Revision, StreamName,
+    SystemClock, SystemEntropy,
 };
 use daybook_store::{
     AllFrom, Append, AppendError, Appended, Deletion, Delivery, Direction, Environment, From,
     IndexKey, Options, ReadAll, ReadError, ReadStream, Sizes, Store, SubscribeFrom,
+    SubscriptionFilter,
 };
 use uuid::Uuid;
 
@@ -267,6 +268,46 @@ async fn a_subscription_sees_history_and_live_events_once_in_order() {
     task.await.expect("no panic");
     store.close().await;
     assert_eq!(all.next().await.err(), Some(ReadError::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filtered_subscription_says_how_far_it_is_at_each_interval_and_at_the_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    // Position 0 is the store's own; "a" and "b" take turns from 1 on.
+    for i in 0..20u128 {
+        let append = Append::to_stream(
+            name(if i % 2 == 0 { "a" } else { "b" }),
+            ExpectedRevision::Any,
+            [event(i, "E", "{}")],
+        );
+        store.append(append).await.expect("appended");
+    }
+    let told = |wanted: &str, interval: u64| {
+        let prefixes = vec![wanted.to_owned()];
+        let filter = Filter::prefixes(FilterTarget::StreamName, prefixes).expect("a filter");
+        let filter = SubscriptionFilter { filter: Arc::new(filter), checkpoint_interval: interval };
+        let mut feed = store.subscribe_all(SubscribeFrom::Start, Some(filter));
+        let (mut events, mut checkpoints) = (Vec::new(), Vec::new());
+        while let Some(delivery) = feed.try_next().expect("a delivery") {
+            match delivery {
+                Delivery::Events(page) => {
+                    let positions = page.events().map(|event| event.position.0);
+                    events.extend(positions.filter(|p| checkpoints.iter().all(|c| c < p)));
+                }
+                Delivery::Checkpoint { position, .. } => checkpoints.push(position.0),
+                Delivery::CaughtUp { at, .. } => assert_eq!(at, Some(20)),
+            }
+        }
+        (events, checkpoints)
+    };
+    let of_a: Vec<u64> = (1..=20).step_by(2).collect();
+    assert_eq!(told("a", 1), (of_a.clone(), (0..=20).collect()));
+    assert_eq!(told("a", 8), (of_a.clone(), vec![7, 15, 20]));
+    assert_eq!(told("a", 7), (of_a.clone(), vec![6, 13, 20]));
+    assert_eq!(told("a", u64::MAX), (of_a, vec![20]));
+    assert_eq!(told("c", 8), (vec![], vec![7, 15, 20]));
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use daybook_log::checksum::crc;
+use daybook_log::checksum::{crc, mask};
 use daybook_log::disk::{Disk, DiskError};
 use daybook_log::planted::{self, Bug};
 use daybook_log::scan::{Found, Scanner};
@@ -168,10 +168,15 @@ fn write_ids(disk: &Arc<dyn Disk>, segment: &Segment, ids: &[u64]) -> Result<(),
     for id in ids {
         bytes.extend_from_slice(&id.to_le_bytes());
     }
-    bytes.extend_from_slice(&crc(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&ids_sum(segment, &bytes).to_le_bytes());
     file.write_at(&bytes, 0)?;
     file.sync()?;
     disk.rename(&temporary, &name)
+}
+
+/// The checksum of a segment's id keys: no other segment's, and no other store's, has it.
+fn ids_sum(segment: &Segment, bytes: &[u8]) -> u32 {
+    crc(bytes) ^ mask(segment.header.frame_salt(), bytes.len() as u64)
 }
 
 /// The id keys of a segment of `count` events; none if the file must be built anew.
@@ -191,7 +196,7 @@ pub(crate) fn read_ids(
     let mut bytes = vec![0; count as usize * 8 + 4];
     file.read_at(&mut bytes, 0)?;
     let sum = bytes.split_off(count as usize * 8);
-    if sum != crc(&bytes).to_le_bytes() {
+    if sum != ids_sum(segment, &bytes).to_le_bytes() {
         return Ok(None);
     }
     let id = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("eight bytes"));

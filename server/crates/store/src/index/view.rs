@@ -18,9 +18,25 @@ pub(crate) struct View {
     pub runs: Vec<Arc<Run>>,
     /// Sealed segments whose files are not written yet, and the active one.
     pub memtables: Vec<Arc<Memtable>>,
+    /// Counts of keys in so many sealed segments, for keys asked for lately.
+    pub counts: Arc<CountCache>,
 }
 
+/// Keys whose count in the sealed segments is kept in memory: the streams that are being written.
+const COUNTS_LEN: usize = 65_536;
+
+/// Counts of keys, each with the number of sealed segments it was taken over.
+pub(crate) type CountCache = quick_cache::sync::Cache<Key, (usize, u64)>;
+
 impl View {
+    pub fn new(
+        sealed: Vec<Arc<Sealed>>,
+        runs: Vec<Arc<Run>>,
+        memtables: Vec<Arc<Memtable>>,
+    ) -> View {
+        View { sealed, runs, memtables, counts: Arc::new(CountCache::new(COUNTS_LEN)) }
+    }
+
     /// The memtable of the active segment.
     pub fn active(&self) -> &Arc<Memtable> {
         self.memtables.last().expect("a view has an active segment")
@@ -28,9 +44,25 @@ impl View {
 
     /// How many entries `key` has below `committed`.
     pub fn count(&self, key: Key, committed: Position, access: Access) -> Result<u64, ReadError> {
-        let sealed: u64 = self.holdings(key, access)?.iter().map(|(_, count)| count).sum();
+        let sealed = self.sealed_count(key, access)?;
         let young: u64 = self.memtables.iter().map(|table| table.count(key, committed)).sum();
         Ok(sealed + young)
+    }
+
+    /// How many entries `key` has in sealed segments whose files are written.
+    fn sealed_count(&self, key: Key, access: Access) -> Result<u64, ReadError> {
+        if !self.runs.iter().any(|run| run.table.may_have(key)) {
+            return Ok(0);
+        }
+        let sealed = self.sealed.len();
+        if let Some((of, count)) = self.counts.get(&key)
+            && of == sealed
+        {
+            return Ok(count);
+        }
+        let count = self.holdings(key, access)?.iter().map(|(_, count)| count).sum();
+        self.counts.insert(key, (sealed, count));
+        Ok(count)
     }
 
     fn holdings(&self, key: Key, access: Access) -> Result<Holdings, ReadError> {

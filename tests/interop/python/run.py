@@ -1,0 +1,9 @@
+"""Runs all Python cases against the server at DAYBOOK_URL."""
+
+import sys
+
+import cases
+import streams  # noqa: F401  registers its cases
+import subscriptions  # noqa: F401
+
+sys.exit(cases.main())

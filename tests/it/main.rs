@@ -1,0 +1,25 @@
+//! Daybook as a whole, met from outside: what it refuses, what it survives, what it promises.
+//!
+//! ```text
+//!   requests     what no good client sends                          every door: gRPC, HTTP, store
+//!   limits       events, appends, messages that are too large
+//!   directory    data directories that are not a sound store's own
+//!   faults       a disk that fails or is full; a clock that leaps
+//!   pressure     more appends, subscribers, slowness than there is room for
+//!   lifecycle    signals, restarts, index files that are gone
+//!   format       a store of each format version, kept for ever
+//! ```
+//!
+//! Killing it under load is a test of its own: `crash/`, `cargo crash`.
+//!
+//! INVARIANT: no test rests on how long something takes, and none on another test.
+#![allow(clippy::disallowed_methods, reason = "a test arranges files and asks the machine")]
+
+mod directory;
+mod faults;
+mod format;
+mod lifecycle;
+mod limits;
+mod pressure;
+mod requests;
+mod support;

@@ -1,0 +1,224 @@
+//! The real binary as a process of its own.
+//!
+//! Which binary: `DAYBOOK_BIN` if it is set; else the one beside this test's own directory, which
+//! `cargo test --workspace` and `cargo crash` after `cargo build --release` have just built; else it
+//! is built now, once.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::PATIENCE;
+
+static BINARY: LazyLock<PathBuf> = LazyLock::new(find_binary);
+
+fn find_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("DAYBOOK_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("this test has a path");
+    // target/<profile>/deps/<test>-<hash>
+    let profile = test.ancestors().nth(2).expect("a target directory");
+    let binary = profile.join("daybook");
+    if !binary.is_file() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "daybook", "--bin", "daybook"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(build.status().expect("cargo runs").success(), "cargo build failed");
+    }
+    assert!(binary.is_file(), "there is no {}; set DAYBOOK_BIN", binary.display());
+    binary
+}
+
+/// The command `daybook …`, with nothing of this process' settings.
+pub fn daybook(arguments: &[&str]) -> Command {
+    let mut command = Command::new(&*BINARY);
+    plain(&mut command);
+    command.args(arguments);
+    command
+}
+
+/// The command `wrapper … daybook serve …`.
+pub fn wrapped(wrapper: &[String], data: &Path, listen: SocketAddr) -> Command {
+    let mut command = Command::new(&wrapper[0]);
+    plain(&mut command);
+    command.args(&wrapper[1..]).arg(&*BINARY).arg("serve").arg("--data").arg(data);
+    command.args(["--listen", &listen.to_string()]);
+    command
+}
+
+fn plain(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("DAYBOOK_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+}
+
+/// Runs `daybook …` to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    daybook(arguments).output().expect("the binary runs")
+}
+
+/// What a run said on standard error.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// `daybook verify` of the stopped store in `data`: its report.
+///
+/// # Panics
+/// If it is not sound.
+pub fn verify(data: &Path) -> Value {
+    let output = run(&["verify", "--json", "--data", &data.display().to_string()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", said(&output));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["sound"], true, "{report}");
+    report
+}
+
+/// An address of this machine that is free now.
+pub fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// What a process says on standard error, line by line.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    lines: Arc<(Mutex<Lines>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    all: Vec<String>,
+    ended: bool,
+}
+
+impl Said {
+    fn by(child: &mut Child) -> Said {
+        let said = Said::default();
+        let (pipe, to) = (child.stderr.take().expect("a pipe"), said.clone());
+        std::thread::spawn(move || {
+            // Whatever breaks the pipe ends it.
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                to.lines.0.lock().expect("no panic").all.push(line);
+                to.lines.1.notify_all();
+            }
+            to.lines.0.lock().expect("no panic").ended = true;
+            to.lines.1.notify_all();
+        });
+        said
+    }
+
+    /// The first line with `word`; none if the process ends, or `patience` does, without one.
+    fn wait_for(&self, word: &str, patience: Duration) -> Option<String> {
+        let find = |lines: &Lines| lines.all.iter().find(|line| line.contains(word)).cloned();
+        let lines = self.lines.0.lock().expect("no panic");
+        let waits = |lines: &mut Lines| !lines.ended && find(lines).is_none();
+        let (lines, _) =
+            self.lines.1.wait_timeout_while(lines, patience, waits).expect("no panic");
+        find(&lines)
+    }
+
+    /// All of it, once the process has ended.
+    fn all(&self) -> String {
+        let lines = self.lines.0.lock().expect("no panic");
+        let waits = |lines: &mut Lines| !lines.ended;
+        let (lines, _) =
+            self.lines.1.wait_timeout_while(lines, PATIENCE, waits).expect("no panic");
+        lines.all.join("\n")
+    }
+}
+
+/// A running `daybook serve`. Killed when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    said: Said,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Daemon {
+    /// A server on `data` at a free port.
+    pub fn start(data: &Path) -> Daemon {
+        Daemon::start_at(data, "127.0.0.1:0".parse().expect("an address"))
+    }
+
+    /// A server on `data` that listens at `listen`.
+    pub fn start_at(data: &Path, listen: SocketAddr) -> Daemon {
+        let mut command = daybook(&["serve", "--data"]);
+        command.arg(data).args(["--listen", &listen.to_string()]);
+        Daemon::spawn(command, PATIENCE).unwrap_or_else(|said| panic!("no server: {said}"))
+    }
+
+    /// A server, ready; or what it said until it ended or `patience` did, and then it is killed.
+    pub fn spawn(mut command: Command, patience: Duration) -> Result<Daemon, String> {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let said = Said::by(&mut child);
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let mut daemon = Daemon { child, said, address };
+        let ready = daemon.said.wait_for("\"message\":\"ready\"", patience);
+        let address = ready.and_then(|line| {
+            let line: Value = serde_json::from_str(&line).ok()?;
+            line["address"].as_str()?.parse().ok()
+        });
+        match address {
+            Some(address) => daemon.address = address,
+            None => {
+                daemon.end();
+                return Err(daemon.said.all());
+            }
+        }
+        Ok(daemon)
+    }
+
+    /// The process' number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has said a line with `word`.
+    pub fn wait_for(&self, word: &str) -> Option<String> {
+        self.said.wait_for(word, PATIENCE)
+    }
+
+    /// SIGKILL. Answers with what it had said.
+    pub fn kill(mut self) -> String {
+        self.end();
+        self.said.all()
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM: how it ended, and what it had said.
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("a living process");
+        let status = self.child.wait().expect("its end");
+        (status, self.said.all())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
