@@ -373,6 +373,9 @@ impl Model {
         let mut out = Vec::new();
         for (i, (name, _)) in asked.streams.iter().enumerate() {
             let meta = format!("$${name}");
+            if asked.tombstone {
+                continue;
+            }
             let named = asked.streams.iter().any(|(other, _)| *other == meta);
             if decisions[i] == Decision::Append && writes(i) && self.soft_deleted(name) && !named {
                 let mut value = self.raw_settings(name).unwrap_or_default();

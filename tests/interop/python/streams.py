@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
 from cases import (
-    Client,
     NewEvent,
     OLD,
     StreamState,
@@ -224,7 +223,12 @@ def a_position_that_is_not_of_this_log_is_refused(client):
     end = client.get_commit_position(filter_exclude=[])
     for impossible in (end + 1, end * 1000 + 256_000_000):
         found = client.read_all(commit_position=impossible)
-        raises("InvalidCommitPosition", list, found) if not OLD else raises(Exception, list, found)
+        # The older client has no class for this.
+        raises("Unknown" if OLD else "InvalidCommitPosition", list, found)
+        found = client.read_all(commit_position=impossible, filter_exclude=[])
+        raises("Unknown", list, found)
+        refused = raises("Grpc", client.subscribe_to_all, commit_position=impossible)
+        assert "INVALID_ARGUMENT" in str(refused), refused
 
 
 @case
@@ -284,7 +288,8 @@ def a_deleted_stream_is_gone_and_can_go_on(client):
     raises("NotFound", client.get_stream, name)
     client.delete_stream(name, current_version=2)
     equal(client.get_stream_metadata(name)[0]["$tb"], 2**63 - 1)
-    raises("StreamIsDeleted", client.append_to_stream, name, current_version=EXISTS, events=event())
+    raises("StreamIsDeleted", many, client, name, EXISTS)
+    is_deleted(raises("FailedPrecondition", one, client, name, EXISTS))
     client.append_to_stream(name, current_version=NO_STREAM, events=(again := event()))
     found = client.get_stream(name)
     equal([(each.id, each.stream_position) for each in found], [(again.id, 3)])
@@ -296,6 +301,11 @@ def a_deleted_stream_is_gone_and_can_go_on(client):
     client.delete_stream(name, current_version=ANY)
     client.append_to_stream(name, current_version=5, events=event())
     equal(client.get_current_version(name), 6)
+
+
+def is_deleted(refused):
+    """The client has no class of its own for this when one event is appended by itself."""
+    assert str(refused).endswith("is deleted."), refused
 
 
 @case
@@ -311,9 +321,8 @@ def a_tombstone_is_for_ever(client):
         raises("StreamIsDeleted", client.tombstone_stream, gone, current_version=ANY)
         raises("StreamIsDeleted", client.delete_stream, gone, current_version=ANY)
         for version in (ANY, NO_STREAM, EXISTS, 1):
-            append = {"current_version": version}
-            raises("StreamIsDeleted", client.append_to_stream, gone, events=[event()], **append)
-            raises("StreamIsDeleted", client.append_to_stream, gone, events=event(), **append)
+            raises("StreamIsDeleted", many, client, gone, version)
+            is_deleted(raises("FailedPrecondition", one, client, gone, version))
         raises("StreamIsDeleted", client.get_stream_metadata, gone)
         client.set_stream_metadata(gone, metadata={"still": "written"})
 
@@ -353,30 +362,35 @@ def metadata_hides_what_it_says(client):
 @case
 def a_large_event_is_kept_and_one_over_the_limit_refused(client):
     name = stream()
-    large = NewEvent(
-        type="Large", data=bytes(range(256)) * 4 * 1024, content_type="application/octet-stream"
-    )
+    binary = {"type": "Large", "content_type": "application/octet-stream"}
+    large = NewEvent(data=bytes(range(256)) * 4096, **binary)
+    equal(len(large.data), MIB)
     client.append_to_stream(name, current_version=NO_STREAM, events=large)
-    client.append_to_stream(name, current_version=0, events=[large, event("After")])
+    several = [NewEvent(data=bytes([n]) * MIB, **binary) for n in range(10)]
+    client.append_to_stream(name, current_version=0, events=several)
     found = client.get_stream(name)
-    equal([each.type for each in found], ["Large", "Large", "After"][: len(found)])
+    equal([len(each.data) for each in found], [MIB] * 11)
     assert found[0].data == large.data
-    # Ten of them are more than one message may have; each as a message of its own is not.
-    for size in (EVENT_SIZE_MAX, EVENT_SIZE_MAX + MIB):
-        too_large = NewEvent(type="TooLarge", data=b" " * size)
-        raises(Exception, client.append_to_stream, name, current_version=ANY, events=too_large)
-        raises(Exception, client.append_to_stream, name, current_version=ANY, events=[too_large])
-    equal(client.get_current_version(name), 2 if len(found) == 3 else 1)
+    assert all(each.data == several[n].data for n, each in enumerate(found[1:]))
+    # The client sends each of these in one message.
+    for too_large in (
+        NewEvent(data=b" " * EVENT_SIZE_MAX, **binary),
+        [NewEvent(data=b" " * (MIB - 8), **binary)] * 17,
+    ):
+        append = {"current_version": ANY, "events": too_large}
+        refused = raises("Grpc", client.append_to_stream, name, **append)
+        assert "RESOURCE_EXHAUSTED" in str(refused), refused
+    equal(client.get_current_version(name), 10)
 
 
 @case
 def bad_requests_are_refused(client):
     for name in ("", "x" * 1025, "$all"):
-        append = {"current_version": ANY, "events": event()}
-        raises(error("InvalidArgument") if not OLD else Exception,
-               client.append_to_stream, name, **append)
-    raises(Exception, client.append_to_stream, stream(), current_version=ANY,
-           events=NewEvent(type="", data=b"{}"))
+        refused = raises("Grpc", one, client, name, ANY)
+        assert "INVALID_ARGUMENT" in str(refused), refused
+        raises("BadRequest", many, client, name, ANY)
+    no_type = NewEvent(type="", data=b"{}")
+    raises("Grpc", client.append_to_stream, stream(), current_version=ANY, events=no_type)
     # The connection goes on.
     one(client, stream(), NO_STREAM)
 
@@ -387,7 +401,7 @@ def names_of_other_alphabets_work(client):
     one(client, name, NO_STREAM)
     equal(client.get_stream(name)[0].stream_name, name)
     wrong = raises("WrongCurrentVersion", client.delete_stream, name, current_version=8)
-    assert name in str(wrong) or OLD, str(wrong)
+    assert OLD or name in str(wrong), wrong
     client.tombstone_stream(name, current_version=ANY)
     raises("StreamIsDeleted", client.get_stream, name)
 
@@ -416,10 +430,7 @@ def a_race_for_one_version_has_one_winner(client):
 
 @case
 def gossip_leads_to_this_node(client):
-    members = client.read_gossip()
-    equal([(member.state, str(member.state)) for member in members][0][1], "NODE_STATE_LEADER"
-          if str(members[0].state).startswith("NODE_STATE") else str(members[0].state))
-    equal(len(members), 1)
+    equal([member.state for member in client.read_gossip()], ["NODE_STATE_LEADER"])
     with connect(scheme="esdb+discover") as found:
         one(found, stream(), NO_STREAM)
         member = found.read_gossip()[0]
@@ -443,15 +454,15 @@ def every_call_may_ask_for_the_leader_or_not(_client):
 
 
 @case
-def credentials_are_accepted_and_ignored(_client):
-    with Client(f"esdb://admin:changeit@{_client.connection_target}?tls=false") as client:
-        one(client, stream(), NO_STREAM)
+def credentials_are_accepted_and_ignored(client):
+    with connect(address=f"admin:changeit@{client.connection_target}") as other:
+        one(other, stream(), NO_STREAM)
 
 
 @case
 def what_is_not_offered_says_so(client):
-    unknown = raises(Exception, client.list_subscriptions)
-    assert "UNIMPLEMENTED" in repr(unknown).upper() or "unimplemented" in str(unknown).lower(), unknown
+    unknown = raises("Grpc", client.list_subscriptions)
+    assert "UNIMPLEMENTED" in str(unknown), unknown
 
 
 @case

@@ -44,6 +44,8 @@ pub(crate) struct PreparedEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub salt: [u8; 16],
+    /// Whether it ends its stream for ever.
+    pub tombstone: bool,
     pub streams: SmallVec<[PreparedStream; 1]>,
     pub events: SmallVec<[PreparedEvent; 1]>,
     bytes: Vec<u8>,
@@ -81,7 +83,8 @@ impl Prepared {
             }
         }
         let (events, bytes) = (SmallVec::new(), Vec::with_capacity(size_of(append)));
-        let mut prepared = Prepared { salt, streams, events, bytes, asked: (0, 0, 0) };
+        let asked = (0, 0, 0);
+        let mut prepared = Prepared { salt, tombstone, streams, events, bytes, asked };
         for (stream, event) in &append.events {
             prepared.push(hasher, *stream, event, tombstone)?;
         }

@@ -115,7 +115,9 @@ pub(crate) fn resolve(
         };
         let known = known(core, &view, prepared, stream, &fact, as_of, access)?;
         let decision = decide(&fact, stream.condition.expected, &known);
-        if fact.soft_deleted && !stream.events.is_empty() && decision == Decision::Append {
+        // A tombstone opens nothing: metadata written after it would take its place.
+        let opens = !stream.events.is_empty() && !prepared.tombstone;
+        if fact.soft_deleted && opens && decision == Decision::Append {
             reopened.push((index, settings));
         }
         facts.push(fact);
