@@ -12,14 +12,22 @@ pub struct Pending {
     pub key: u64,
     /// What was asked.
     pub asked: Arc<Asked>,
-    /// What it must be answered, once it is in the log.
-    pub logged: Option<Outcome>,
-    /// Who asked for the same and may be meant instead, and what they must be answered then.
-    pub others: Vec<(u64, Outcome)>,
+    /// The position of the commit that is taken for it.
+    pub logged: Option<u64>,
     /// What it could be answered instead: the rules' answers at each moment since it was asked.
     pub answers: Vec<Outcome>,
     /// Whether its caller still waits.
     pub waits: bool,
+}
+
+/// A commit, and who can have asked for it: retries ask for the same.
+#[derive(Clone, Debug)]
+struct Commit {
+    first: u64,
+    /// Who is taken to have asked for it.
+    owner: u64,
+    /// Who can have, and what they must be answered then.
+    candidates: Vec<(u64, Outcome)>,
 }
 
 /// The log so far, and who may add to it.
@@ -29,14 +37,15 @@ pub struct Checker {
     pub model: Model,
     /// Who may add to it, in the order they asked.
     pub pending: Vec<Pending>,
+    /// Commits of which nobody was told yet.
+    untold: Vec<Commit>,
 }
 
 impl Checker {
     /// Notes that something is asked for.
     pub fn ask(&mut self, key: u64, asked: Arc<Asked>) {
         let answers = self.model.answers(&asked);
-        let (logged, others, waits) = (None, Vec::new(), true);
-        self.pending.push(Pending { key, asked, logged, others, answers, waits });
+        self.pending.push(Pending { key, asked, logged: None, answers, waits: true });
     }
 
     /// Notes what follows in the log; `facts` is all that is visible now.
@@ -48,7 +57,7 @@ impl Checker {
         while at < facts.len() {
             at += self.commit(&facts[at..])?;
         }
-        for pending in self.pending.iter_mut().filter(|p| p.waits && p.logged.is_none()) {
+        for pending in self.pending.iter_mut().filter(|p| p.waits) {
             for outcome in self.model.answers(&pending.asked) {
                 if !pending.answers.contains(&outcome) {
                     pending.answers.push(outcome);
@@ -109,37 +118,87 @@ impl Checker {
             }
         }
         let same = found.iter().filter(|(_, _, other)| *other == count);
-        let mut outcomes = same.map(|(index, asked, _)| {
+        let outcomes = same.map(|(index, asked, _)| {
             let revisions = asked.streams.iter().map(|(name, _)| self.model.head(name)).collect();
             let position = Some(facts[asked.events.len() - 1].position);
             (self.pending[*index].key, Outcome::Done { revisions, position })
         });
-        let logged = outcomes.next().map(|(_, outcome)| outcome);
-        let others = outcomes.collect();
-        self.pending[index].logged = logged;
-        self.pending[index].others = others;
+        let candidates = outcomes.collect();
+        let owner = self.pending[index].key;
+        self.untold.push(Commit { first: first.position, owner, candidates });
+        self.pending[index].logged = Some(first.position);
         Ok(count)
     }
 
-    /// It was another who asked for the same: the one with `key` was not written. Answers whether
-    /// that can be.
-    pub fn not_me(&mut self, key: u64) -> bool {
-        let Some(me) = self.pending.iter_mut().find(|p| p.key == key) else { return false };
-        let mut others = std::mem::take(&mut me.others);
-        while !others.is_empty() {
-            let (other, outcome) = others.remove(0);
-            let Some(found) = self.pending.iter_mut().find(|p| p.key == other) else { continue };
-            if found.logged.is_none() {
-                found.logged = Some(outcome);
-                found.others = others;
-                if let Some(me) = self.pending.iter_mut().find(|p| p.key == key) {
-                    me.logged = None;
-                }
-                self.pending.retain(|p| p.waits || p.logged.is_none());
-                return true;
-            }
+    /// Nobody waits any more.
+    pub fn forget_waiting(&mut self) {
+        self.pending.retain(|pending| pending.logged.is_none());
+        for pending in &mut self.pending {
+            pending.waits = false;
         }
-        false
+        self.untold.clear();
+    }
+
+    /// The append with `key` is answered with `outcome`.
+    ///
+    /// # Errors
+    /// If that is not what happened.
+    pub fn answered(&mut self, key: u64, outcome: &Outcome) -> Result<(), String> {
+        let me = self.pending.iter().position(|p| p.key == key);
+        let Some(me) = me else { return Err(format!("append {key} was answered twice")) };
+        let mine = |commit: &Commit| commit.candidates.contains(&(key, outcome.clone()));
+        let logged = self.pending[me].logged;
+        if let Some(at) = self.untold.iter().position(mine) {
+            let commit = self.untold.remove(at);
+            if commit.owner != key {
+                if let Some(owner) = self.pending.iter_mut().find(|p| p.key == commit.owner) {
+                    owner.logged = None;
+                }
+                self.disown(key, logged)?;
+            }
+            self.pending.retain(|p| p.key != key);
+            return Ok(());
+        }
+        let answers = &self.pending[me].answers;
+        if !answers.contains(outcome) {
+            return Err(format!(
+                "append {key} was answered {outcome:?}; it is in the log at {logged:?}; the rules \
+                 allow {answers:?}"
+            ));
+        }
+        self.disown(key, logged)?;
+        self.pending.retain(|p| p.key != key);
+        Ok(())
+    }
+
+    /// The append with `key` was not written; it may still be if its outcome is unknown.
+    ///
+    /// # Errors
+    /// If it was.
+    pub fn refused(&mut self, key: u64, unknown: bool) -> Result<(), String> {
+        let me = self.pending.iter_mut().find(|p| p.key == key);
+        let Some(me) = me else { return Err(format!("append {key} was answered twice")) };
+        me.waits = false;
+        let logged = me.logged.take();
+        self.disown(key, logged)?;
+        self.pending.retain(|p| p.key != key || unknown);
+        Ok(())
+    }
+
+    /// The commit that begins at `first` is not of the append with `key`: another must have asked.
+    fn disown(&mut self, key: u64, first: Option<u64>) -> Result<(), String> {
+        let Some(first) = first else { return Ok(()) };
+        let Some(commit) = self.untold.iter_mut().find(|c| c.first == first) else { return Ok(()) };
+        let free = self.pending.iter_mut().find(|p| {
+            let candidate = commit.candidates.iter().any(|(other, _)| *other == p.key);
+            p.key != key && p.logged.is_none() && candidate
+        });
+        let Some(free) = free else {
+            return Err(format!("append {key} is in the log at {first}, but was told otherwise"));
+        };
+        free.logged = Some(first);
+        commit.owner = free.key;
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ fn proven_byte(segments: &[Arc<Segment>], rng: &mut Rng) -> Option<(String, u64)
     let last = index + 1 == segments.len();
     let mut scanner = Scanner::new(segment);
     let mut frames = Vec::new();
-    while let Found::Frame { offset, header } = scanner.next().ok()? {
+    while let Found::Frame { offset, header } = scanner.step().ok()? {
         frames.push((offset, header));
     }
     let proven = frames.iter().map(|(_, header)| header.durable).max();

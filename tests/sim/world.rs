@@ -17,7 +17,7 @@ use daybook_store::{
 };
 use uuid::Uuid;
 
-use super::checker::{Checker, Pending};
+use super::checker::Checker;
 use super::damage;
 use super::feed::{Looked, Source, Watch};
 use super::model::{Asked, AskedEvent, Fact, Outcome};
@@ -552,9 +552,6 @@ impl World {
             Err(e) => e.to_string(),
         };
         self.note(format!("answer {key}: {text}"));
-        let at = self.checker.pending.iter().position(|p| p.key == key);
-        let Some(at) = at else { return Err(format!("append {key} was answered twice")) };
-        let mine = |p: &Pending| p.logged.is_some();
         let outcome = match answer {
             Ok(appended) => Outcome::Done {
                 revisions: appended.revisions.iter().map(|r| r.map(|r| r.0)).collect(),
@@ -566,42 +563,13 @@ impl World {
             Err(AppendError::StreamDeleted { index, tombstoned, .. }) => {
                 Outcome::Deleted { index, tombstoned }
             }
-            Err(other) => {
-                if mine(&self.checker.pending[at]) {
-                    self.checker.not_me(key);
-                }
-                return self.refused(key, &other);
-            }
+            Err(other) => return self.refused(key, &other),
         };
-        if self.checker.pending[at].logged.as_ref().is_some_and(|logged| *logged != outcome) {
-            self.checker.not_me(key);
-        }
-        let at = self.checker.pending.iter().position(|p| p.key == key).unwrap_or(at);
-        let pending = &self.checker.pending[at];
-        let good = match &pending.logged {
-            Some(logged) => *logged == outcome,
-            None => pending.answers.contains(&outcome),
-        };
-        if !good {
-            let (logged, answers) = (&pending.logged, &pending.answers);
-            return Err(format!(
-                "append {key} was answered {outcome:?}; in the log: {logged:?}; the rules allow \
-                 {answers:?}"
-            ));
-        }
-        self.checker.pending.remove(at);
-        Ok(())
+        self.checker.answered(key, &outcome)
     }
 
     /// An answer that says nothing about the log.
     fn refused(&mut self, key: u64, error: &AppendError) -> Result<(), String> {
-        let at = self.checker.pending.iter().position(|p| p.key == key);
-        let at = at.ok_or("an append was answered twice")?;
-        self.checker.pending[at].waits = false;
-        let pending = &self.checker.pending[at];
-        if pending.logged.is_some() {
-            return Err(format!("append {} is in the log, but: {error}", pending.key));
-        }
         let trouble = self.trouble;
         let poisoned = matches!(self.engine().health(), Health::Poisoned { .. });
         let excused = match error {
@@ -614,15 +582,10 @@ impl World {
             _ => false,
         };
         if !excused {
-            return Err(format!("append {} was refused without a reason: {error}", {
-                self.checker.pending[at].key
-            }));
+            return Err(format!("append {key} was refused without a reason: {error}"));
         }
         // Only an unknown one may still appear.
-        if !matches!(error, AppendError::Unknown { .. }) {
-            self.checker.pending.remove(at);
-        }
-        Ok(())
+        self.checker.refused(key, matches!(error, AppendError::Unknown { .. }))
     }
 
     /// Takes into the model what has become visible.
@@ -1014,10 +977,7 @@ impl World {
         self.watches.clear();
         self.held.clear();
         self.tickets.clear();
-        for pending in &mut self.checker.pending {
-            pending.waits = false;
-        }
-        self.checker.pending.retain(|pending| pending.logged.is_none());
+        self.checker.forget_waiting();
         self.engine = None;
         self.disk.kill();
     }

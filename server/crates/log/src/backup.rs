@@ -173,7 +173,7 @@ impl Backup {
         let mut end = segments.last().map_or(Position::FIRST, |s| s.header.first);
         if let Some(last) = segments.last() {
             let mut scanner = Scanner::new(last);
-            while let Found::Frame { header, .. } = scanner.next()? {
+            while let Found::Frame { header, .. } = scanner.step()? {
                 end = Position(header.first.0 + u64::from(header.count));
             }
         }
@@ -213,7 +213,7 @@ fn cut(segment: &Segment, committed: Position) -> Result<(u64, ChainValue), Open
     let mut chain = segment.header.chain;
     let mut end = segment.header.first;
     while end < committed {
-        let (offset, header) = match scanner.next()? {
+        let (offset, header) = match scanner.step()? {
             Found::Frame { offset, header } => (offset, header),
             Found::End { offset } | Found::Bad { offset, .. } => {
                 return Err(OpenError::Damaged {
@@ -426,7 +426,7 @@ fn begin_epoch(
     let mut sealed = false;
     let mut chain = last.header.chain;
     let offset = loop {
-        match scanner.next()? {
+        match scanner.step()? {
             Found::Frame { header, .. } => {
                 sealed = header.kind == Kind::Seal;
                 if header.kind == Kind::Commit {
@@ -467,10 +467,13 @@ fn refuse_unless_empty(to: &dyn Disk) -> Result<(), BackupError> {
     }
 }
 
+/// Reads bytes at an offset.
+type ReadAt<'a> = dyn FnMut(&mut [u8], u64) -> Result<(), DiskError> + 'a;
+
 /// Reads `size` bytes step by step, writes them to `to`, and answers with their BLAKE3.
 fn copy(
     size: u64,
-    read: &mut dyn FnMut(&mut [u8], u64) -> Result<(), DiskError>,
+    read: &mut ReadAt<'_>,
     to: Option<&dyn DiskFile>,
     done: &mut dyn FnMut(u64),
 ) -> Result<String, DiskError> {

@@ -64,7 +64,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// The disk's error.
-    pub fn next(&mut self) -> Result<Found, DiskError> {
+    pub fn step(&mut self) -> Result<Found, DiskError> {
         let offset = self.offset;
         let left = self.segment.header.size.saturating_sub(offset);
         if left < HEADER_SIZE as u64 {

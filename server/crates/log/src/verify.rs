@@ -75,7 +75,7 @@ fn verify_segment(
     let mut scanner = Scanner::new(segment);
     let mut sealed = false;
     loop {
-        let (offset, header) = match scanner.next()? {
+        let (offset, header) = match scanner.step()? {
             Found::Frame { offset, header } => (offset, header),
             Found::End { .. } => break,
             Found::Bad { offset, reason } => {

@@ -125,7 +125,8 @@ mod tests {
         let soft = StreamFacts { soft_deleted: true, has_metadata: true, ..live };
         let ended = StreamFacts { tombstoned: true, ..live };
         let new: &[Option<u64>] = &[None];
-        let cases: [(&str, StreamFacts, ExpectedRevision, &[Option<u64>], Decision); 38] = [
+        type Case = (&'static str, StreamFacts, ExpectedRevision, &'static [Option<u64>], Decision);
+        let cases: [Case; 38] = [
             ("missing, any", missing, ANY, new, Append),
             ("missing, none", missing, NONE, new, Append),
             ("missing, exists", missing, EXISTS, new, Wrong),

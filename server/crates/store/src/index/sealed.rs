@@ -216,7 +216,7 @@ pub(crate) fn rebuild(segment: &Arc<Segment>, hasher: &KeyHasher) -> Result<Memt
     };
     loop {
         let next = Position(segment.header.first.0 + inner.offsets.len() as u64);
-        let (offset, header) = match scanner.next()? {
+        let (offset, header) = match scanner.step()? {
             Found::Frame { offset, header } => (offset, header),
             Found::End { .. } => break,
             Found::Bad { offset, reason } => return Err(damaged(offset, next, reason)),

@@ -301,7 +301,7 @@ impl Filter {
 
     fn block(&self, hash: u64) -> usize {
         let blocks = (self.0.len() / FILTER_BLOCK) as u64;
-        ((hash >> 32) * blocks >> 32) as usize * FILTER_BLOCK
+        (((hash >> 32) * blocks) >> 32) as usize * FILTER_BLOCK
     }
 }
 
@@ -337,6 +337,9 @@ pub(crate) struct Table {
     name_blocks: Vec<NameBlock>,
     filter: Filter,
 }
+
+/// Is given an entry's key, number and value.
+pub(crate) type VisitEntry<'a> = dyn FnMut(Key, u32, &[u8]) -> Result<(), ReadError> + 'a;
 
 /// Numbers the tables of the process, as keys of the block cache.
 static TABLES: AtomicU64 = AtomicU64::new(0);
@@ -445,10 +448,7 @@ impl Table {
     }
 
     /// All entries, in order.
-    pub fn entries(
-        &self,
-        visit: &mut dyn FnMut(Key, u32, &[u8]) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    pub fn entries(&self, visit: &mut VisitEntry<'_>) -> Result<(), ReadError> {
         for block in &self.blocks {
             let bytes = self.load(block.offset, block.size)?;
             let mut rest = &bytes[..];
@@ -557,7 +557,7 @@ fn decode_footer(mut footer: &[u8], counts: (usize, usize, usize)) -> Option<Foo
             size: u32_of(&entry[8..12]),
         });
     }
-    if footer.len() != counts.2 * 8 || counts.2 % FILTER_BLOCK != 0 {
+    if footer.len() != counts.2 * 8 || !counts.2.is_multiple_of(FILTER_BLOCK) {
         return None;
     }
     let filter = Filter(footer.chunks_exact(8).map(u64_of).collect());
