@@ -11,7 +11,7 @@ use daybook_store::Append;
 use tempfile::TempDir;
 
 use crate::support::daemon::{Daemon, verify};
-use crate::support::directory::{names, read_log};
+use crate::support::directory::{MARK_SIZE, names, read_log};
 use crate::support::events::{event, name, sized};
 use crate::support::http::get;
 use crate::support::node::{SMALL, Server, client};
@@ -68,7 +68,8 @@ async fn sigterm_under_load_drains_and_exits_with_0_and_keeps_every_promise() {
     assert_eq!(report["tornTail"], false);
     let server = Server::start(data.path()).await;
     let recovery = server.store().recovery().clone();
-    assert_eq!((recovery.torn, recovery.rewritten_bytes), (None, 0), "a clean stop proves all");
+    assert_eq!(recovery.torn, None);
+    assert!(recovery.rewritten_bytes <= MARK_SIZE, "a clean stop proves all");
     let log = read_log(server.store()).await;
     for (position, id) in &promised {
         assert_eq!(log[*position as usize - 1].id.as_u128(), *id);

@@ -20,6 +20,15 @@ pub struct Pending {
     pub waits: bool,
 }
 
+/// What an answer rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The append was written.
+    Written,
+    /// What was in the log before.
+    Known,
+}
+
 /// A commit, and who can have asked for it: retries ask for the same.
 #[derive(Clone, Debug)]
 struct Commit {
@@ -28,6 +37,9 @@ struct Commit {
     owner: u64,
     /// Who can have, and what they must be answered then.
     candidates: Vec<(u64, Outcome)>,
+    /// Whether another than the owner was told so, which can be the owner's answer or that to a
+    /// retry of it.
+    told: bool,
 }
 
 /// The log so far, and who may add to it.
@@ -125,7 +137,7 @@ impl Checker {
         });
         let candidates = outcomes.collect();
         let owner = self.pending[index].key;
-        self.untold.push(Commit { first: first.position, owner, candidates });
+        self.untold.push(Commit { first: first.position, owner, candidates, told: false });
         self.pending[index].logged = Some(first.position);
         Ok(count)
     }
@@ -143,12 +155,17 @@ impl Checker {
     ///
     /// # Errors
     /// If that is not what happened.
-    pub fn answered(&mut self, key: u64, outcome: &Outcome) -> Result<(), String> {
+    pub fn answered(&mut self, key: u64, outcome: &Outcome) -> Result<Told, String> {
         let me = self.pending.iter().position(|p| p.key == key);
         let Some(me) = me else { return Err(format!("append {key} was answered twice")) };
         let mine = |commit: &Commit| commit.candidates.contains(&(key, outcome.clone()));
         let logged = self.pending[me].logged;
-        if let Some(at) = self.untold.iter().position(mine) {
+        let answers = &self.pending[me].answers;
+        let repeated = answers.contains(outcome);
+        let commit = self.untold.iter_mut().find(|commit| mine(commit));
+        if let Some(commit) = commit.filter(|commit| commit.owner != key && repeated) {
+            commit.told = true;
+        } else if let Some(at) = self.untold.iter().position(mine) {
             let commit = self.untold.remove(at);
             if commit.owner != key {
                 if let Some(owner) = self.pending.iter_mut().find(|p| p.key == commit.owner) {
@@ -157,10 +174,9 @@ impl Checker {
                 self.disown(key, logged)?;
             }
             self.pending.retain(|p| p.key != key);
-            return Ok(());
+            return Ok(Told::Written);
         }
-        let answers = &self.pending[me].answers;
-        if !answers.contains(outcome) {
+        if !repeated {
             return Err(format!(
                 "append {key} was answered {outcome:?}; it is in the log at {logged:?}; the rules \
                  allow {answers:?}"
@@ -168,7 +184,7 @@ impl Checker {
         }
         self.disown(key, logged)?;
         self.pending.retain(|p| p.key != key);
-        Ok(())
+        Ok(Told::Known)
     }
 
     /// The append with `key` was not written; it may still be if its outcome is unknown.
@@ -194,6 +210,10 @@ impl Checker {
             p.key != key && p.logged.is_none() && candidate
         });
         let Some(free) = free else {
+            if commit.told {
+                self.untold.retain(|commit| commit.first != first);
+                return Ok(());
+            }
             return Err(format!("append {key} is in the log at {first}, but was told otherwise"));
         };
         free.logged = Some(first);

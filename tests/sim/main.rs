@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use daybook_tests::sim::planted::Caught;
-use daybook_tests::sim::{self, Counts, Failure, STEPS, exhaustive, planted};
+use daybook_tests::sim::{self, Counts, Failure, STEPS, Sights, exhaustive, planted};
 
 /// Histories of the fixed run.
 const CI_SEEDS: u64 = 12_000;
@@ -78,6 +78,7 @@ fn options() -> Result<Options, String> {
 #[derive(Default)]
 struct Results {
     counts: Counts,
+    sights: Sights,
     failures: Vec<Failure>,
     broken: Vec<String>,
     short: exhaustive::Tried,
@@ -123,8 +124,8 @@ fn main() -> ExitCode {
 
 fn one(seed: u64, steps: u64) -> ExitCode {
     match sim::twice(seed, steps) {
-        Ok(counts) => {
-            println!("seed {seed}: {counts:?}: ok");
+        Ok(run) => {
+            println!("seed {seed}: {:?}, {:016x}: ok\n{:#?}", run.counts, run.hash, run.sights);
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -162,7 +163,7 @@ fn many(results: &mut Results, from: u64, count: u64, until: Option<Duration>, s
     let started = clock();
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let shared = Mutex::new((Counts::default(), Vec::new()));
+    let shared = Mutex::new((Counts::default(), Vec::new(), Sights::new()));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -175,11 +176,16 @@ fn many(results: &mut Results, from: u64, count: u64, until: Option<Duration>, s
                     let result = if index < CI_TWICE && until.is_none() {
                         sim::twice(seed, steps)
                     } else {
-                        sim::run(seed, steps).map(|(counts, _)| counts)
+                        sim::run(seed, steps)
                     };
                     let mut shared = shared.lock().unwrap_or_else(|e| e.into_inner());
                     match result {
-                        Ok(counts) => shared.0.add(&counts),
+                        Ok(run) => {
+                            shared.0.add(&run.counts);
+                            for (what, times) in run.sights {
+                                *shared.2.entry(what).or_default() += times;
+                            }
+                        }
                         Err(failure) => {
                             println!("{failure}\n");
                             shared.1.push(*failure);
@@ -192,12 +198,16 @@ fn many(results: &mut Results, from: u64, count: u64, until: Option<Duration>, s
             });
         }
     });
-    let (counts, failures) = shared.into_inner().unwrap_or_else(|e| e.into_inner());
+    let (counts, failures, sights) = shared.into_inner().unwrap_or_else(|e| e.into_inner());
     let seconds = started.elapsed().as_secs_f64().max(0.001);
     results.seeds_per_second = (counts.histories as f64 / seconds) as u64;
     results.counts = counts;
     results.failures = failures;
+    for (what, times) in &sights {
+        println!("{times:>12}  {what}");
+    }
     println!("{counts:?}, {seconds:.1} s");
+    results.sights = sights;
 }
 
 fn hunt(results: &mut Results) {
@@ -281,6 +291,7 @@ fn json(results: &Results, good: bool) -> String {
         "events": counts.events,
         "crashes": counts.crashes,
         "reads": counts.reads,
+        "what_happened": results.sights,
         "seeds_per_second": results.seeds_per_second,
         "short_histories": results.short.histories,
         "short_history_cuts": results.short.cuts,

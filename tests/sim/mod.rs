@@ -58,10 +58,21 @@ pub mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use world::{Counts, World};
+pub use world::{Counts, Sights, World};
 
 /// Acts of one history.
 pub const STEPS: u64 = 300;
+
+/// A history that broke none.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it was, in numbers.
+    pub counts: Counts,
+    /// A hash of all that was done and answered.
+    pub hash: u64,
+    /// How often what happened.
+    pub sights: Sights,
+}
 
 /// A history that broke a promise.
 #[derive(Clone, Debug)]
@@ -90,10 +101,11 @@ impl std::fmt::Display for Failure {
 ///
 /// # Errors
 /// [`Failure`] says which promise was broken.
-pub fn run(seed: u64, steps: u64) -> Result<(Counts, u64), Box<Failure>> {
+pub fn run(seed: u64, steps: u64) -> Result<Run, Box<Failure>> {
     let mut world = World::new(seed);
     let result = guarded(|| world.run(steps));
-    result.map(|()| (world.counts, world.hash())).map_err(|reason| {
+    let (counts, hash, sights) = (world.counts, world.hash(), world.sights.clone());
+    result.map(|()| Run { counts, hash, sights }).map_err(|reason| {
         let mut trace: Vec<String> = world.trace.iter().cloned().collect();
         let disk = world.disk().recent();
         trace.push("the disk, lately:".to_owned());
@@ -106,14 +118,14 @@ pub fn run(seed: u64, steps: u64) -> Result<(Counts, u64), Box<Failure>> {
 ///
 /// # Errors
 /// [`Failure`] if it broke a promise, or was not the same.
-pub fn twice(seed: u64, steps: u64) -> Result<Counts, Box<Failure>> {
-    let (counts, first) = run(seed, steps)?;
-    let (_, second) = run(seed, steps)?;
-    if first == second {
-        return Ok(counts);
+pub fn twice(seed: u64, steps: u64) -> Result<Run, Box<Failure>> {
+    let first = run(seed, steps)?;
+    let second = run(seed, steps)?;
+    if first.hash == second.hash {
+        return Ok(first);
     }
-    let reason = format!("two runs are not the same: {first:016x}, {second:016x}");
-    Err(Box::new(Failure { seed, step: counts.steps, reason, trace: Vec::new() }))
+    let reason = format!("two runs are not the same: {:016x}, {:016x}", first.hash, second.hash);
+    Err(Box::new(Failure { seed, step: first.counts.steps, reason, trace: Vec::new() }))
 }
 
 /// A panic of the store is a broken promise, too.

@@ -17,7 +17,7 @@ use daybook_store::{
 };
 use uuid::Uuid;
 
-use super::checker::Checker;
+use super::checker::{Checker, Told};
 use super::damage;
 use super::feed::{Looked, Source, Watch};
 use super::model::{Asked, AskedEvent, Fact, Outcome};
@@ -74,6 +74,7 @@ enum Act {
     Read,
     Feed,
     Hold,
+    Burst,
     Maintain,
     Watermark,
     Clock,
@@ -88,7 +89,7 @@ enum Act {
 }
 
 /// Each act's weight, before a history sways it.
-const ACTS: [(Act, u64); 24] = [
+const ACTS: [(Act, u64); 25] = [
     (Act::Append, 120),
     (Act::AppendMany, 40),
     (Act::Retry, 40),
@@ -102,6 +103,7 @@ const ACTS: [(Act, u64); 24] = [
     (Act::Read, 60),
     (Act::Feed, 60),
     (Act::Hold, 15),
+    (Act::Burst, 3),
     (Act::Maintain, 40),
     (Act::Watermark, 12),
     (Act::Clock, 30),
@@ -164,15 +166,18 @@ pub struct World {
     next_id: u128,
     next_key: u64,
     epoch_doubt: Option<(u64, u32)>,
-    /// Whether the next append may be of any time.
-    clock_accepted: bool,
     old_files: Vec<(String, Vec<u8>)>,
     /// The last things that happened.
     pub trace: VecDeque<String>,
     hash: u64,
     /// What happened, in numbers.
     pub counts: Counts,
+    /// How often what happened.
+    pub sights: Sights,
 }
+
+/// How often what happened.
+pub type Sights = BTreeMap<&'static str, u64>;
 
 impl World {
     /// The world of `seed`.
@@ -181,8 +186,8 @@ impl World {
         let mut rng = Rng::new(seed);
         let disk = SimDisk::new(rng.next_u64());
         let entropy = Arc::new(SimEntropy::new(rng.next_u64()));
-        let first = *rng.pick(&[4096, 4096, 8192]).expect("not empty");
-        let max = *rng.pick(&[4096, 8192, 16_384, 65_536]).expect("not empty");
+        let first = *rng.pick(&[1024, 2048, 4096, 4096, 8192]).expect("not empty");
+        let max = *rng.pick(&[1024, 2048, 4096, 8192, 16_384, 65_536]).expect("not empty");
         let fixed = rng.chance(1, 5).then(|| rng.between(8, 900) as usize);
         let (forged, large) = (rng.below(6), rng.below(8));
         let count = rng.between(1, STREAMS.len() as u64) as usize;
@@ -209,11 +214,11 @@ impl World {
             next_id: u128::from(rng.next_u64()) << 64,
             next_key: 0,
             epoch_doubt: None,
-            clock_accepted: false,
             old_files: Vec::new(),
             trace: VecDeque::new(),
             hash: seed,
             counts: Counts { histories: 1, ..Counts::default() },
+            sights: Sights::new(),
             rng,
         }
     }
@@ -237,6 +242,11 @@ impl World {
             self.trace.pop_front();
         }
         self.trace.push_back(format!("{:>4} {line}", self.counts.steps));
+    }
+
+    /// Something happened that histories are made for.
+    fn saw(&mut self, what: &'static str) {
+        *self.sights.entry(what).or_default() += 1;
     }
 
     fn now(&self) -> Timestamp {
@@ -316,6 +326,7 @@ impl World {
             Act::Read => self.read(),
             Act::Feed => self.feed(),
             Act::Hold => self.hold(),
+            Act::Burst => self.burst(),
             Act::Maintain => self.maintain(),
             Act::Watermark => {
                 self.engine().watermark();
@@ -565,7 +576,15 @@ impl World {
             }
             Err(other) => return self.refused(key, &other),
         };
-        self.checker.answered(key, &outcome)
+        let told = self.checker.answered(key, &outcome)?;
+        self.saw(match (told, &outcome) {
+            (Told::Written, _) => "an append was written",
+            (Told::Known, Outcome::Done { position: Some(_), .. }) => "a retry was recognised",
+            (Told::Known, Outcome::Done { .. }) => "conditions were checked without events",
+            (Told::Known, Outcome::Wrong { .. }) => "a condition did not hold",
+            (Told::Known, Outcome::Deleted { .. }) => "a stream was deleted",
+        });
+        Ok(())
     }
 
     /// An answer that says nothing about the log.
@@ -584,6 +603,14 @@ impl World {
         if !excused {
             return Err(format!("append {key} was refused without a reason: {error}"));
         }
+        self.saw(match error {
+            AppendError::Unknown { .. } => "an outcome was unknown",
+            AppendError::DiskFull { .. } => "the disk was full",
+            AppendError::ClockLeapt { .. } => "the clock leapt",
+            AppendError::Closed { .. } => "the store took no more appends",
+            AppendError::Read { .. } => "an append could not be decided",
+            _ => "an append was refused otherwise",
+        });
         // Only an unknown one may still appear.
         self.checker.refused(key, matches!(error, AppendError::Unknown { .. }))
     }
@@ -627,6 +654,7 @@ impl World {
 
     /// The store said that it could not read.
     fn failed(&mut self, error: &ReadError) -> Result<(), String> {
+        self.saw("a read failed");
         self.note(format!("read failed: {error}"));
         if self.disk.is_down() {
             return Ok(());
@@ -635,6 +663,7 @@ impl World {
             ReadError::Disk { .. } if self.trouble.faults => Ok(()),
             ReadError::Damaged { file, .. } if self.trouble.index && !file.ends_with(".log") => {
                 // As the message says.
+                self.saw("a rotten index file was removed");
                 self.kill();
                 let _ = self.disk.restart().remove(file);
                 self.restart(Some(false))
@@ -714,6 +743,7 @@ impl World {
                 Err(e) => break Err(Bad::Failed(e)),
             }
         };
+        self.saw("a reader was held while the store went on");
         let what = format!("held: {}", held.what);
         let result = result.and_then(|()| {
             reads::same(&what, &read, &held.expected, &self.checker.model, false)
@@ -736,6 +766,12 @@ impl World {
         let looked = self.watches[at].look(&self.checker.model, now, count)?;
         match looked {
             Looked::Fine(told) => {
+                if told.contains("..") {
+                    self.saw("a feed delivered events");
+                }
+                if told.contains("checkpoint") {
+                    self.saw("a feed delivered a checkpoint");
+                }
                 self.note(format!("feed {at}:{told}"));
                 if self.rng.chance(1, 30) {
                     self.watches.remove(at);
@@ -743,6 +779,7 @@ impl World {
                 Ok(())
             }
             Looked::Ended => {
+                self.saw("a feed ended with its stream");
                 self.watches.remove(at);
                 Ok(())
             }
@@ -775,11 +812,38 @@ impl World {
         self.watches.push(watch);
     }
 
+    /// Much at once, so that the log rolls often and runs of the directory are merged.
+    fn burst(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.between(8, 24) {
+            self.append(1)?;
+            self.engine().run();
+            if self.disk.is_down() {
+                return Ok(());
+            }
+            self.absorb()?;
+            self.poll()?;
+            if self.rng.chance(1, 2) && !self.disk.is_down() {
+                self.maintain()?;
+            }
+            if self.disk.is_down() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     // What operators and the machine do.
 
     fn maintain(&mut self) -> Result<(), String> {
+        let runs = |disk: &SimDisk| disk.names().iter().filter(|n| n.ends_with(".dir")).count();
+        let before = runs(&self.disk);
         let result = self.engine().maintain();
         self.note(format!("maintain: {result:?}"));
+        match runs(&self.disk).cmp(&before) {
+            std::cmp::Ordering::Greater => self.saw("a segment's index was written"),
+            std::cmp::Ordering::Less => self.saw("runs of the directory were merged"),
+            std::cmp::Ordering::Equal => {}
+        }
         match result {
             Ok(_) => Ok(()),
             Err(ReadError::Disk { .. }) if self.trouble.full => Ok(()),
@@ -805,7 +869,7 @@ impl World {
         self.note("clock leaps".to_owned());
         // Whoever asks now must be refused, until someone accepts the time.
         let idle = self.tickets.is_empty() && self.engine().health() == Health::Writable;
-        if idle && !std::mem::take(&mut self.clock_accepted) {
+        if idle {
             let name = self.streams[0].to_owned();
             let event = self.new_event(0);
             let before = self.checker.model.len();
@@ -824,7 +888,6 @@ impl World {
         match self.engine().health() {
             Health::ClockLeapt { .. } => {
                 self.engine().accept_clock();
-                self.clock_accepted = true;
                 self.note("the clock is accepted".to_owned());
                 Ok(())
             }
@@ -907,6 +970,7 @@ impl World {
         match result {
             Ok(raised) => {
                 self.epoch_doubt = None;
+                self.saw("the epoch was raised");
                 self.checker.model.epochs.push((end, raised.0));
                 Ok(())
             }
@@ -931,6 +995,7 @@ impl World {
         let disk = disk.restart();
         self.note(format!("what if the power went now, {mode:?}"));
         self.counts.crashes += 1;
+        self.saw("the power of a copy was cut");
         let mut rng = self.rng.fork();
         let environment = Environment {
             disk: Arc::new(disk.clone()),
@@ -970,6 +1035,7 @@ impl World {
         let model = &self.checker.model;
         let told = damage::flip(&disk, &clock, &entropy, self.sizes, model, &mut rng)?;
         self.note(format!("what if a bit were wrong: {told}"));
+        self.saw("a copy of the log was damaged");
         Ok(())
     }
 
@@ -1004,6 +1070,7 @@ impl World {
             let result = Engine::open(self.environment(&self.disk), self.sizes);
             if self.disk.is_down() {
                 self.note("died while opening".to_owned());
+                self.saw("a process died while it opened the store");
                 cuts = cuts.saturating_sub(1);
                 self.counts.crashes += 1;
                 drop(result);
@@ -1018,6 +1085,17 @@ impl World {
         };
         self.disk.crash_at_change(u64::MAX);
         self.note(format!("opened at {}: {:?}", engine.committed(), engine.recovery()));
+        let recovery = engine.recovery();
+        if recovery.torn.is_some() {
+            self.saw("a torn tail was cut");
+        }
+        if recovery.rewritten_bytes > 0 {
+            self.saw("a tail was rewritten");
+        }
+        if engine.rebuilt() > 0 {
+            self.saw("index files were built at the start");
+        }
+        let before = self.checker.model.len();
         match compare(&engine, &mut self.checker) {
             Ok(()) => {}
             Err(Bad::Broken(reason)) => return Err(reason),
@@ -1026,6 +1104,9 @@ impl World {
                 self.unopened(&OpenError::Read(e))?;
                 return self.restart(None);
             }
+        }
+        if self.checker.model.len() > before && before > 0 {
+            self.saw("an unknown append was there after all");
         }
         // What is not there now was never durable, and may not come back.
         self.checker.pending.clear();
@@ -1113,6 +1194,7 @@ impl World {
             self.old_files.push((name.clone(), bytes));
         }
         self.note(format!("tampered with {name}: {kind} {done}"));
+        self.saw("an index file was tampered with");
     }
 
     /// The end: everything is read in every way, and verified.

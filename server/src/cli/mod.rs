@@ -76,6 +76,9 @@ enum Command {
     /// The server that `bench` measures ours by.
     #[command(hide = true)]
     BenchLimit(bench::limit::LimitArgs),
+    /// The store that `bench` fills, opens and kills.
+    #[command(hide = true)]
+    BenchStore(bench::subject::SubjectArgs),
 }
 
 impl Command {
@@ -132,6 +135,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => backup::run_restore(args),
         Command::Bench(args) => bench::run(args),
         Command::BenchLimit(args) => bench::limit::run(args),
+        Command::BenchStore(args) => bench::subject::run(args),
     }
 }
 

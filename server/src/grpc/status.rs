@@ -123,6 +123,7 @@ pub fn read(failed: ReadError) -> Status {
         ),
         ReadError::StreamDeleted { stream } => stream_deleted(&stream),
         ReadError::Damaged { .. } => Status::data_loss(failed.to_string()),
+        ReadError::IndexDamaged { .. } => Status::unavailable(failed.to_string()),
         ReadError::Closed => stopping(),
         other => Status::unavailable(other.to_string()),
     }

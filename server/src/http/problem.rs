@@ -218,6 +218,10 @@ impl From<ReadError> for Problem {
                     .with("offset", offset)
                     .with("position", position.0)
             }
+            ReadError::IndexDamaged { .. } => {
+                tracing::warn!(%detail, "a read met a damaged index file");
+                Problem::new(Kind::Unavailable, detail)
+            }
             ReadError::Disk { .. } => {
                 tracing::error!(%detail, "a read failed");
                 Problem::new(Kind::Damaged, detail)
@@ -298,7 +302,7 @@ mod tests {
             (ReadError::Closed.into(), 503, true),
             (ReadError::Disk { reason: reason() }.into(), 500, false),
             (AppendError::Overloaded { waiting: 1 }.into(), 503, true),
-            (AppendError::DiskFull { location: reason() }.into(), 507, false),
+            (AppendError::DiskFull { location: reason(), reason: reason() }.into(), 507, false),
             (AppendError::Unknown { reason: reason() }.into(), 504, false),
             (AppendError::Closed { reason: reason() }.into(), 503, true),
             (AppendError::TooLarge { size: 2, limit: 1 }.into(), 413, false),

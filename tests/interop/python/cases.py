@@ -78,7 +78,7 @@ def raises(wanted, call, *args, **kwargs):
         result = call(*args, **kwargs)
     except wanted as raised:
         return raised
-    raise AssertionError(f"{wanted.__name__} was not raised; the result is {result!r}")
+    raise AssertionError(f"{wanted} was not raised; the result is {result!r}")
 
 
 def equal(found, wanted, what: str = ""):

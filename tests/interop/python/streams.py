@@ -324,7 +324,9 @@ def a_tombstone_is_for_ever(client):
             raises("StreamIsDeleted", many, client, gone, version)
             is_deleted(raises("FailedPrecondition", one, client, gone, version))
         raises("StreamIsDeleted", client.get_stream_metadata, gone)
-        client.set_stream_metadata(gone, metadata={"still": "written"})
+        # KurrentDB would write this, though nobody could read it.
+        refused = {"metadata": {"no": "more"}}
+        is_deleted(raises("FailedPrecondition", client.set_stream_metadata, gone, **refused))
 
 
 @case

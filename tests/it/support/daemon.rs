@@ -1,15 +1,15 @@
 //! The real binary as a process of its own.
 //!
-//! Which binary: `DAYBOOK_BIN` if it is set; else the one beside this test's own directory, which
-//! `cargo test --workspace` and `cargo crash` after `cargo build --release` have just built; else it
-//! is built now, once.
+//! Which binary: `DAYBOOK_BIN` if it is set; else the one above this test's own directory, which
+//! `cargo test --workspace` has just built. Where that is missing, or older than a source file
+//! (as it may be if only this package is tested), it is built now.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -26,17 +26,30 @@ fn find_binary() -> PathBuf {
     // target/<profile>/deps/<test>-<hash>
     let profile = test.ancestors().nth(2).expect("a target directory");
     let binary = profile.join("daybook");
-    if !binary.is_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = ["server", "client"].map(|part| newest(&root.join(part)));
+    if modified(&binary) < sources.into_iter().max().flatten() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "daybook", "--bin", "daybook"]);
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.current_dir(root);
         assert!(build.status().expect("cargo runs").success(), "cargo build failed");
     }
     assert!(binary.is_file(), "there is no {}; set DAYBOOK_BIN", binary.display());
     binary
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|metadata| metadata.modified()).ok()
+}
+
+/// When the newest file in or below `directory` was changed.
+fn newest(directory: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(directory).ok()?.map_while(Result::ok);
+    let of = |path: PathBuf| if path.is_dir() { newest(&path) } else { modified(&path) };
+    entries.filter_map(|entry| of(entry.path())).max()
 }
 
 /// The command `daybook …`, with nothing of this process' settings.

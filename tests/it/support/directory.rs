@@ -6,6 +6,10 @@ use std::path::Path;
 use daybook_store::{AllFrom, Direction, ReadAll, Store};
 use uuid::Uuid;
 
+/// Bytes of the frame with which a log that fell quiet ends: it says that all before it is durable,
+/// and only itself is rewritten by the next start.
+pub const MARK_SIZE: u64 = daybook_log::frame::frame_size_of_seal() as u64;
+
 /// What is known of a stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {

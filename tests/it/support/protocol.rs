@@ -9,6 +9,7 @@ use daybook_wire::proto::streams::append_req::{self, Content, options::ExpectedS
 use daybook_wire::proto::streams::batch_append_req::{self, options::ExpectedStreamPosition};
 use daybook_wire::proto::streams::streams_client::StreamsClient;
 use daybook_wire::proto::streams::{AppendReq, BatchAppendReq, BatchAppendResp};
+use prost::Message as _;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -134,11 +135,17 @@ pub async fn batch(
     }
 }
 
-/// The error of an answer of a BatchAppend call: code and message.
+/// The error of an answer of a BatchAppend call: its code, its name, and for a bad request what is
+/// bad about it.
 pub fn batch_error(answer: &BatchAppendResp) -> Option<(i32, String)> {
     use daybook_wire::proto::streams::batch_append_resp::Result as Outcome;
     match &answer.result {
-        Some(Outcome::Error(error)) => Some((error.code, error.message.clone())),
+        Some(Outcome::Error(error)) => {
+            let detail = error.details.as_ref().filter(|d| d.type_url.ends_with("BadRequest"));
+            let bad = detail.and_then(|d| shared::BadRequest::decode(&*d.value).ok());
+            let text = bad.map_or_else(|| error.message.clone(), |bad| bad.message);
+            Some((error.code, text))
+        }
         _ => None,
     }
 }

@@ -34,6 +34,10 @@ pub const MANIFEST_VERSION: u32 = 1;
 const MANIFEST_SIZE_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes copied at once.
 const STEP: usize = 1024 * 1024;
+/// The least and the number of steps by which a restore raises the epoch; fewer than the 256 that
+/// clients can tell apart.
+const EPOCH_STEP_MIN: u32 = 1;
+const EPOCH_STEPS: u32 = 100;
 /// How a file is named until a restore is complete.
 const TEMPORARY: &str = ".restore.tmp";
 
@@ -152,6 +156,8 @@ impl Backup {
             .filter(|s| s.header.first < committed || s.header.previous.is_none())
             .map(|segment| Part { segment: segment.clone(), size: segment.header.size })
             .collect();
+        // An empty segment holds nothing but the news of its epoch, which the manifest has.
+        let epoch = segments.last().map_or(Epoch(0), |segment| segment.header.epoch);
         let last = parts.last_mut().ok_or_else(|| OpenError::Damaged {
             file: "the log".to_owned(),
             offset: 0,
@@ -161,7 +167,7 @@ impl Backup {
         let (size, chain) = cut(&last.segment, committed)?;
         last.size = size;
         let header = &last.segment.header;
-        Ok(Backup { store: header.store_id, epoch: header.epoch, end: committed, chain, parts })
+        Ok(Backup { store: header.store_id, epoch, end: committed, chain, parts })
     }
 
     /// A backup of a stopped store.
@@ -399,7 +405,11 @@ pub fn restore(
     let next = begin_epoch(&last, &manifest, to, entropy, sizes)?;
     names.push(next.name());
     // Newest first: see the essay above.
-    for name in names.iter().rev() {
+    for (i, name) in names.iter().enumerate().rev() {
+        if i == 0 {
+            // The oldest makes it a store: not before all others are named for good.
+            to.sync_names()?;
+        }
         to.rename(&format!("{name}{TEMPORARY}"), name)?;
     }
     to.sync_names()?;
@@ -443,9 +453,11 @@ fn begin_epoch(
         last.file.write_at(&seal, offset)?;
         last.file.sync()?;
     }
+    // Two restores of one backup are two histories: a step that is drawn tells them apart.
+    let step = u32::from(entropy.bytes()[0]) % EPOCH_STEPS;
     let header = SegmentHeader {
         store_id: last.header.store_id,
-        epoch: Epoch(last.header.epoch.0 + 1),
+        epoch: Epoch(manifest.epoch + EPOCH_STEP_MIN + step),
         generation: 0,
         first: end,
         previous: Some(last.header.first),

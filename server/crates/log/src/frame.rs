@@ -287,10 +287,11 @@ impl Batch {
         &self.bytes
     }
 
-    /// Its bytes, when they have been written.
+    /// Takes its bytes and where its records stand in them, when they have been written. What it
+    /// says of positions stays true.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn take(&mut self) -> (Vec<u8>, Vec<RecordSpan>) {
+        (std::mem::take(&mut self.bytes), std::mem::take(&mut self.records))
     }
 
     /// Where its records stand, in order of their positions.
@@ -372,6 +373,7 @@ impl Commit<'_> {
         let at = self.start + HEADER_SIZE + 16;
         batch.bytes[at..at + DIGEST_SIZE].copy_from_slice(&chain);
         let body = &batch.bytes[self.start + HEADER_SIZE..];
+        assert!(body.len() <= BODY_SIZE_MAX, "an append is smaller than the largest frame");
         let header = Header {
             kind: Kind::Commit,
             len: u32::try_from(body.len()).expect("bounded by the append size"),
@@ -467,7 +469,7 @@ mod tests {
         ) {
             let mut batch = batch_of(&[&body]);
             batch.place(5, 128, Position(3));
-            let mut bytes = batch.into_bytes();
+            let mut bytes = batch.take().0;
             let header: &[u8; HEADER_SIZE] = bytes.first_chunk().expect("a header");
             let len = Header::decode(header, 5, 128).expect("sound").len as usize;
             let covered = HEADER_SIZE + len + TRAILER_SIZE;

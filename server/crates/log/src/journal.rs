@@ -126,7 +126,7 @@ impl Journal {
         tail: Tail,
     ) -> Journal {
         let wanted = sizes.after(tail.active.header.size);
-        let spares = Arc::new(Spares::new(disk.clone(), wanted));
+        let spares = Arc::new(Spares::new(disk.clone(), wanted, sizes.after(wanted)));
         let epoch = tail.active.header.epoch;
         Journal {
             disk,
@@ -319,7 +319,7 @@ impl Journal {
         self.offset = SEGMENT_HEADER_SIZE as u64;
         self.sealed = false;
         self.epoch = epoch;
-        self.spares.want(after);
+        self.spares.want(after, self.sizes.after(after));
         Ok(())
     }
 

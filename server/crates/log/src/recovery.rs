@@ -190,6 +190,11 @@ pub fn open(
         segments.push(create(&disk, &*entropy, sizes)?);
         recovery.created = true;
     } else {
+        // An unfinished spare is of no use, and its space may be what a full disk needs now.
+        match disk.remove(SPARE_NAME) {
+            Err(e) if !e.is_not_found() => return Err(e.into()),
+            _ => {}
+        }
         // A process that was killed may have left a name that no power cut would leave.
         disk.sync_names()?;
     }
@@ -317,7 +322,7 @@ fn create(
     entropy: &dyn Entropy,
     sizes: Sizes,
 ) -> Result<Arc<Segment>, OpenError> {
-    let spare = Spares::new(disk.clone(), sizes.first).claim().take(sizes.first)?;
+    let spare = Spares::new(disk.clone(), sizes.first, 0).claim().take(sizes.first)?;
     let header = SegmentHeader {
         store_id: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
         epoch: Epoch(0),

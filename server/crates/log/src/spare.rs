@@ -37,11 +37,13 @@ pub struct Spares {
 struct State {
     ready: Option<Spare>,
     wanted_size: u64,
+    /// Bytes that must be free beside the spare when it is used: the size of the one after it.
+    reserve: u64,
 }
 
 impl Spares {
-    pub(crate) fn new(disk: Arc<dyn Disk>, wanted_size: u64) -> Spares {
-        let state = Mutex::new(State { ready: None, wanted_size });
+    pub(crate) fn new(disk: Arc<dyn Disk>, wanted_size: u64, reserve: u64) -> Spares {
+        let state = Mutex::new(State { ready: None, wanted_size, reserve });
         Spares { disk, state, preparing: Mutex::new(()) }
     }
 
@@ -75,8 +77,16 @@ impl Spares {
         Claim { spares: self, _one_at_a_time: self.preparing.lock() }
     }
 
-    pub(crate) fn want(&self, size: u64) {
-        self.state.lock().wanted_size = size;
+    pub(crate) fn want(&self, size: u64, reserve: u64) {
+        let mut state = self.state.lock();
+        state.wanted_size = size;
+        state.reserve = reserve;
+    }
+
+    /// Bytes that must be free when the next segment is begun.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.state.lock().reserve
     }
 
     /// Bytes of the next spare.

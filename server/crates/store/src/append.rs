@@ -115,11 +115,17 @@ pub enum AppendError {
         /// How many wait.
         waiting: usize,
     },
-    /// The disk has no room for another segment; appends resume by themselves when it has.
-    #[error("the disk of {location} is full; free space there, appends then resume by themselves")]
+    /// The next segment could not be prepared, because the disk is full or otherwise; appends
+    /// resume by themselves when it can.
+    #[error(
+        "no room for another segment in {location}: {reason}; free space there, appends then \
+         resume by themselves"
+    )]
     DiskFull {
         /// The data directory.
         location: String,
+        /// What the disk said.
+        reason: String,
     },
     /// The clock leapt forward; an operator must accept the new time.
     #[error(

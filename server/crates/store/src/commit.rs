@@ -7,6 +7,7 @@ use std::sync::Arc;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Journal, Placed, WriteError};
 use daybook_model::Position;
+use parking_lot::RwLockWriteGuard;
 
 use crate::append::AppendError;
 use crate::core::{Core, count};
@@ -18,6 +19,9 @@ use crate::writer::{Group, Reply};
 /// Sealed segments whose index may still be in memory only. When there are more, the committer
 /// writes index files itself before it goes on: that is the back-pressure that bounds memory.
 const MEMTABLES_MAX: usize = 3;
+
+/// Events that are indexed before readers of the index are let in.
+const INDEX_STEP: u64 = 256;
 
 /// Moves the end of the log.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ impl Committer {
         let written = self.write(&mut group).and_then(|placed| {
             if planted::is(Bug::AnswerBeforeSync) {
                 self.index(&group, &placed);
-                self.publish(&group);
+                self.publish(&mut group);
             }
             self.sync().map(|()| placed)
         });
@@ -54,10 +58,10 @@ impl Committer {
                 let clock = self.core.environment.clock.clone();
                 let started = clock.monotonic();
                 if planted::is(Bug::PublishBeforeIndex) {
-                    self.publish(&group);
+                    self.publish(&mut group);
                 }
                 self.index(&group, &placed);
-                self.publish(&group);
+                self.publish(&mut group);
                 self.core.times.index.add(clock.monotonic().saturating_sub(started));
                 self.finish(group);
                 Ok(())
@@ -98,7 +102,14 @@ impl Committer {
         let mut ids = self.core.ids.write();
         let mut records = group.batch.records().iter();
         let mut position = group.batch.first();
+        let mut locked_at = position;
         for pending in &group.pending {
+            if position.0 - locked_at.0 >= INDEX_STEP {
+                // Readers wait for these locks: let them in.
+                RwLockWriteGuard::bump(&mut inner);
+                RwLockWriteGuard::bump(&mut ids);
+                locked_at = position;
+            }
             let mut nexts = pending.firsts.clone();
             for event in &pending.prepared.events {
                 let Some(span) = records.next() else { return };
@@ -138,31 +149,30 @@ impl Committer {
         self.core.wake_maintenance();
     }
 
-    /// Step four: readers and the feed see it.
-    pub fn publish(&self, group: &Group) {
-        let end = group.batch.next();
+    /// Step four: readers and the feed see it, out of memory.
+    pub fn publish(&self, group: &mut Group) {
+        let (first, end) = (group.batch.first(), group.batch.next());
+        let (bytes, records) = group.batch.take();
+        count(&self.core.counters.bytes, bytes.len() as u64);
+        self.core.tail.push(first, bytes, records);
         self.core.publish(end);
         self.core.waiters.wake(
             group.pending.iter().flat_map(|p| p.prepared.events.iter()).map(|event| &event.keys),
         );
     }
 
-    /// Step five: those who wait are told, and the newest commits stay in memory.
+    /// Step five: those who wait are told.
     pub fn finish(&self, group: Group) {
         let counters = &self.core.counters;
         let events = group.batch.next().0 - group.batch.first().0;
         count(&counters.appends, group.pending.len() as u64);
         count(&counters.events, events);
-        count(&counters.bytes, group.batch.bytes().len() as u64);
         count(&counters.batches, 1);
         for pending in group.pending {
             // A caller that has gone away needs no answer.
             let _ = pending.answer.send(Reply::Done(Ok(pending.appended)));
         }
-        let first = group.batch.first();
-        let records = group.batch.records().to_vec();
-        self.core.tail.push(first, group.batch.into_bytes(), records);
-        self.core.set_health(Health::Writable);
+        self.core.end_disk_full();
     }
 
     /// Answers a group that was not made durable.
@@ -172,11 +182,15 @@ impl Committer {
             WriteError::Full { reason } => {
                 tracing::warn!(reason, "appends are refused until the disk has room");
                 self.core.set_health(Health::DiskFull);
-                AppendError::DiskFull { location }
+                self.core.refusals.send_modify(|count| *count += 1);
+                AppendError::DiskFull { location, reason: reason.clone() }
             }
             // The batch before it was refused, and nothing was written since.
             WriteError::Conflict { .. } => match &*self.core.health.lock() {
-                Health::DiskFull => AppendError::DiskFull { location },
+                Health::DiskFull => {
+                    let reason = "an append before it was refused".to_owned();
+                    AppendError::DiskFull { location, reason }
+                }
                 _ => AppendError::Overloaded { waiting: group.pending.len() },
             },
             WriteError::Poisoned { reason } => {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use daybook_log::{Segment, Spares};
-use daybook_model::{Epoch, Position};
+use daybook_model::{Epoch, Position, Timestamp};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -55,6 +56,8 @@ pub(crate) struct Core {
     /// Whether `health` says that appends are refused for good.
     stopped: AtomicBool,
     clock_accepted: AtomicBool,
+    /// The two clocks when an operator accepted them.
+    accepted_clocks: Mutex<Option<(Timestamp, Duration)>>,
     pub counters: Counters,
     pub blocks: Arc<BlockCache>,
     pub settings: SettingsCache,
@@ -65,6 +68,8 @@ pub(crate) struct Core {
     /// Whether there may be work for the maintenance thread, which waits for it.
     pub work: (Mutex<bool>, Condvar),
     pub times: crate::observe::Times,
+    /// How many groups were refused: what waits for their positions must look again.
+    pub refusals: watch::Sender<u64>,
     /// Raised when the store closes: every wait ends.
     pub closed: watch::Sender<bool>,
 }
@@ -98,6 +103,7 @@ impl Core {
             health: Mutex::new(Health::Writable),
             stopped: AtomicBool::new(false),
             clock_accepted: AtomicBool::new(false),
+            accepted_clocks: Mutex::new(None),
             counters: Counters::default(),
             blocks: parts.blocks,
             settings: SettingsCache::new(),
@@ -106,6 +112,7 @@ impl Core {
             maintenance: Mutex::new(()),
             work: (Mutex::new(true), Condvar::new()),
             times: crate::observe::Times::default(),
+            refusals: watch::Sender::new(0),
             closed: watch::Sender::new(false),
         }
     }
@@ -150,6 +157,15 @@ impl Core {
     pub fn poison(&self, reason: String) {
         *self.health.lock() = Health::Poisoned { reason };
         self.stopped.store(true, Ordering::Release);
+        self.refusals.send_modify(|count| *count += 1);
+    }
+
+    /// Notes that the disk has room again.
+    pub fn end_disk_full(&self) {
+        let mut now = self.health.lock();
+        if *now == Health::DiskFull {
+            *now = Health::Writable;
+        }
     }
 
     /// Notes that the store takes no more appends, and ends every wait.
@@ -171,17 +187,22 @@ impl Core {
 
     /// Lets the writer accept the clock as it is now.
     pub fn accept_clock(&self) {
-        self.clock_accepted.store(true, Ordering::Relaxed);
+        let clock = &self.environment.clock;
+        *self.accepted_clocks.lock() = Some((clock.now(), clock.monotonic()));
+        self.clock_accepted.store(true, Ordering::Release);
         let mut now = self.health.lock();
         if matches!(*now, Health::ClockLeapt { .. }) {
             *now = Health::Writable;
         }
     }
 
-    /// Whether an operator accepted the clock since this was last asked.
-    pub fn take_clock_acceptance(&self) -> bool {
-        self.clock_accepted.load(Ordering::Relaxed)
-            && self.clock_accepted.swap(false, Ordering::Relaxed)
+    /// The clocks as an operator accepted them, if that was done since this was last asked.
+    pub fn take_clock_acceptance(&self) -> Option<(Timestamp, Duration)> {
+        if !self.clock_accepted.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.clock_accepted.store(false, Ordering::Relaxed);
+        self.accepted_clocks.lock().take()
     }
 
     /// Whether appends are refused for good in this process.

@@ -266,7 +266,7 @@ impl Engine {
                 Ok(placed) => {
                     if planted::is(Bug::PublishBeforeSync) {
                         self.committer.index(&group, &placed);
-                        self.committer.publish(&group);
+                        self.committer.publish(&mut group);
                     }
                     (Stage::Written(placed), Step::Written)
                 }
@@ -275,7 +275,7 @@ impl Engine {
             Stage::Written(placed) => {
                 if planted::is(Bug::AnswerBeforeSync) {
                     self.committer.index(&group, &placed);
-                    self.committer.publish(&group);
+                    self.committer.publish(&mut group);
                     self.committer.finish(group);
                     let _ = self.committer.sync();
                     return Some(Step::Answered);
@@ -284,7 +284,7 @@ impl Engine {
                     Ok(()) if planted::is(Bug::PublishBeforeSync) => (Stage::Indexed, Step::Synced),
                     Ok(()) => {
                         if planted::is(Bug::PublishBeforeIndex) {
-                            self.committer.publish(&group);
+                            self.committer.publish(&mut group);
                         }
                         (Stage::Synced(placed), Step::Synced)
                     }
@@ -296,7 +296,7 @@ impl Engine {
                 (Stage::Indexed, Step::Indexed)
             }
             Stage::Indexed => {
-                self.committer.publish(&group);
+                self.committer.publish(&mut group);
                 (Stage::Published, Step::Published)
             }
             Stage::Published => {

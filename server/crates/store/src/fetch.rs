@@ -16,6 +16,9 @@ use crate::record;
 /// Bytes between two records that are read along rather than skipped: a second read costs more.
 const GAP_MAX: u64 = 16 * 1024;
 
+/// Bytes of one read beyond its first record: bounds what the gaps make a page pin in memory.
+const SPAN_MAX: u64 = 4 * PAGE_SIZE_TARGET as u64;
+
 /// One record to be read.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
@@ -36,11 +39,13 @@ pub(crate) fn fetch(
     let mut page = Page::default();
     let tail_first = core.tail.first();
     let mut at = 0;
-    while at < positions.len() && !full(&page) {
-        let position = positions[at];
-        if tail_first.is_some_and(|first| position >= first) && core.tail.add(position, &mut page) {
-            at += 1;
-            continue;
+    while at < positions.len() && !page.is_full() {
+        if tail_first.is_some_and(|first| positions[at] >= first) {
+            let added = core.tail.add(&positions[at..], &mut page);
+            if added > 0 {
+                at += added;
+                continue;
+            }
         }
         if access == Access::Memory {
             return if page.is_empty() { Err(ReadError::NotInMemory) } else { Ok(page) };
@@ -48,10 +53,6 @@ pub(crate) fn fetch(
         at += fetch_run(core, view, &positions[at..], tail_first, &mut page)?;
     }
     Ok(page)
-}
-
-fn full(page: &Page) -> bool {
-    page.len() >= PAGE_EVENTS_MAX || page.size >= PAGE_SIZE_TARGET
 }
 
 /// Reads a run of events that lie near one another in one segment. Returns how many.
@@ -71,7 +72,8 @@ fn fetch_run(
     while count < wanted.len() && page.len() + count < PAGE_EVENTS_MAX && size < PAGE_SIZE_TARGET {
         let next = wanted[count];
         let gap = if backwards { start.saturating_sub(next.end) } else { next.start - end };
-        if gap > GAP_MAX {
+        let span = end.max(next.end) - start.min(next.start);
+        if gap > GAP_MAX || span > SPAN_MAX {
             break;
         }
         (start, end) = (start.min(next.start), end.max(next.end));
@@ -81,14 +83,13 @@ fn fetch_run(
     let mut bytes = vec![0; (end - start) as usize];
     segment.file.read_at(&mut bytes, start)?;
     let bytes = Bytes::from(bytes);
-    let chunk = page.chunks.len() as u32;
+    let chunk = page.add_chunk(bytes.clone());
     for each in &wanted[..count] {
         let from = (each.start - start) as usize;
         let len = checked(core, &segment, each, &bytes[from..(each.end - start) as usize])?;
         let start = (from + frame::RECORD_HEADER_SIZE) as u32;
         page.push(Located { position: each.position, chunk, start, len });
     }
-    page.chunks.push(bytes);
     Ok(count)
 }
 

@@ -18,18 +18,67 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Does one piece of work, if there is any. Answers whether there may be more.
 pub(crate) fn step(core: &Core) -> Result<bool, ReadError> {
+    // The spare first: it is the one thing that appends may wait for.
+    core.spares.prepare()?;
+    if *core.health.lock() == Health::DiskFull
+        && core.environment.disk.free_space()? >= core.spares.reserve()
+    {
+        core.end_disk_full();
+    }
+    if repair_one(core)? {
+        return Ok(true);
+    }
     if core.view.load().memtables.len() > 1 {
         seal_oldest(core)?;
         return Ok(true);
     }
-    if merge_once(core)? {
+    merge_once(core)
+}
+
+/// Builds an index file anew that was found damaged, if there is one.
+fn repair_one(core: &Core) -> Result<bool, ReadError> {
+    let view = core.view.load_full();
+    let disk = &core.environment.disk;
+    if let Some(bad) = view.sealed.iter().find(|each| each.table.is_damaged()) {
+        let _one_at_a_time = core.maintenance.lock();
+        tracing::warn!(file = bad.table.name, "building a damaged index file anew");
+        let memtable = sealed::rebuild(&bad.segment, &core.hasher)?;
+        sealed::write(disk, &memtable)?;
+        disk.sync_names()?;
+        let first = bad.segment.header.first;
+        let Some(sealed) =
+            Sealed::open(&**disk, bad.segment.clone(), bad.end, core.blocks.clone())?
+        else {
+            return Ok(false);
+        };
+        let sealed = Arc::new(sealed);
+        core.view.rcu(|view| {
+            let mut view = View::clone(view);
+            for each in view.sealed.iter_mut().filter(|s| s.segment.header.first == first) {
+                *each = sealed.clone();
+            }
+            view
+        });
         return Ok(true);
     }
-    core.spares.prepare()?;
-    if *core.health.lock() == Health::DiskFull
-        && core.environment.disk.free_space()? >= core.spares.wanted()
-    {
-        core.set_health(Health::Writable);
+    if let Some(at) = view.runs.iter().position(|run| run.table.is_damaged()) {
+        tracing::warn!(file = view.runs[at].table.name, "building a damaged index file anew");
+        let mut runs = Vec::new();
+        for each in covered(&view, &view.runs[at..=at]) {
+            directory::write_first(disk, &each)?;
+            let one = std::slice::from_ref(&each);
+            let Some(run) = Run::open(&**disk, one, core.blocks.clone())? else {
+                return Ok(false);
+            };
+            runs.push(Arc::new(run));
+        }
+        disk.sync_names()?;
+        core.view.rcu(|view| {
+            let mut view = View::clone(view);
+            view.runs.splice(at..=at, runs.iter().cloned());
+            view
+        });
+        return Ok(true);
     }
     Ok(false)
 }
@@ -91,7 +140,7 @@ pub(crate) fn write_index(
 
 /// Merges neighbouring runs of the directory, if there are enough of one tier.
 pub(crate) fn merge_once(core: &Core) -> Result<bool, ReadError> {
-    let _one_at_a_time = core.maintenance.lock();
+    // No lock: only maintenance merges, and others only add runs behind those it sees.
     let view = core.view.load_full();
     let Some(range) = directory::next_merge(&view.runs) else { return Ok(false) };
     let disk = &core.environment.disk;

@@ -79,8 +79,8 @@ pub(crate) fn open(environment: Environment, sizes: Sizes) -> Result<OpenedStore
         BlockWeight,
     ));
     let mut index = IndexOpener { environment: &environment, hasher, blocks, rebuilt: 0 };
-    let sealed = index.sealed(&segments)?;
-    let runs = index.runs(&sealed)?;
+    let mut sealed = index.sealed(&segments)?;
+    let runs = index.runs(&mut sealed)?;
     let ids = index.ids(&sealed, &active.inner)?;
     let rebuilt = index.rebuilt;
     let blocks = index.blocks;
@@ -144,37 +144,42 @@ impl IndexOpener<'_> {
         let mut sealed = Vec::with_capacity(segments.len());
         for pair in segments.windows(2) {
             let (segment, end) = (pair[0].clone(), pair[1].header.first);
-            let open = || Sealed::open(&**disk, segment.clone(), end, self.blocks.clone());
-            let found = match open()? {
+            let open = Sealed::open(&**disk, segment.clone(), end, self.blocks.clone());
+            let found = match open? {
                 Some(found) => found,
-                None => {
-                    tracing::warn!(segment = segment.name, "building a missing or damaged index");
-                    let memtable = sealed::rebuild(&segment, &self.hasher)?;
-                    if memtable.next() != end {
-                        return Err(OpenError::Log(recovery::OpenError::Damaged {
-                            file: segment.name.clone(),
-                            offset: 0,
-                            position: memtable.next(),
-                            reason: "the segment ends before the next one begins",
-                        }));
-                    }
-                    sealed::write(disk, &memtable)?;
-                    disk.sync_names()?;
-                    self.rebuilt += 1;
-                    open()?.ok_or_else(|| {
-                        let reason = format!("cannot read back the index of {}", segment.name);
-                        OpenError::Read(ReadError::Disk { reason })
-                    })?
-                }
+                None => self.rebuild(&segment, end)?,
             };
             sealed.push(Arc::new(found));
         }
         Ok(sealed)
     }
 
+    /// Builds the index files of a segment that ends at `end`.
+    fn rebuild(&mut self, segment: &Arc<Segment>, end: Position) -> Result<Sealed, OpenError> {
+        tracing::warn!(segment = segment.name, "building a missing or damaged index");
+        let disk = &self.environment.disk;
+        let memtable = sealed::rebuild(segment, &self.hasher)?;
+        if memtable.next() != end {
+            return Err(OpenError::Log(recovery::OpenError::Damaged {
+                file: segment.name.clone(),
+                offset: 0,
+                position: memtable.next(),
+                reason: "the segment ends before the next one begins",
+            }));
+        }
+        sealed::write(disk, &memtable)?;
+        disk.sync_names()?;
+        self.rebuilt += 1;
+        let opened = Sealed::open(&**disk, segment.clone(), end, self.blocks.clone())?;
+        opened.ok_or_else(|| {
+            let reason = format!("cannot read back the index of {}", segment.name);
+            OpenError::Read(ReadError::Disk { reason })
+        })
+    }
+
     /// Runs of the directory that together cover `sealed`: the largest that fit, new ones for the
     /// rest. Files that are not used are removed.
-    fn runs(&mut self, sealed: &[Arc<Sealed>]) -> Result<Vec<Arc<Run>>, OpenError> {
+    fn runs(&mut self, sealed: &mut [Arc<Sealed>]) -> Result<Vec<Arc<Run>>, OpenError> {
         let disk = &self.environment.disk;
         let names = disk.list()?;
         let mut candidates: Vec<(Position, Position)> =
@@ -189,14 +194,18 @@ impl IndexOpener<'_> {
             for (_, end) in candidates.iter().filter(|(start, _)| *start == first) {
                 let Some(len) = sealed[at..].iter().position(|s| s.end == *end) else { continue };
                 let covered = &sealed[at..=at + len];
-                if let Some(run) = Run::open(&**disk, covered, self.blocks.clone())? {
-                    found = Some((run, len + 1));
-                    break;
+                match Run::open(&**disk, covered, self.blocks.clone()) {
+                    Ok(Some(run)) => {
+                        found = Some((run, len + 1));
+                        break;
+                    }
+                    Ok(None) | Err(ReadError::IndexDamaged { .. }) => {}
+                    Err(e) => return Err(e.into()),
                 }
             }
             let (run, len) = match found {
                 Some(found) => found,
-                None => (self.first_run(&sealed[at])?, 1),
+                None => (self.first_run(&mut sealed[at])?, 1),
             };
             runs.push(Arc::new(run));
             at += len;
@@ -213,9 +222,16 @@ impl IndexOpener<'_> {
         Ok(runs)
     }
 
-    fn first_run(&mut self, sealed: &Arc<Sealed>) -> Result<Run, OpenError> {
+    /// The run of one segment, built from its index, which is built anew if it is damaged.
+    fn first_run(&mut self, sealed: &mut Arc<Sealed>) -> Result<Run, OpenError> {
         let disk = &self.environment.disk;
-        directory::write_first(disk, sealed)?;
+        match directory::write_first(disk, sealed) {
+            Err(ReadError::IndexDamaged { .. }) => {
+                *sealed = Arc::new(self.rebuild(&sealed.segment, sealed.end)?);
+                directory::write_first(disk, sealed)?;
+            }
+            other => other?,
+        }
         disk.sync_names()?;
         self.rebuilt += 1;
         let one = std::slice::from_ref(sealed);

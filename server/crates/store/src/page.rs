@@ -54,6 +54,17 @@ impl Page {
         self.events.last().map(|located| self.view(located))
     }
 
+    /// Whether it takes no more events.
+    pub(crate) fn is_full(&self) -> bool {
+        self.events.len() >= PAGE_EVENTS_MAX || self.size >= PAGE_SIZE_TARGET
+    }
+
+    /// Adds bytes in which events lie. Answers their index.
+    pub(crate) fn add_chunk(&mut self, bytes: Bytes) -> u32 {
+        self.chunks.push(bytes);
+        self.chunks.len() as u32 - 1
+    }
+
     pub(crate) fn push(&mut self, located: Located) {
         self.size += located.len as usize;
         self.events.push(located);

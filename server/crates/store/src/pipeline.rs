@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::commit::Committer;
 use crate::core::Core;
-use crate::writer::{BATCH_APPENDS_MAX, Decider, Group, Request};
+use crate::writer::{BATCH_APPENDS_MAX, BATCH_SIZE_TARGET, Decider, Group, Request};
 
 /// Appends that may wait for the writer. Four full batches: beyond, waiting is hopeless and the
 /// caller is told so.
@@ -81,6 +81,11 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Whether requests are refused because the store is stopping.
+    pub fn is_closing(&self) -> bool {
+        self.state.lock().closing
+    }
+
     /// How many appends wait.
     pub fn depth(&self) -> usize {
         self.state.lock().queue.len()
@@ -126,9 +131,13 @@ impl Pipeline {
                 state.wake_at = 0;
                 continue;
             }
-            let count = room.min(state.queue.len()).min(TAKE_MAX);
-            taken.extend(state.queue.drain(..count));
-            state.queued_bytes -= taken.iter().map(|r| r.prepared.size()).sum::<usize>();
+            let mut size = group.batch.bytes().len();
+            while taken.len() < room.min(TAKE_MAX) && size < BATCH_SIZE_TARGET {
+                let Some(request) = state.queue.pop_front() else { break };
+                size += request.prepared.size();
+                state.queued_bytes -= request.prepared.size();
+                taken.push(request);
+            }
             drop(state);
             for request in taken.drain(..) {
                 decider.add(request, &mut group);

@@ -110,6 +110,17 @@ pub enum ReadError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// An index file is not what was written. It is being built anew.
+    #[error(
+        "the index file {file} is damaged at offset {offset}; it is being built anew from the \
+         log, try again in a moment"
+    )]
+    IndexDamaged {
+        /// The file.
+        file: String,
+        /// The byte in it.
+        offset: u64,
+    },
     /// The disk failed to read.
     #[error("{reason}")]
     Disk {
@@ -195,6 +206,7 @@ pub struct StreamReader {
     list: ListReader,
     visible: Visible,
     head: u64,
+    left: u64,
 }
 
 impl StreamReader {
@@ -242,9 +254,9 @@ impl StreamReader {
             floor,
             direction: query.direction,
             next: Some(next),
-            left: query.count,
+            left: u64::MAX,
         };
-        Ok(StreamReader { list, visible, head })
+        Ok(StreamReader { list, visible, head, left: query.count })
     }
 
     /// The revision of the stream's last event when the reader was opened.
@@ -288,11 +300,14 @@ impl StreamReader {
     }
 
     fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
-        while let Some((_, mut page)) = self.list.read(access)? {
-            let taken = page.len() as u64;
+        while self.left > 0 {
+            // What is hidden by its age does not count, so it is read a page at a time.
+            let cut = self.visible.cutoff.is_some();
+            self.list.left = if cut { u64::MAX } else { self.left };
+            let Some((_, mut page)) = self.list.read(access)? else { break };
             self.visible.retain(&mut page);
-            // What is hidden by its age does not count.
-            self.list.left = self.list.left.saturating_add(taken - page.len() as u64);
+            page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.left -= page.len() as u64;
             if !page.is_empty() {
                 return Ok(Some(page));
             }
@@ -344,6 +359,10 @@ impl ListReader {
     }
 }
 
+/// Pages without an event that the filter wants that are read in one go: a reader whose caller has
+/// gone away stops after so many.
+const PAGES_AT_ONCE: usize = 64;
+
 /// Reads the whole log, page by page.
 #[derive(Clone)]
 pub struct AllReader {
@@ -379,19 +398,24 @@ impl AllReader {
     /// # Errors
     /// [`ReadError`] if the disk fails or its bytes are damaged.
     pub async fn next(&mut self) -> Result<Option<Page>, ReadError> {
-        let mut reader = self.clone();
-        let page = match reader.read(Access::Memory) {
-            Err(ReadError::NotInMemory) => {
-                let mut again = self.clone();
-                let (page, after) =
-                    blocking(move || again.read(Access::Disk).map(|page| (page, again))).await?;
-                *self = after;
-                return Ok(page);
+        loop {
+            let mut reader = self.clone();
+            let page = match reader.read(Access::Memory) {
+                Err(ReadError::NotInMemory) => {
+                    let mut again = self.clone();
+                    let read = move || again.read(Access::Disk).map(|page| (page, again));
+                    let (page, after) = blocking(read).await?;
+                    reader = after;
+                    page
+                }
+                other => other?,
+            };
+            *self = reader;
+            match page {
+                Some(page) if page.is_empty() => tokio::task::yield_now().await,
+                page => return Ok(page),
             }
-            other => other?,
-        };
-        *self = reader;
-        Ok(page)
+        }
     }
 
     /// The next page; none at the end. May read the disk.
@@ -399,11 +423,20 @@ impl AllReader {
     /// # Errors
     /// [`ReadError`] if the disk fails or its bytes are damaged.
     pub fn next_page(&mut self) -> Result<Option<Page>, ReadError> {
-        self.read(Access::Disk)
+        loop {
+            match self.read(Access::Disk)? {
+                Some(page) if page.is_empty() => {}
+                page => return Ok(page),
+            }
+        }
     }
 
+    /// The next page; empty if many events were read in vain and there may be more.
     fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
-        while self.left > 0 {
+        for _ in 0..PAGES_AT_ONCE {
+            if self.left == 0 {
+                return Ok(None);
+            }
             let mut page = self.read_span(access)?;
             if page.is_empty() {
                 return Ok(None);
@@ -422,7 +455,7 @@ impl AllReader {
                 return Ok(Some(page));
             }
         }
-        Ok(None)
+        Ok(Some(Page::default()))
     }
 
     fn read_span(&self, access: Access) -> Result<Page, ReadError> {

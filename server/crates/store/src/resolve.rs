@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use daybook_model::limits::APPEND_SIZE_MAX;
 use daybook_model::{ExpectedRevision, Position, Revision, StreamMetadata};
 use smallvec::SmallVec;
 
@@ -39,8 +40,8 @@ pub(crate) enum Resolution {
 pub(crate) struct Settings {
     pub tombstoned: bool,
     pub metadata: StreamMetadata,
-    /// The metadata as its client wrote it.
-    pub raw: Vec<u8>,
+    /// Where the metadata stands as its client wrote it.
+    pub position: Option<Position>,
     /// Whether there is any settings event.
     pub exists: bool,
 }
@@ -81,7 +82,7 @@ pub(crate) fn settings(
         Settings { tombstoned: true, exists: true, ..Settings::default() }
     } else {
         let metadata = StreamMetadata::parse(event.data);
-        Settings { tombstoned: false, metadata, raw: event.data.to_vec(), exists: true }
+        Settings { tombstoned: false, metadata, position: Some(event.position), exists: true }
     });
     core.settings.cache.insert(key, (count, settings.clone()));
     Ok(settings)
@@ -127,9 +128,15 @@ pub(crate) fn resolve(
         return Ok(Resolution::Answer(answer));
     }
     for (index, settings) in reopened {
-        if let Err(e) = reopen(core, prepared, index, &facts, &settings) {
+        let page = fetch(core, &view, settings.position.as_slice(), access)?;
+        let metadata = page.last().map(|event| event.data).unwrap_or_default();
+        if let Err(e) = reopen(core, prepared, index, &facts, metadata) {
             return Ok(Resolution::Answer(Err(e)));
         }
+    }
+    let (size, limit) = (prepared.size(), APPEND_SIZE_MAX);
+    if size > limit {
+        return Ok(Resolution::Answer(Err(AppendError::TooLarge { size, limit })));
     }
     // The metastreams that were added: only written, so only their heads matter.
     for stream in &prepared.streams[facts.len()..] {
@@ -227,9 +234,14 @@ fn answer(
         has_events(i)
             && (*decision == Decision::Append || (*decision == Decision::Wrong && ahead(i)))
     });
+    // A retry of what was written is answered again, whatever became of streams it only checks.
+    let duplicate = decisions.iter().enumerate().filter(|(i, _)| has_events(*i)).all(
+        |(_, decision)| matches!(decision, Decision::Duplicate { .. }),
+    ) && prepared.asked_events() > 0;
     for (index, decision) in decisions.iter().enumerate() {
         let condition = &prepared.streams[index].condition;
         match decision {
+            _ if duplicate => {}
             // What it expects may be on its way: only the writer knows.
             Decision::Wrong if any_new && ahead(index) => {}
             Decision::Wrong => return Ok(Some(Err(wrong(index, condition, &facts[index])))),
@@ -294,14 +306,14 @@ fn reopen(
     prepared: &mut Prepared,
     index: usize,
     facts: &[StreamFacts],
-    settings: &Settings,
+    metadata: &[u8],
 ) -> Result<(), AppendError> {
     let stream = prepared.streams[index].condition.stream.metastream();
     if prepared.streams.iter().any(|other| other.condition.stream == stream) {
         return Ok(());
     }
     let first = facts[index].head.map_or(0, |head| head + 1);
-    let data = StreamMetadata::reopen_data(&settings.raw, first);
+    let data = StreamMetadata::reopen_data(metadata, first);
     let id = uuid::Builder::from_random_bytes(core.environment.entropy.bytes()).into_uuid();
     let event = system_event(*id.as_bytes(), daybook_model::metadata::METADATA_EVENT_TYPE, data);
     let condition = StreamCondition { stream, expected: ExpectedRevision::Any };

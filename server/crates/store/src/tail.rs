@@ -14,6 +14,9 @@ use crate::page::{Located, Page};
 /// Bytes of commits that are kept. Readers further behind read files.
 const TAIL_SIZE: usize = 32 * 1024 * 1024;
 
+/// Bytes of a batch whose pages share it; of a larger one they copy what they show.
+const SHARED_SIZE_MAX: usize = 1024 * 1024;
+
 /// One batch.
 #[derive(Debug)]
 struct TailBatch {
@@ -74,24 +77,33 @@ impl Tail {
         self.inner.read().0.front().map(|batch| batch.first)
     }
 
-    /// Adds the event at `position` to `page`. False if it is not held.
-    pub fn add(&self, position: Position, page: &mut Page) -> bool {
-        let Some(batch) = self.batch_of(position) else { return false };
-        let index = (position.0 - batch.first.0) as usize;
-        let Some(span) = batch.records.get(index) else { return false };
-        // Neighbours are usually in one batch: its bytes are one chunk of the page.
-        let same =
-            page.chunks.last().is_some_and(|c| std::ptr::eq(c.as_ptr(), batch.bytes.as_ptr()));
-        if !same {
-            page.chunks.push(batch.bytes.clone());
+    /// Adds the events at the first of `positions` to `page`, as many as one batch holds and the
+    /// page takes. Answers how many; none if the first is not held.
+    pub fn add(&self, positions: &[Position], page: &mut Page) -> usize {
+        let Some(batch) = positions.first().and_then(|first| self.batch_of(*first)) else {
+            return 0;
+        };
+        let mut chunk = None;
+        let mut count = 0;
+        for &position in positions {
+            let index = position.0.checked_sub(batch.first.0);
+            let Some(span) = index.and_then(|index| batch.records.get(index as usize)) else {
+                break;
+            };
+            if page.is_full() {
+                break;
+            }
+            let (start, len) = (span.start + RECORD_HEADER_SIZE, span.size - RECORD_HEADER_SIZE);
+            let (chunk, start) = if batch.bytes.len() > SHARED_SIZE_MAX {
+                // A page of a small event must not keep a large batch in memory.
+                (page.add_chunk(Bytes::copy_from_slice(&batch.bytes[start..start + len])), 0)
+            } else {
+                (*chunk.get_or_insert_with(|| page.add_chunk(batch.bytes.clone())), start)
+            };
+            page.push(Located { position, chunk, start: start as u32, len: len as u32 });
+            count += 1;
         }
-        page.push(Located {
-            position,
-            chunk: page.chunks.len() as u32 - 1,
-            start: (span.start + RECORD_HEADER_SIZE) as u32,
-            len: (span.size - RECORD_HEADER_SIZE) as u32,
-        });
-        true
+        count
     }
 
     fn batch_of(&self, position: Position) -> Option<Arc<TailBatch>> {

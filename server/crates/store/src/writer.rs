@@ -342,11 +342,14 @@ impl Decider {
     fn time(&mut self) -> Result<Timestamp, AppendError> {
         let clock = &self.core.environment.clock;
         let (now, monotonic) = (clock.now(), clock.monotonic());
+        // From the moment of acceptance on, so that the next leap is one again.
+        if let Some(accepted) = self.core.take_clock_acceptance() {
+            self.clocks = accepted;
+        }
         let passed = i128::from(now.0) - i128::from(self.clocks.0.0);
         let real = (monotonic.saturating_sub(self.clocks.1)).as_nanos() as i128;
         let ahead = passed - real;
-        let accepted = self.core.take_clock_acceptance();
-        if ahead > CLOCK_LEAP_MAX.as_nanos() as i128 && !accepted {
+        if ahead > CLOCK_LEAP_MAX.as_nanos() as i128 {
             let seconds = (ahead / 1_000_000_000) as u64;
             self.core.set_health(Health::ClockLeapt { seconds });
             return Err(AppendError::ClockLeapt { seconds });

@@ -340,7 +340,8 @@ async fn a_backup_taken_under_load_is_restored_whole_under_the_next_epoch() {
     let before: Vec<_> = read_all(&store).await.into_iter().take(manifest.end as usize).collect();
     let into = OsDisk::open(target.path(), Access::Write).expect("a directory");
     let restored = backup::restore(&to, &into, &SystemEntropy, SMALL, &mut |_, _| {});
-    assert_eq!(restored.expect("restored").epoch.0, 1);
+    let epoch = restored.expect("restored").epoch;
+    assert!(epoch.0 > 0);
     let again = backup::restore(&to, &into, &SystemEntropy, SMALL, &mut |_, _| {});
     assert!(matches!(again, Err(backup::BackupError::NotEmpty { .. })));
     drop(into);
@@ -348,8 +349,69 @@ async fn a_backup_taken_under_load_is_restored_whole_under_the_next_epoch() {
     assert_eq!(read_all(&copy).await, before);
     copy.append(append(1000)).await.expect("appended");
     let position = Position(manifest.end);
-    assert_eq!(copy.epoch_at(position).map(|e| e.0), Some(1));
+    assert_eq!(copy.epoch_at(position), Some(epoch));
     assert_eq!(copy.epoch_at(Position(0)).map(|e| e.0), Some(0));
     copy.close().await;
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_index_file_is_built_anew_wherever_it_is_damaged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), SMALL);
+    for i in 0..400u128 {
+        let stream = name(&format!("s-{}", i % 40));
+        let append = Append::to_stream(stream, ExpectedRevision::Any, [event(i, "E", "{}")]);
+        store.append(append).await.expect("appended");
+    }
+    store.close().await;
+    drop(store);
+    for place in [70, 300, 2000] {
+        damage_index(directory.path(), place);
+        let store = open(directory.path(), SMALL);
+        for s in 0..40 {
+            let query = ReadStream {
+                stream: name(&format!("s-{s}")),
+                from: From::Start,
+                direction: Direction::Forwards,
+                count: u64::MAX,
+            };
+            assert_eq!(read_patiently(&store, &query).await, (0..10).collect::<Vec<u64>>());
+        }
+        store.close().await;
+    }
+}
+
+/// Reads a stream, again for as long as an index file it needs is being built anew.
+async fn read_patiently(store: &Store, query: &ReadStream) -> Vec<u64> {
+    'again: loop {
+        let mut out = Vec::new();
+        let mut reader = match store.read_stream(query.clone()).await {
+            Err(ReadError::IndexDamaged { .. }) => continue 'again,
+            other => other.expect("a stream"),
+        };
+        loop {
+            match reader.next().await {
+                Ok(Some(page)) => out.extend(page.events().map(|e| e.revision.0)),
+                Ok(None) => return out,
+                Err(ReadError::IndexDamaged { .. }) => continue 'again,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that damages what it made")]
+fn damage_index(directory: &std::path::Path, place: usize) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or_default();
+        if ["idx", "dir"].contains(&suffix) {
+            let mut bytes = std::fs::read(&path).expect("read");
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 0x10;
+            }
+            std::fs::write(path, bytes).expect("written");
+        }
+    }
 }

@@ -6,6 +6,8 @@
 //!   batch   N clients ── one call, many in flight ──> it    beside     what it gets to that file
 //!   scan    one reader of the whole log, of one stream, of a scattered one: in process and by gRPC
 //!   feed    1,000 events a second, from their acknowledgement to their subscriber
+//!   subscribers   what 1,000 that wait cost, and what 100 slow ones cost a fast one
+//!   large   ten million events in a million streams: filling, memory, index, opening
 //! ```
 //!
 //! Machines differ, so the ceiling is measured in the same run, by the same clients, a moment after
@@ -17,6 +19,7 @@
 //! Not here: other people's servers (see `tests/bench`), open loops, networks.
 
 pub mod feed;
+pub mod large;
 pub mod limit;
 pub mod load;
 pub mod place;
@@ -24,6 +27,8 @@ pub mod process;
 pub mod raw;
 pub mod report;
 pub mod scan;
+pub mod subject;
+pub mod subscribers;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -41,7 +46,7 @@ use self::load::{Measured, Shape, Streams, Target, measure};
 use self::place::Scratch;
 use self::process::Server;
 use self::raw::RawLog;
-use self::report::{Against, Row};
+use self::report::{Against, Goal, Row};
 use super::report::{Json, print};
 
 /// How long the load runs before it is measured, of the time measured: a quarter.
@@ -56,14 +61,15 @@ const FEED_RATE: u64 = 1_000;
 #[command(after_help = "Examples:
   daybook bench                              everything, some minutes
   daybook bench --only unary --clients 128 --seconds 10
-  daybook bench --only store --streams spread:1000000 --json=bench.json")]
+  daybook bench --only store --streams spread:1000000 --json=bench.json
+  daybook bench --only large                 some minutes, and 6 GB of disk")]
 pub struct BenchArgs {
-    /// What to measure
+    /// What to measure; 'large' only when it is named
     #[arg(
         long,
         value_enum,
         value_delimiter = ',',
-        default_values = ["store", "unary", "batch", "scan", "feed"]
+        default_values = ["store", "unary", "batch", "scan", "feed", "subscribers"]
     )]
     only: Vec<Part>,
 
@@ -103,6 +109,14 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 300_000)]
     scan_events: u64,
 
+    /// Events of 'large'
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    large_events: u64,
+
+    /// Streams of 'large'
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    large_streams: u64,
+
     /// Where a directory for the data is made, and removed again; choose the disk that matters
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
@@ -124,6 +138,10 @@ enum Part {
     Scan,
     /// From acknowledgement to subscriber.
     Feed,
+    /// Subscribers that wait, and slow ones.
+    Subscribers,
+    /// A large store: filling, memory, index, opening.
+    Large,
 }
 
 fn parse_streams(text: &str) -> Result<Streams, &'static str> {
@@ -158,6 +176,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
                 Part::Unary | Part::Batch => bench.server(part, &mut rows).await?,
                 Part::Scan => bench.scan(&mut rows).await?,
                 Part::Feed => bench.feed(&mut rows).await?,
+                Part::Subscribers => bench.subscribers(&mut rows).await?,
+                Part::Large => bench.large(&mut rows)?,
             }
         }
         bench.progress.finish_and_clear();
@@ -185,21 +205,24 @@ impl Bench {
 
     /// Writers and events an append, one pair a measurement.
     fn shapes(&self) -> Vec<Shape> {
+        let events = self.args.events;
+        let mut shapes: Vec<_> = self.args.clients.iter().map(|n| self.shape(*n, events)).collect();
+        if events == 1 && self.args.clients.contains(&128) && self.args.streams == Streams::Own {
+            shapes.push(self.shape(128, 10));
+        }
+        shapes
+    }
+
+    fn shape(&self, clients: u64, events: u64) -> Shape {
         let duration = Duration::from_secs_f64(self.args.seconds.clamp(0.1, 3600.0));
-        let shape = |clients, events| Shape {
+        Shape {
             clients,
             events,
             size: self.args.size,
             streams: self.args.streams,
             duration,
             warmup: duration / WARMUP_PART,
-        };
-        let events = self.args.events;
-        let mut shapes: Vec<_> = self.args.clients.iter().map(|n| shape(*n, events)).collect();
-        if events == 1 && self.args.clients.contains(&128) && self.args.streams == Streams::Own {
-            shapes.push(shape(128, 10));
         }
-        shapes
     }
 
     fn say(&self, what: &str) {
@@ -270,6 +293,7 @@ impl Bench {
             let twin = name.replacen("batch", "unary", 1);
             if let (Part::Batch, Some(figure)) = (part, unary.get(&twin)) {
                 let goal = matches!(shape.clients, 16 | 128).then_some(2.5).filter(|_| own);
+                let goal = goal.map(Goal::AtLeast);
                 let against = Against { name: "our unary", figure: *figure, cpu_us: None, goal };
                 rows.push(Row::of_appends(name, &ours, Some(against)));
             }
@@ -327,17 +351,17 @@ impl Bench {
         let server = Server::store(&self.scratch.join("feed")).await?;
         let duration = Duration::from_secs_f64(self.args.seconds.clamp(1.0, 60.0));
         let fed = feed::measure(&server.url(), FEED_RATE, duration, self.args.size).await?;
-        let figure = FEED_RATE as f64;
-        let row = |name: &str, latency_us| Row {
-            name: name.to_owned(),
-            figure,
-            unit: "events/s",
-            latency_us: Some(latency_us),
-            cpu_us: None,
-            against: None,
-        };
-        rows.push(row("feed, acknowledged -> delivered", fed.acknowledged_us));
-        rows.push(row("feed, sent -> delivered", fed.sent_us));
+        for (name, quantile, most) in [("p50", 0.5, 0.45), ("p99", 0.99, 1.5)] {
+            let figure = fed.acknowledged_us.value_at_quantile(quantile) as f64 / 1e3;
+            let name = format!("feed, acknowledged -> delivered, {name}");
+            let mut row = Row::with_goal(name, figure, "ms", Some(Goal::AtMost(most)));
+            row.latency_us = Some(fed.acknowledged_us.clone());
+            rows.push(row);
+        }
+        let name = "feed, sent -> delivered".to_owned();
+        let mut row = Row::with_goal(name, FEED_RATE as f64, "events/s", None);
+        row.latency_us = Some(fed.sent_us);
+        rows.push(row);
         Ok(())
     }
 
@@ -368,19 +392,12 @@ fn name(part: &str, shape: &Shape) -> String {
 
 fn against(name: &'static str, measured: &Measured, goal: Option<f64>) -> Against {
     let cpu_us = measured.server_cpu_us_per_append();
-    Against { name, figure: measured.rate(), cpu_us, goal }
+    Against { name, figure: measured.rate(), cpu_us, goal: goal.map(Goal::AtLeast) }
 }
 
 fn scan_row(name: &str, scanned: &scan::Scanned, goal: f64) -> Row {
-    let against = Against { name: "goal", figure: goal, cpu_us: None, goal: Some(1.0) };
-    Row {
-        name: name.to_owned(),
-        figure: scanned.rate(),
-        unit: "events/s",
-        latency_us: None,
-        cpu_us: None,
-        against: (goal > 0.0).then_some(against),
-    }
+    let goal = (goal > 0.0).then_some(Goal::AtLeast(goal));
+    Row::with_goal(name.to_owned(), scanned.rate(), "events/s", goal)
 }
 
 /// The fastest of three: the first one also finds its bytes.

@@ -1,4 +1,5 @@
-//! Servers as processes of their own, so that their processor time can be told from their load's.
+//! Servers as processes of their own, so that their processor time and memory can be told from
+//! their load's.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -95,6 +96,14 @@ impl Server {
     pub fn cpu_us(&self) -> anyhow::Result<u64> {
         cpu_us(&self.child.id().to_string())
     }
+
+    /// Its memory now.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        memory(&self.child.id().to_string())
+    }
 }
 
 impl Drop for Server {
@@ -119,6 +128,30 @@ fn cpu_us(id: &str) -> anyhow::Result<u64> {
     Ok((user + system) * TICK_US)
 }
 
+/// A process' resident memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes now.
+    pub bytes: u64,
+    /// The most it ever had.
+    pub peak_bytes: u64,
+}
+
+/// The memory of process `id` (or "self").
+///
+/// # Errors
+/// If the system does not tell.
+pub fn memory(id: &str) -> anyhow::Result<Memory> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"));
+    let status = status.context("cannot read /proc")?;
+    let kib = |name: &str| {
+        let rest = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = rest.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        number.context("/proc/PID/status has another form")
+    };
+    Ok(Memory { bytes: kib("VmRSS:")? * 1024, peak_bytes: kib("VmHWM:")? * 1024 })
+}
+
 /// An address of this machine that nobody listened on a moment ago.
 fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no free port")?;
@@ -130,7 +163,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_has_used_processor_time() {
+    fn a_process_has_used_processor_time_and_memory() {
         assert!(cpu_us("self").is_ok());
+        let memory = memory("self").expect("the system tells");
+        assert!(0 < memory.bytes && memory.bytes <= memory.peak_bytes);
     }
 }

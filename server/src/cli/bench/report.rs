@@ -1,5 +1,7 @@
 //! What a benchmark says: a table for people, JSON for programs.
 
+use std::fmt;
+
 use comfy_table::{Cell, CellAlignment, Color};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -33,8 +35,43 @@ pub struct Against {
     pub figure: f64,
     /// Its processor time.
     pub cpu_us: Option<f64>,
-    /// The least ratio of ours to it that we want to see, if there is one.
-    pub goal: Option<f64>,
+    /// What we want to see of the ratio of ours to it, if anything.
+    pub goal: Option<Goal>,
+}
+
+/// What is wanted of a ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    /// More is better.
+    AtLeast(f64),
+    /// Less is better.
+    AtMost(f64),
+}
+
+impl Goal {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Goal::AtLeast(least) => ratio >= least,
+            Goal::AtMost(most) => ratio <= most,
+        }
+    }
+
+    fn to_json(self, ratio: Option<f64>) -> Value {
+        let met = ratio.map(|ratio| self.is_met(ratio));
+        match self {
+            Goal::AtLeast(least) => json!({ "atLeast": least, "met": met }),
+            Goal::AtMost(most) => json!({ "atMost": most, "met": met }),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Goal::AtLeast(least) => write!(f, ">= {least}"),
+            Goal::AtMost(most) => write!(f, "<= {most}"),
+        }
+    }
 }
 
 impl Row {
@@ -49,6 +86,19 @@ impl Row {
             cpu_us: measured.server_cpu_us_per_append(),
             against,
         }
+    }
+
+    /// A figure by itself, and what is wanted of it in the figure's unit.
+    #[must_use]
+    pub fn with_goal(name: String, figure: f64, unit: &'static str, goal: Option<Goal>) -> Row {
+        let against = goal.map(|goal| {
+            let (figure, goal) = match goal {
+                Goal::AtLeast(least) => (least, Goal::AtLeast(1.0)),
+                Goal::AtMost(most) => (most, Goal::AtMost(1.0)),
+            };
+            Against { name: "goal", figure, cpu_us: None, goal: Some(goal) }
+        });
+        Row { name, figure, unit, latency_us: None, cpu_us: None, against }
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -72,7 +122,7 @@ impl Row {
                 "name": against.name,
                 "figure": against.figure,
                 "ratio": self.ratio(),
-                "goal": against.goal,
+                "goal": against.goal.map(|goal| goal.to_json(self.ratio())),
                 "cpuUs": against.cpu_us,
             })
         });
@@ -121,7 +171,7 @@ pub fn to_table(rows: &[Row]) -> String {
         let goal = against.and_then(|against| against.goal);
         let mut ratio = Cell::new(row.ratio().map_or(String::new(), |ratio| format!("{ratio:.2}")));
         if let (Some(ratio_found), Some(goal)) = (row.ratio(), goal) {
-            ratio = ratio.fg(if ratio_found >= goal { Color::Green } else { Color::Red });
+            ratio = ratio.fg(if goal.is_met(ratio_found) { Color::Green } else { Color::Red });
         }
         let cells = [
             Cell::new(format!("{} {}", thousands(row.figure), row.unit)),
@@ -133,7 +183,7 @@ pub fn to_table(rows: &[Row]) -> String {
             Cell::new(against.map_or(String::new(), |against| thousands(against.figure))),
             Cell::new(number(against.and_then(|against| against.cpu_us))),
             ratio,
-            Cell::new(goal.map_or(String::new(), |goal| format!(">= {goal}"))),
+            Cell::new(goal.map_or(String::new(), |goal| goal.to_string())),
         ];
         let cells = cells.into_iter().map(|cell| cell.set_alignment(CellAlignment::Right));
         table.add_row(std::iter::once(Cell::new(&row.name)).chain(cells));
@@ -141,8 +191,12 @@ pub fn to_table(rows: &[Row]) -> String {
     format!("{table}\n")
 }
 
-/// `1234567.8` as `1,234,568`.
+/// `1234567.8` as `1,234,568`, small numbers with two decimals.
 fn thousands(number: f64) -> String {
+    if number < 100.0 {
+        let text = format!("{:.2}", number.max(0.0));
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
     let digits = format!("{:.0}", number.max(0.0));
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -160,7 +214,9 @@ mod tests {
 
     #[test]
     fn large_numbers_are_readable() {
-        for (number, text) in [(0.4, "0"), (999.0, "999"), (1_234_567.8, "1,234,568")] {
+        for (number, text) in
+            [(0.4, "0.4"), (13.0, "13"), (999.0, "999"), (1_234_567.8, "1,234,568")]
+        {
             assert_eq!(thousands(number), text);
         }
     }

@@ -16,7 +16,7 @@
 //! memory while the file is open: about 1/150 of the file, and the filter.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use daybook_log::checksum::crc;
@@ -336,6 +336,7 @@ pub(crate) struct Table {
     blocks: Vec<BlockRef>,
     name_blocks: Vec<NameBlock>,
     filter: Filter,
+    damaged: AtomicBool,
 }
 
 /// Is given an entry's key, number and value.
@@ -395,7 +396,13 @@ impl Table {
             blocks,
             name_blocks,
             filter,
+            damaged: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether bytes of it were found damaged: maintenance builds it anew.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Whether the table may have `key`.
@@ -518,13 +525,8 @@ impl Table {
         self.file.read_at(&mut bytes, offset)?;
         let sum = bytes.split_off(size as usize);
         if sum != crc(&bytes).to_le_bytes() {
-            return Err(ReadError::Damaged {
-                file: self.name.clone(),
-                offset,
-                position: self.header.first,
-                reason: "an index block does not match its checksum; remove the file, and the \
-                         next start rebuilds it",
-            });
+            self.damaged.store(true, Ordering::Relaxed);
+            return Err(ReadError::IndexDamaged { file: self.name.clone(), offset });
         }
         Ok(bytes.into())
     }

@@ -1,5 +1,6 @@
 //! All parts of the index at one moment, and lookups over them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use daybook_model::Position;
@@ -138,13 +139,20 @@ impl View {
                 _ => break,
             }
         }
+        let mut least: BTreeSet<String> = names.into_iter().collect();
         for table in &self.memtables {
             let inner = table.inner.read();
-            names.extend(inner.names.iter().filter(|n| wanted(n)).map(|n| n.to_string()));
+            for name in inner.names.iter().filter(|name| wanted(name)) {
+                let full = least.len() >= limit;
+                if full && least.last().is_some_and(|last| **name >= **last) {
+                    continue;
+                }
+                least.insert(name.to_string());
+                if full {
+                    least.pop_last();
+                }
+            }
         }
-        names.sort_unstable();
-        names.dedup();
-        names.truncate(limit);
-        Ok(names)
+        Ok(least.into_iter().take(limit).collect())
     }
 }
