@@ -11,9 +11,10 @@ use daybook_model::{
     Clock, ContentType, ExpectedRevision, NewEvent, Position, Revision, StreamName, Timestamp,
 };
 use daybook_store::engine::Ticket;
+use daybook_store::verify::VerifyError;
 use daybook_store::{
-    AllReader, Append, AppendError, Appended, Engine, Environment, Health, OpenError, ReadError,
-    Sizes, StreamCondition, StreamReader, SubscribeFrom,
+    AllReader, Append, AppendError, Appended, Engine, Environment, Health, ReadError, Sizes,
+    StreamCondition, StreamReader, SubscribeFrom,
 };
 use uuid::Uuid;
 
@@ -661,14 +662,21 @@ impl World {
         }
         match error {
             ReadError::Disk { .. } if self.trouble.faults => Ok(()),
-            ReadError::Damaged { file, .. } if self.trouble.index && !file.ends_with(".log") => {
-                // As the message says.
-                self.saw("a rotten index file was removed");
-                self.kill();
-                let _ = self.disk.restart().remove(file);
-                self.restart(Some(false))
+            ReadError::IndexDamaged { .. } if self.trouble.index => {
+                self.saw("a rotten index file was built anew");
+                self.mend();
+                Ok(())
             }
             other => Err(format!("a read failed without a reason: {other}")),
+        }
+    }
+
+    /// Lets the store build anew what is damaged.
+    fn mend(&mut self) {
+        for _ in 0..100 {
+            if !matches!(self.engine().maintain(), Ok(true)) {
+                break;
+            }
         }
     }
 
@@ -1080,7 +1088,7 @@ impl World {
             }
             match result {
                 Ok(engine) => break engine,
-                Err(e) => self.unopened(&e)?,
+                Err(e) => return Err(format!("the store does not open: {e}")),
             }
         };
         self.disk.crash_at_change(u64::MAX);
@@ -1096,22 +1104,28 @@ impl World {
             self.saw("index files were built at the start");
         }
         let before = self.checker.model.len();
-        match compare(&engine, &mut self.checker) {
-            Ok(()) => {}
-            Err(Bad::Broken(reason)) => return Err(reason),
-            Err(Bad::Failed(e)) => {
-                drop(engine);
-                self.unopened(&OpenError::Read(e))?;
-                return self.restart(None);
-            }
-        }
+        self.engine = Some(engine);
+        self.compare()?;
         if self.checker.model.len() > before && before > 0 {
             self.saw("an unknown append was there after all");
         }
         // What is not there now was never durable, and may not come back.
         self.checker.pending.clear();
-        self.engine = Some(engine);
         Ok(())
+    }
+
+    /// Holds the store that was just opened against what was visible before.
+    fn compare(&mut self) -> Result<(), String> {
+        // A rotten index file is found when it is read, and built anew then.
+        for _ in 0..100 {
+            let engine = self.engine.as_ref().expect("open");
+            match compare(engine, &mut self.checker) {
+                Ok(()) => return Ok(()),
+                Err(Bad::Broken(reason)) => return Err(reason),
+                Err(Bad::Failed(e)) => self.failed(&e)?,
+            }
+        }
+        Err("an index file is damaged, and not built anew".to_owned())
     }
 
     fn crash(&mut self, power: bool) {
@@ -1132,17 +1146,6 @@ impl World {
             self.note("killed".to_owned());
             self.disk.kill();
         }
-    }
-
-    fn unopened(&mut self, error: &OpenError) -> Result<(), String> {
-        if let OpenError::Read(ReadError::Damaged { file, .. }) = error
-            && self.trouble.index
-            && !file.ends_with(".log")
-        {
-            let _ = self.disk.restart().remove(file);
-            return Ok(());
-        }
-        Err(format!("the store does not open: {error}"))
     }
 
     /// Index files go missing, grow old, come from elsewhere, rot.
@@ -1219,14 +1222,12 @@ impl World {
             self.kill();
             let disk: Arc<dyn Disk> = Arc::new(self.disk.restart());
             let report = daybook_store::verify::verify(&disk, &mut |_| {});
-            let bad = match report {
+            let bad: Vec<String> = match report {
                 Ok(report) if report.log.events != self.checker.model.len() => {
                     return Err(format!("verify counts {} events", report.log.events));
                 }
                 Ok(report) => report.bad_index_files,
-                Err(daybook_store::verify::VerifyError::Read(ReadError::Damaged {
-                    file, ..
-                })) => vec![file],
+                Err(VerifyError::Read(ReadError::IndexDamaged { file, .. })) => vec![file],
                 Err(e) => return Err(format!("verify: {e}")),
             };
             let forgiven = self.trouble.index && bad.iter().all(|name| !name.ends_with(".log"));
@@ -1235,6 +1236,7 @@ impl World {
                 _ if !forgiven => return Err(format!("verify: index files are wrong: {bad:?}")),
                 _ => {}
             }
+            // What nobody read yet was not found yet.
             for name in &bad {
                 let _ = disk.remove(name);
             }

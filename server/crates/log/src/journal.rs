@@ -127,6 +127,7 @@ impl Journal {
     ) -> Journal {
         let wanted = sizes.after(tail.active.header.size);
         let spares = Arc::new(Spares::new(disk.clone(), wanted, sizes.after(wanted)));
+        spares.note_fill(tail.offset, tail.active.header.size);
         let epoch = tail.active.header.epoch;
         Journal {
             disk,
@@ -211,6 +212,7 @@ impl Journal {
         self.end = batch.next();
         self.chain = batch.chain();
         self.proven = self.durable;
+        self.spares.note_fill(self.offset, self.active.header.size);
         Ok(placed)
     }
 
@@ -276,7 +278,7 @@ impl Journal {
         let full = |e: DiskError| WriteError::Full { reason: e.to_string() };
         // While the disk has no room for the spare after this one, this one stays in reserve.
         let spares = self.spares.clone();
-        let claim = spares.claim();
+        let mut claim = spares.claim();
         let spare = claim.take(size).map_err(full)?;
         let free = self.disk.free_space().map_err(full);
         // A segment without events (the process died between making and using it, or two epochs
@@ -320,6 +322,7 @@ impl Journal {
         self.sealed = false;
         self.epoch = epoch;
         self.spares.want(after, self.sizes.after(after));
+        self.spares.note_fill(0, self.active.header.size);
         Ok(())
     }
 

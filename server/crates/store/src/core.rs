@@ -182,7 +182,7 @@ impl Core {
     /// Asks the maintenance thread to look for work.
     pub fn wake_maintenance(&self) {
         *self.work.0.lock() = true;
-        self.work.1.notify_one();
+        self.work.1.notify_all();
     }
 
     /// Lets the writer accept the clock as it is now.

@@ -330,7 +330,7 @@ impl Engine {
     /// # Errors
     /// [`ReadError`]; may be tried again.
     pub fn maintain(&mut self) -> Result<bool, ReadError> {
-        maintenance::step(&self.core)
+        Ok(maintenance::step(&self.core)? || !maintenance::idle(&self.core)?)
     }
 
     /// What happens when the log falls quiet.

@@ -1,4 +1,4 @@
-//! Work in the background: index files of sealed segments, merges of the directory, the spare.
+//! Work in the background: index files of sealed segments, merges of the directory; the spare.
 //!
 //! Each function is one step, a synchronous call, so that a simulation decides when it happens.
 
@@ -16,10 +16,11 @@ use crate::store::Health;
 /// How long after a failure the maintenance thread tries again, and a full disk is looked at.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Steps of the spare in each quiet second.
+const IDLE_STEPS: usize = 16;
+
 /// Does one piece of work, if there is any. Answers whether there may be more.
 pub(crate) fn step(core: &Core) -> Result<bool, ReadError> {
-    // The spare first: it is the one thing that appends may wait for.
-    core.spares.prepare()?;
     if *core.health.lock() == Health::DiskFull
         && core.environment.disk.free_space()? >= core.spares.reserve()
     {
@@ -35,8 +36,36 @@ pub(crate) fn step(core: &Core) -> Result<bool, ReadError> {
     merge_once(core)
 }
 
+/// Zeroes some more of the spare while the log is quiet. Answers whether it is ready.
+pub(crate) fn idle(core: &Core) -> Result<bool, ReadError> {
+    for _ in 0..IDLE_STEPS {
+        if core.spares.advance()? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The spare's thread: of its own, because it is the one thing that appends may wait for.
+pub(crate) fn prepare_spares(core: &Core) {
+    let mut closed = core.closed.subscribe();
+    while !*closed.borrow_and_update() {
+        let result = if core.spares.wait_behind(RETRY) {
+            core.spares.advance().map_err(ReadError::from)
+        } else {
+            idle(core)
+        };
+        if let Err(e) = result {
+            tracing::warn!(error = %e, "cannot prepare the next segment; trying again");
+            // A full disk is asked again after a while, not at once.
+            let mut work = core.work.0.lock();
+            core.work.1.wait_for(&mut work, RETRY);
+        }
+    }
+}
+
 /// Builds an index file anew that was found damaged, if there is one.
-fn repair_one(core: &Core) -> Result<bool, ReadError> {
+pub(crate) fn repair_one(core: &Core) -> Result<bool, ReadError> {
     let view = core.view.load_full();
     let disk = &core.environment.disk;
     if let Some(bad) = view.sealed.iter().find(|each| each.table.is_damaged()) {

@@ -126,7 +126,14 @@ fn last_time(core: &Core, active: Timestamp) -> Result<Timestamp, OpenError> {
     }
     let view = core.view.load();
     let last = Position(end.0 - 1);
-    let page = crate::fetch::fetch(core, &view, &[last], crate::index::Access::Disk)?;
+    let access = crate::index::Access::Disk;
+    let page = match crate::fetch::fetch(core, &view, &[last], access) {
+        Err(ReadError::IndexDamaged { .. }) => {
+            crate::maintenance::repair_one(core)?;
+            crate::fetch::fetch(core, &core.view.load(), &[last], access)?
+        }
+        other => other?,
+    };
     Ok(page.last().map_or(active, |event| event.time))
 }
 

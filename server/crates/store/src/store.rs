@@ -224,6 +224,8 @@ impl Store {
         threads.push(spawn("daybook-committer", move || commit.commit(committer, &shared))?);
         let shared = core.clone();
         threads.push(spawn("daybook-maintenance", move || maintenance::run(&shared))?);
+        let shared = core.clone();
+        threads.push(spawn("daybook-spare", move || maintenance::prepare_spares(&shared))?);
         let open_us = clock.monotonic().saturating_sub(started).as_micros() as u64;
         let (recovery, rebuilt) = (opened.recovery, opened.rebuilt);
         let threads = Mutex::new(threads);
@@ -633,6 +635,7 @@ impl Store {
             let threads = std::mem::take(&mut *inner.threads.lock());
             for thread in threads {
                 inner.core.wake_maintenance();
+                inner.core.spares.stop();
                 if thread.join().is_err() {
                     tracing::error!("a thread of the store panicked");
                 }

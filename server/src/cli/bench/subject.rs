@@ -29,6 +29,8 @@ const EVENTS_PER_APPEND: u64 = 1_000;
 const FILL_WINDOW: usize = 4;
 /// Appends in flight while events are appended one by one.
 const SINGLE_WINDOW: usize = 128;
+/// Frames begin at multiples of this many bytes.
+const PADDED_TO: usize = daybook_log::frame::ALIGNMENT;
 /// A prime above every number of streams: a multiple of it, modulo that number, visits each stream
 /// once and neighbours in no order.
 const STRIDE: u64 = 2_147_483_647;
@@ -68,7 +70,8 @@ pub enum Order {
     Singly {
         /// Events.
         events: u64,
-        /// Bytes of an event's data.
+        /// Bytes of the smallest event's data. Up to seven are added, evenly, so that what frames
+        /// are padded to counts as it does on average.
         size: usize,
     },
     /// Ask for the state of so many of the streams that were filled.
@@ -216,14 +219,14 @@ fn own(stream: &StreamName, event_type: &str, data: &Bytes) -> u64 {
 }
 
 async fn singly(store: &Store, events: u64, size: usize) -> anyhow::Result<u64> {
-    let data = load::data(size);
+    let data: Vec<Bytes> = (0..PADDED_TO).map(|more| load::data(size + more)).collect();
     let stream = StreamName::new("large-single")?;
     let run = store.committed().0;
     let mut own_bytes = 0;
     let mut flight = Flight::new(SINGLE_WINDOW);
     for number in 0..events {
-        let event = load::event(5, run + number, data.clone());
-        own_bytes += own(&stream, &event.event_type, &data);
+        let event = load::event(5, run + number, data[number as usize % PADDED_TO].clone());
+        own_bytes += own(&stream, &event.event_type, &event.data);
         let append = Append::to_stream(stream.clone(), ExpectedRevision::Any, [event]);
         flight.send(store, append).await?;
     }
