@@ -210,7 +210,7 @@ async fn assert_full(server: &Server, location: &str, acknowledged: u128) {
     assert_eq!(server.store().health(), Health::DiskFull);
     let large = || Append::to_stream(name("a-1"), ANY, [sized(9000, 1000)]);
     let refused = server.store().append(large()).await.expect_err("a full disk");
-    assert_says(&refused.to_string(), &[location, "full", "free space", "resume by themselves"]);
+    assert_says(&refused.to_string(), &[location, "no room", "free space", "resume by themselves"]);
     let messages = append_messages(b"a-1", &[RawEvent::good(9000, vec![b'x'; 1000])]);
     let refused = append(server.address(), messages).await.expect_err("a full disk");
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");

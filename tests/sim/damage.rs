@@ -28,7 +28,7 @@ fn proven_byte(segments: &[Arc<Segment>], rng: &mut Rng) -> Option<(String, u64)
         frames.push((offset, header));
     }
     let proven = frames.iter().map(|(_, header)| header.durable).max();
-    let mut spans = vec![0..SEGMENT_HEADER_SIZE as u64];
+    let mut spans = Vec::from([0..SEGMENT_HEADER_SIZE as u64; 1]);
     for (offset, header) in frames {
         let end = header.first.0 + u64::from(header.count);
         let commit = header.kind == Kind::Commit;

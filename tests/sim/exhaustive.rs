@@ -192,7 +192,8 @@ impl Short {
             drop(self.open(&disk));
             disk.crash(mode);
             let disk = disk.restart();
-            self.recovered(&disk).map_err(|e| format!("and at change {change} of recovery: {e}"))?;
+            self.recovered(&disk)
+                .map_err(|e| format!("and at change {change} of recovery: {e}"))?;
         }
         Ok(changes + 1)
     }

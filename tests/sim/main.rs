@@ -9,7 +9,7 @@ use daybook_tests::sim::planted::Caught;
 use daybook_tests::sim::{self, Counts, Failure, STEPS, Sights, exhaustive, planted};
 
 /// Histories of the fixed run.
-const CI_SEEDS: u64 = 12_000;
+const CI_SEEDS: u64 = 25_000;
 /// Histories of the fixed run that are run twice.
 const CI_TWICE: u64 = 200;
 /// Histories after which a planted bug counts as not noticed.
@@ -20,7 +20,7 @@ const THREADS: usize = 2;
 const USAGE: &str = "cargo sim -- [--ci] [--minutes N] [--seed N] [--seeds N] [--from N] \
                      [--steps N] [--trace N] [--planted] [--exhaustive] [--json[=FILE]]
 
-  --ci          the fixed seeds, all short histories, all planted bugs; about five minutes
+  --ci          the fixed seeds, all short histories, all planted bugs; two to five minutes
   --minutes N   new seeds for so long
   --seed N      one history, with what happened in it
   --seeds N     so many histories, from --from N (1) on
@@ -249,7 +249,8 @@ fn report(options: &Options, results: &Results) -> ExitCode {
         let json = json(results, good);
         match file {
             None => println!("{json}"),
-            Some(file) => {
+            Some(file) =>
+            {
                 #[expect(clippy::disallowed_methods, reason = "a report for whoever asked")]
                 if let Err(e) = std::fs::write(file, json) {
                     eprintln!("cannot write {file}: {e}");

@@ -33,8 +33,7 @@ impl Wanted {
     /// The store's form of it.
     #[must_use]
     pub fn filter(&self) -> Arc<Filter> {
-        let target =
-            if self.by_type { FilterTarget::EventType } else { FilterTarget::StreamName };
+        let target = if self.by_type { FilterTarget::EventType } else { FilterTarget::StreamName };
         Arc::new(Filter::prefixes(target, vec![self.prefix.clone()]).expect("one prefix"))
     }
 
@@ -308,7 +307,8 @@ pub fn names(engine: &Engine, model: &Model, rng: &mut Rng) -> Result<(), Bad> {
         .collect();
     let read = engine.streams(prefix, after, limit)?;
     let mut known = read.iter().map(String::as_str).filter(|name| model.head(name).is_some());
-    let complete = read.len() >= limit || expected.iter().all(|name| read.iter().any(|r| r == name));
+    let complete =
+        read.len() >= limit || expected.iter().all(|name| read.iter().any(|r| r == name));
     let ordered = read.windows(2).all(|pair| pair[0] < pair[1]);
     if !complete || !ordered || read.len() > limit || !known.all(|name| expected.contains(&name)) {
         let what = format!("streams {prefix:?} after {after:?} limit {limit}");

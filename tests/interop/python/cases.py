@@ -1,7 +1,7 @@
 """What all cases share: the client under test, names of their own, and a runner.
 
-The cases run against the PyPI package named in DAYBOOK_CLIENT, unmodified: `kurrentdbclient`, or its
-ancestor `esdbclient`, whose names differ a little. DAYBOOK_URL is the server's HTTP address.
+The cases run against the PyPI package named in DAYBOOK_CLIENT, unmodified: `kurrentdbclient`, or
+its ancestor `esdbclient`, whose names differ a little. DAYBOOK_URL is the server's HTTP address.
 """
 
 from __future__ import annotations

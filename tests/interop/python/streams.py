@@ -122,8 +122,16 @@ def a_list_is_appended_whole_or_not_at_all(client):
     mixed = [*sent[50:], *events(5)]
     raises("WrongCurrentVersion", client.append_to_stream, name, current_version=49, events=mixed)
     raises("WrongCurrentVersion", client.append_to_stream, name, current_version=ANY, events=mixed)
-    raises("WrongCurrentVersion", client.append_to_stream, name, current_version=7, events=events(3))
+    raises("WrongCurrentVersion", many, client, name, 7)
     equal(len(client.get_stream(name)), 100)
+
+
+@case
+def an_append_of_nothing_writes_nothing(client):
+    name = stream()
+    client.append_to_stream(name, current_version=ANY, events=[])
+    raises("NotFound", client.get_stream, name)
+    raises("WrongCurrentVersion", client.append_to_stream, name, current_version=3, events=[])
 
 
 @case

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+import urllib.request
 from uuid import uuid4
 
 from cases import (
+    ADDRESS,
     CaughtUp,
     Checkpoint,
     OLD,
@@ -144,7 +148,7 @@ def filters_choose_and_checkpoints_tell_how_far(client):
 
 
 def check_order(found):
-    """A checkpoint is not below what came before it, and nothing that comes later is at or below it."""
+    """A checkpoint is not below what came before it; what comes later is above it."""
     last, checkpoint = -1, -1
     for each in found:
         if isinstance(each, Checkpoint):
@@ -252,6 +256,17 @@ def a_deleted_stream_goes_on_and_a_tombstone_ends_the_subscription(client):
 
 
 @case
+def pings_are_welcome(_client):
+    # A server that takes them for an attack closes the connection.
+    with connect("&keepAliveInterval=100&keepAliveTimeout=2000") as client:
+        name = stream()
+        with client.subscribe_to_stream(name) as subscription:
+            time.sleep(2)
+            client.append_to_stream(name, current_version=NO_STREAM, events=(sent := event()))
+            equal(ids(take(subscription, 1)), [sent.id])
+
+
+@case
 def a_stopped_subscription_frees_the_server(client):
     before = open_subscriptions()
     many = [client.subscribe_to_all(from_end=True) for _ in range(20)]
@@ -268,18 +283,11 @@ def a_stopped_subscription_frees_the_server(client):
 
 
 def open_subscriptions() -> int:
-    import json
-    import urllib.request
-
-    from cases import ADDRESS
-
     with urllib.request.urlopen(f"http://{ADDRESS}/stats", timeout=5) as answer:
         return json.load(answer)["subscriptions"]
 
 
 def wait_for(holds):
-    import time
-
     until = time.monotonic() + 10
     while not holds():
         assert time.monotonic() < until, "it never came to hold"

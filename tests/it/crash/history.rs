@@ -67,8 +67,6 @@ pub struct History {
 /// What the log is after a restart.
 #[derive(Debug)]
 pub struct Checked {
-    /// Its events.
-    pub events: u64,
     /// Doubts that turned out as done.
     pub doubts_done: u64,
     /// Doubts that turned out as not done.
@@ -118,9 +116,8 @@ impl History {
             known += there.map_or(0, |_| attempt.events.len());
         }
         assert_eq!(known, by_id.len(), "events that nobody has written");
-        let events = log.len() as u64;
         self.settle(client).await;
-        Checked { events, doubts_done, doubts_lost }
+        Checked { doubts_done, doubts_lost }
     }
 
     /// Retries each doubt with the same ids: it must be done after that, once.

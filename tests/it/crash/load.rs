@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use daybook_client::{
-    AppendError, Appended, CallError, Client, Delivery, ReadAll, SubscribeAll, SubscribeFrom,
+    AppendError, Appended, Client, Delivery, ReadAll, SubscribeAll, SubscribeFrom,
 };
 use daybook_log::disk::sim::Rng;
 use daybook_model::{ExpectedRevision, Revision, StreamName};
@@ -19,7 +20,11 @@ use crate::support::events::{name, sized};
 use crate::support::soon;
 
 /// Bytes of an event at most: large enough to fill segments within a cycle or two.
-const EVENT_SIZE_MAX: u64 = 6_000;
+const EVENT_SIZE_MAX: u64 = 2_000;
+/// Subscribers to everything; the first begins at the start, the others with what is new.
+const SUBSCRIBERS: u64 = 3;
+/// How often it is asked whether the server is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Appends that a pipelined writer has on their way at most.
 const WINDOW: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
 
@@ -30,10 +35,11 @@ pub struct Load {
     progress: Arc<Progress>,
 }
 
-/// How many appends were acknowledged.
+/// How many appends were acknowledged, and how many writers have given up.
 #[derive(Debug, Default)]
 struct Progress {
     acknowledged: AtomicU64,
+    gave_up: AtomicU64,
     changed: Notify,
 }
 
@@ -82,10 +88,10 @@ impl Load {
             })
             .collect();
         let mut watchers = Vec::new();
-        for n in 0..3 {
+        for n in 0..SUBSCRIBERS {
             watchers.push(tokio::spawn(subscribe(connect(), n)));
-            watchers.push(tokio::spawn(read(connect())));
         }
+        watchers.push(tokio::spawn(read(connect())));
         Load { writers, watchers, progress }
     }
 
@@ -95,7 +101,7 @@ impl Load {
             loop {
                 let changed = self.progress.changed.notified();
                 if self.progress.acknowledged.load(Ordering::Relaxed) >= count
-                    || self.writers.iter().all(JoinHandle::is_finished)
+                    || self.progress.gave_up.load(Ordering::Relaxed) == self.writers.len() as u64
                 {
                     return;
                 }
@@ -103,6 +109,11 @@ impl Load {
             }
         };
         soon("the load to make progress", reached).await;
+    }
+
+    /// Waits until no writer writes any more.
+    pub async fn writers_gave_up(&self) {
+        self.acknowledged(u64::MAX).await;
     }
 
     /// Adds what all of them were told to `history`. Their server must be gone, or refuse appends.
@@ -223,6 +234,7 @@ impl Writer {
     }
 
     fn end(self) -> Vec<Attempt> {
+        self.progress.gave_up.fetch_add(1, Ordering::Relaxed);
         self.progress.changed.notify_waiters();
         self.attempts
     }
@@ -252,14 +264,7 @@ async fn subscribe(client: Client, n: u64) -> Seen {
 
 /// Resolves when the server does not answer any more.
 async fn gone(client: &Client) {
-    let query = SubscribeAll { from: SubscribeFrom::End, ..SubscribeAll::default() };
-    let mut one = match client.read_all(ReadAll { count: 1, ..ReadAll::default() }).await {
-        Ok(events) => events,
-        Err(_) => return,
-    };
-    while one.try_next().await.is_ok_and(|event| event.is_some()) {}
-    drop(query);
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tick.tick().await;
         let read = client.read_all(ReadAll { count: 1, ..ReadAll::default() }).await;
@@ -291,10 +296,4 @@ async fn read(client: Client) -> Seen {
             return most;
         }
     }
-}
-
-/// Whether an append was refused because nothing is taken any more.
-#[allow(dead_code, reason = "for the reader of a failure")]
-pub fn is_transient(error: &AppendError) -> bool {
-    matches!(error, AppendError::Call(CallError::Overloaded { .. } | CallError::Unreachable { .. }))
 }

@@ -284,7 +284,7 @@ impl Journal {
         // A segment without events (the process died between making and using it, or two epochs
         // ended at one place) has the new one's name: it is replaced.
         let active = self.active.header.first;
-        let replaces = active == self.end;
+        let replaces = active == self.end && !planted::is(Bug::EmptySegmentNotReplaced);
         let header = SegmentHeader {
             store_id: self.active.header.store_id,
             epoch,

@@ -35,11 +35,19 @@ pub enum Bug {
     ConditionAlwaysHolds,
     ChainNotLinked,
     ClockGoesBack,
+    NameNotSyncedAtStart,
+    TailRewrittenWithoutCopy,
+    EndMarkNotRewritten,
+    EmptySegmentNotReplaced,
+    ReaderBeyondItsEnd,
+    FeedFromEndForgets,
+    TombstoneOpensAgain,
+    MetadataAfterTombstone,
 }
 
 /// All of them.
 #[cfg(feature = "planted-bugs")]
-pub const ALL: [Bug; 28] = [
+pub const ALL: [Bug; 36] = [
     Bug::AnswerBeforeSync,
     Bug::SyncSkipped,
     Bug::NamesNotSynced,
@@ -68,6 +76,14 @@ pub const ALL: [Bug; 28] = [
     Bug::ConditionAlwaysHolds,
     Bug::ChainNotLinked,
     Bug::ClockGoesBack,
+    Bug::NameNotSyncedAtStart,
+    Bug::TailRewrittenWithoutCopy,
+    Bug::EndMarkNotRewritten,
+    Bug::EmptySegmentNotReplaced,
+    Bug::ReaderBeyondItsEnd,
+    Bug::FeedFromEndForgets,
+    Bug::TombstoneOpensAgain,
+    Bug::MetadataAfterTombstone,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -196,7 +196,9 @@ pub fn open(
             _ => {}
         }
         // A process that was killed may have left a name that no power cut would leave.
-        disk.sync_names()?;
+        if !planted::is(Bug::NameNotSyncedAtStart) {
+            disk.sync_names()?;
+        }
     }
     let active = segments.last().expect("there is one").clone();
     put_back(&*disk, &active)?;
@@ -215,7 +217,8 @@ pub fn open(
     }
     let unproven = walk.unproven.filter(|_| !planted::is(Bug::UnprovenTailNotRewritten));
     if let Some(from) = unproven {
-        let marks_only = walk.unproven_commits == 0;
+        let marks_only =
+            walk.unproven_commits == 0 || planted::is(Bug::TailRewrittenWithoutCopy);
         let keep = if marks_only { None } else { Some(keep(&*disk, &active, from, walk.offset)?) };
         recovery.rewritten_bytes = rewrite(&active, from, walk.offset)?;
         if let Some(copy) = keep {
@@ -401,6 +404,7 @@ fn walk(segment: &Segment, visit: &mut dyn FnMut(RecoveredRecord<'_>)) -> Result
         walk.sealed = header.kind == Kind::Seal;
         walk.offset = offset + header.frame_size() as u64;
     }
+    let mark = mark.filter(|_| !planted::is(Bug::EndMarkNotRewritten));
     walk.unproven = open.first().map(|(offset, _)| *offset).or(mark);
     walk.unproven_commits = open.len();
     Ok(walk)

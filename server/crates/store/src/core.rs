@@ -168,6 +168,14 @@ impl Core {
         }
     }
 
+    /// Notes that the clock is right again.
+    pub fn end_clock_leap(&self) {
+        let mut now = self.health.lock();
+        if matches!(*now, Health::ClockLeapt { .. }) {
+            *now = Health::Writable;
+        }
+    }
+
     /// Notes that the store takes no more appends, and ends every wait.
     pub fn close(&self) {
         let mut now = self.health.lock();

@@ -87,7 +87,7 @@ impl Engine {
     /// # Errors
     /// [`OpenError`] names the file, the reason and what to do.
     pub fn open(environment: Environment, sizes: Sizes) -> Result<Engine, OpenError> {
-        let opened = open(environment, sizes)?;
+        let opened = open(environment, sizes, 1)?;
         let core = opened.core;
         let decider = Decider::new(core.clone(), opened.journal.chain(), opened.last_time);
         let committer = Committer::new(core.clone(), opened.journal);

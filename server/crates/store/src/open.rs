@@ -1,7 +1,9 @@
 //! Opens a store: the log first, then the index, which is believed only where it fits the log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use daybook_log::disk::Disk;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Journal, Recovery, Segment, Sizes, recovery};
 use daybook_model::{ContentType, ExpectedRevision, NewEvent, Position, StreamName, Timestamp};
@@ -45,8 +47,12 @@ struct Active {
     unknown: Option<(u64, Position)>,
 }
 
-/// Opens the store in `environment`.
-pub(crate) fn open(environment: Environment, sizes: Sizes) -> Result<OpenedStore, OpenError> {
+/// Opens the store in `environment`. Where many index files are missing, `threads` build them.
+pub(crate) fn open(
+    environment: Environment,
+    sizes: Sizes,
+    threads: usize,
+) -> Result<OpenedStore, OpenError> {
     let mut active = Active {
         hasher: store_hasher(&environment)?,
         inner: Inner::default(),
@@ -79,6 +85,9 @@ pub(crate) fn open(environment: Environment, sizes: Sizes) -> Result<OpenedStore
         BlockWeight,
     ));
     let mut index = IndexOpener { environment: &environment, hasher, blocks, rebuilt: 0 };
+    if threads > 1 {
+        index.build_missing(&segments, threads)?;
+    }
     let mut sealed = index.sealed(&segments)?;
     let runs = index.runs(&mut sealed)?;
     let ids = index.ids(&sealed, &active.inner)?;
@@ -159,6 +168,46 @@ impl IndexOpener<'_> {
             sealed.push(Arc::new(found));
         }
         Ok(sealed)
+    }
+
+    /// Builds the index files of all sealed segments that have none, several at once. An error is
+    /// left to [`IndexOpener::sealed`], which meets it again.
+    fn build_missing(
+        &mut self,
+        segments: &[Arc<Segment>],
+        threads: usize,
+    ) -> Result<(), OpenError> {
+        let disk = &self.environment.disk;
+        let names = disk.list()?;
+        let has_none = |segment: &Segment| {
+            let name = sealed::beside(segment, sealed::INDEX_SUFFIX);
+            names.binary_search(&name).is_err()
+        };
+        let missing: Vec<_> = segments.windows(2).filter(|pair| has_none(&pair[0])).collect();
+        if missing.len() < 2 {
+            return Ok(());
+        }
+        tracing::warn!(segments = missing.len(), threads, "building the index anew");
+        let (next, built) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (hasher, blocks) = (&self.hasher, &self.blocks);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(missing.len()) {
+                scope.spawn(|| {
+                    while let Some(pair) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if !matches!(
+                            build(disk, hasher, blocks, &pair[0], pair[1].header.first),
+                            Ok(true)
+                        ) {
+                            return;
+                        }
+                        built.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        // A table of postings and a run of the directory each.
+        self.rebuilt += 2 * built.into_inner() as u64;
+        Ok(disk.sync_names()?)
     }
 
     /// Builds the index files of a segment that ends at `end`.
@@ -284,6 +333,27 @@ impl IndexOpener<'_> {
         }
         Ok(window)
     }
+}
+
+/// Builds the index files and the directory run of a segment; false if its log is not as expected.
+fn build(
+    disk: &Arc<dyn Disk>,
+    hasher: &KeyHasher,
+    blocks: &Arc<BlockCache>,
+    segment: &Arc<Segment>,
+    end: Position,
+) -> Result<bool, ReadError> {
+    let memtable = sealed::rebuild(segment, hasher)?;
+    if memtable.next() != end {
+        return Ok(false);
+    }
+    sealed::write(disk, &memtable)?;
+    drop(memtable);
+    let Some(sealed) = Sealed::open(&**disk, segment.clone(), end, blocks.clone())? else {
+        return Ok(false);
+    };
+    directory::write_first(disk, &Arc::new(sealed))?;
+    Ok(true)
 }
 
 /// The append of the store's own first event.

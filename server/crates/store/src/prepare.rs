@@ -82,7 +82,8 @@ impl Prepared {
                 return Err(AppendError::Malformed { reason: "it names a stream twice" });
             }
         }
-        let (events, bytes) = (SmallVec::new(), Vec::with_capacity(size_of(append)));
+        let events = SmallVec::with_capacity(append.events.len());
+        let bytes = Vec::with_capacity(size_of(append));
         let asked = (0, 0, 0);
         let mut prepared = Prepared { salt, tombstone, streams, events, bytes, asked };
         for (stream, event) in &append.events {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use daybook_log::planted::{self, Bug};
 use daybook_model::limits::APPEND_SIZE_MAX;
 use daybook_model::{ExpectedRevision, Position, Revision, StreamMetadata};
 use smallvec::SmallVec;
@@ -105,8 +106,10 @@ pub(crate) fn resolve(
         let settings = settings(core, &view, stream.settings, as_of, access)?;
         let head = view.count(stream.key, as_of, access)?.checked_sub(1);
         let ended = match stream.described {
-            Some(key) => self::settings(core, &view, key, as_of, access)?.tombstoned,
-            None => false,
+            Some(key) if !planted::is(Bug::MetadataAfterTombstone) => {
+                self::settings(core, &view, key, as_of, access)?.tombstoned
+            }
+            _ => false,
         };
         let fact = StreamFacts {
             head,
@@ -117,7 +120,8 @@ pub(crate) fn resolve(
         let known = known(core, &view, prepared, stream, &fact, as_of, access)?;
         let decision = decide(&fact, stream.condition.expected, &known);
         // A tombstone opens nothing: metadata written after it would take its place.
-        let opens = !stream.events.is_empty() && !prepared.tombstone;
+        let closes = prepared.tombstone && !planted::is(Bug::TombstoneOpensAgain);
+        let opens = !stream.events.is_empty() && !closes;
         if fact.soft_deleted && opens && decision == Decision::Append {
             reopened.push((index, settings));
         }

@@ -179,6 +179,9 @@ impl std::convert::From<DiskError> for OpenError {
 const RESOLVE_ATTEMPTS_MAX: usize = 100;
 /// Bytes of an append that are hashed on the caller's own thread: about a tenth of a millisecond.
 const PREPARE_INLINE_MAX: usize = 256 * 1024;
+/// Threads that build missing index files when a store is opened. Each holds the index of one
+/// segment in memory, some 100 MiB if all of its events are on streams of their own.
+const BUILD_THREADS_MAX: usize = 4;
 /// Names of one page of [`Store::streams`].
 pub const STREAMS_PAGE_MAX: usize = 10_000;
 
@@ -209,7 +212,8 @@ impl Store {
     pub fn open(environment: Environment, options: Options) -> Result<Store, OpenError> {
         let clock = environment.clock.clone();
         let started = clock.monotonic();
-        let opened = open(environment, options.sizes)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let opened = open(environment, options.sizes, threads.min(BUILD_THREADS_MAX))?;
         let core = opened.core;
         let mut decider = Decider::new(core.clone(), opened.journal.chain(), opened.last_time);
         let mut committer = Committer::new(core.clone(), opened.journal);

@@ -156,6 +156,8 @@ pub(crate) struct Decider {
     /// The two clocks when they were last compared.
     clocks: (Timestamp, Duration),
     warned_of_clock: bool,
+    /// Whether the last append was refused because the clock leapt.
+    leapt: bool,
 }
 
 impl std::fmt::Debug for Core {
@@ -178,6 +180,7 @@ impl Decider {
             last_time,
             clocks,
             warned_of_clock: false,
+            leapt: false,
         };
         decider.reset(next, chain);
         decider
@@ -351,8 +354,13 @@ impl Decider {
         let ahead = passed - real;
         if ahead > CLOCK_LEAP_MAX.as_nanos() as i128 {
             let seconds = (ahead / 1_000_000_000) as u64;
+            self.leapt = true;
             self.core.set_health(Health::ClockLeapt { seconds });
             return Err(AppendError::ClockLeapt { seconds });
+        }
+        if std::mem::take(&mut self.leapt) {
+            // Accepted, or put right by itself.
+            self.core.end_clock_leap();
         }
         self.clocks = (now, monotonic);
         if now < self.last_time && !self.warned_of_clock {

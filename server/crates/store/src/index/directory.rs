@@ -6,7 +6,8 @@
 //! answer from their filter.
 //!
 //! ```text
-//!   value of a key   for each segment that holds it: (index in the run: distance, count), varints
+//!   value of a key   for each segment that holds it: distance of its index in the run, varint,
+//!                    twice, and odd if a count follows, varint, which is 1 otherwise
 //!   OFFSETS key      for each segment of the run: (first position, generation), varints
 //! ```
 
@@ -28,7 +29,7 @@ use crate::record::{put_varint, take_varint};
 /// How a run's file ends.
 pub(crate) const DIRECTORY_SUFFIX: &str = ".dir";
 /// Runs of one tier that are merged to one of the next.
-pub(crate) const FAN_OUT: usize = 8;
+pub(crate) const FAN_OUT: usize = 4;
 
 /// A run of the directory.
 #[derive(Debug)]
@@ -108,8 +109,8 @@ impl Run {
     fn decode(&self, mut value: &[u8], out: &mut Holdings) -> Option<()> {
         let mut index = 0usize;
         while !value.is_empty() {
-            index = index.checked_add(usize::try_from(take_varint(&mut value)?).ok()?)?;
-            let count = take_varint(&mut value)?;
+            let (distance, count) = take_holding(&mut value)?;
+            index = index.checked_add(usize::try_from(distance).ok()?)?;
             out.push((*self.segments.get(index)?, count));
         }
         Some(())
@@ -143,14 +144,16 @@ pub(crate) fn write_first(disk: &Arc<dyn Disk>, sealed: &Arc<Sealed>) -> Result<
         if let Some((before, total)) = current
             && before != key
         {
-            encode_holding(&mut value, 0, total);
+            value.clear();
+            put_holding(&mut value, 0, total);
             writer.entry(before, 0, &value)?;
         }
         current = Some((key, count));
         Ok(())
     })?;
     if let Some((key, total)) = current {
-        encode_holding(&mut value, 0, total);
+        value.clear();
+        put_holding(&mut value, 0, total);
         writer.entry(key, 0, &value)?;
     }
     for block in 0..sealed.table.name_block_count() {
@@ -161,10 +164,17 @@ pub(crate) fn write_first(disk: &Arc<dyn Disk>, sealed: &Arc<Sealed>) -> Result<
     Ok(writer.finish()?)
 }
 
-fn encode_holding(value: &mut Vec<u8>, index: u64, count: u64) {
-    value.clear();
-    put_varint(value, index);
-    put_varint(value, count);
+fn put_holding(value: &mut Vec<u8>, distance: u64, count: u64) {
+    put_varint(value, distance << 1 | u64::from(count != 1));
+    if count != 1 {
+        put_varint(value, count);
+    }
+}
+
+fn take_holding(value: &mut &[u8]) -> Option<(u64, u64)> {
+    let distance = take_varint(value)?;
+    let count = if distance & 1 == 1 { take_varint(value)? } else { 1 };
+    Some((distance >> 1, count))
 }
 
 fn begin(disk: &Arc<dyn Disk>, sealed: &[Arc<Sealed>]) -> Result<TableWriter, DiskError> {
@@ -254,11 +264,9 @@ impl EntryCursor {
     fn append(&self, out: &mut Vec<u8>, last: &mut u64) {
         let mut value = &self.value[..];
         let mut index = self.base;
-        while let (Some(distance), Some(count)) = (take_varint(&mut value), take_varint(&mut value))
-        {
+        while let Some((distance, count)) = take_holding(&mut value) {
             index += distance;
-            put_varint(out, index - *last);
-            put_varint(out, count);
+            put_holding(out, index - *last, count);
             *last = index;
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   header 64   magic 8 | format u32 | kind u32 | store id 16 | first position u64
 //!               | end position u64 | generation u32 | zeros 8 | crc32
-//!   blocks      entry: key 12 | number varint | length varint | value …   then crc32
+//!   blocks      entry: key 12 | size varint | number varint if odd | value … then crc32
 //!   name blocks entry: shared varint | length varint | rest of the name … then crc32
 //!   footer      block list: key 12 | number u32 | offset u64 | size u32, each
 //!               name list: offset u64 | size u32 | length u32 | first name, each
@@ -12,7 +12,8 @@
 //!               | filter words u32 | names u64 | entries u64 | zeros | crc32 of footer | crc32
 //! ```
 //!
-//! Little-endian. A block ends at the first entry beyond [`BLOCK_SIZE`]. The footer is held in
+//! Little-endian. An entry's size is twice its value's length, and odd if a number follows, which is
+//! not 0 only where a key has many values. A block ends at the first entry beyond [`BLOCK_SIZE`]. The footer is held in
 //! memory while the file is open: about 1/150 of the file, and the filter.
 
 use std::sync::Arc;
@@ -161,8 +162,10 @@ impl TableWriter {
             self.last_key = Some(key);
         }
         self.block.extend_from_slice(&key.0);
-        put_varint(&mut self.block, u64::from(number));
-        put_varint(&mut self.block, value.len() as u64);
+        put_varint(&mut self.block, (value.len() as u64) << 1 | u64::from(number > 0));
+        if number > 0 {
+            put_varint(&mut self.block, u64::from(number));
+        }
         self.block.extend_from_slice(value);
         self.entries += 1;
         if self.block.len() >= BLOCK_SIZE { self.end_block() } else { Ok(()) }
@@ -569,11 +572,11 @@ fn decode_footer(mut footer: &[u8], counts: (usize, usize, usize)) -> Option<Foo
 /// Takes an entry from the front of a block.
 pub(crate) fn take_entry<'a>(rest: &mut &'a [u8]) -> Option<(Key, u32, &'a [u8])> {
     let (key, mut after) = rest.split_first_chunk::<KEY_SIZE>()?;
-    let number = u32::try_from(take_varint(&mut after)?).ok()?;
-    let len = usize::try_from(take_varint(&mut after)?).ok()?;
-    let (value, after) = after.split_at_checked(len)?;
+    let size = usize::try_from(take_varint(&mut after)?).ok()?;
+    let number = if size & 1 == 1 { take_varint(&mut after)? } else { 0 };
+    let (value, after) = after.split_at_checked(size >> 1)?;
     *rest = after;
-    Some((Key(*key), number, value))
+    Some((Key(*key), u32::try_from(number).ok()?, value))
 }
 
 fn take_name(rest: &mut &[u8], last: &str) -> Option<String> {
