@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::support::clock::JumpingClock;
+use crate::support::directory::MARK_SIZE;
 use crate::support::directory::{Stored, read_log};
 use crate::support::events::{event, name, sized};
 use crate::support::http::{get, post};
@@ -20,7 +21,6 @@ use crate::support::node::{SMALL, Server};
 use crate::support::protocol::{
     RawEvent, append, append_messages, batch, batch_error, batch_messages,
 };
-use crate::support::directory::MARK_SIZE;
 use crate::support::{assert_says, is_root, skipped, until};
 
 const ANY: ExpectedRevision = ExpectedRevision::Any;
@@ -178,10 +178,7 @@ async fn all_who_wait_for_one_sync_share_its_doubt_and_none_is_acknowledged() {
     let ends = futures_util::future::join_all(appends).await;
     for end in &ends {
         let refused = end.as_ref().expect_err("a failing disk");
-        let honest = matches!(
-            refused,
-            AppendError::Unknown { .. } | AppendError::Closed { .. }
-        );
+        let honest = matches!(refused, AppendError::Unknown { .. } | AppendError::Closed { .. });
         assert!(honest, "{refused:?}");
     }
     assert_poisoned_without_events(&server).await;

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use daybook_client::ContentType;
 use daybook_model::{ExpectedRevision, Revision};
-use daybook_store::{
-    AllFrom, Append, Direction, From, IndexKey, ReadAll, ReadStream, StreamState,
-};
+use daybook_store::{AllFrom, Append, Direction, From, IndexKey, ReadAll, ReadStream, StreamState};
 use tempfile::TempDir;
 
 use crate::support::daemon::verify;
@@ -140,8 +138,7 @@ async fn format_1_is_written_on_and_its_index_can_be_built_again() {
     // A retry of the oldest event is recognised as what it is.
     let first = contents::event(1);
     assert_eq!(first.content_type, ContentType::Json);
-    let retry =
-        Append::to_stream(contents::stream(1), ExpectedRevision::NoStream, [first]);
+    let retry = Append::to_stream(contents::stream(1), ExpectedRevision::NoStream, [first]);
     let retried = server.store().append(retry).await.expect("a duplicate");
     assert_eq!(retried.position.map(|position| position.0), Some(1));
     assert_eq!(read_log(server.store()).await.len() as u64, before.0);

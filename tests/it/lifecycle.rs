@@ -127,7 +127,8 @@ async fn index_files_can_be_deleted_and_are_built_again_just_the_same() {
         assert!(server.store().stats().index_rebuilt > 0, "{suffixes:?}");
         assert_eq!(read_log(server.store()).await, log);
         for n in 0..7 {
-            let info = server.store().stream_info(&name(&format!("a-{n}"))).await.expect("a stream");
+            let info =
+                server.store().stream_info(&name(&format!("a-{n}"))).await.expect("a stream");
             let count = log.iter().filter(|event| event.stream == format!("a-{n}")).count();
             assert_eq!(info.head.map(|head| head.0 + 1), Some(count as u64));
         }

@@ -67,7 +67,10 @@ async fn an_append_over_64_mib_is_refused_by_every_door() {
     let refused = client.append(messages).await.expect_err("too large");
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert_eq!(refused.message(), "Maximum Append Size of 67108864 Exceeded.");
-    assert_eq!(refused.metadata().get("exception").expect("a trailer"), "maximum-append-size-exceeded");
+    assert_eq!(
+        refused.metadata().get("exception").expect("a trailer"),
+        "maximum-append-size-exceeded"
+    );
     let messages = append_messages(b"a-1", &[RawEvent::good(10, "small")]);
     client.append(futures_util::stream::iter(messages)).await.expect("the connection goes on");
     assert_eq!(server.store().committed().0, 3);

@@ -126,10 +126,8 @@ async fn a_thousand_subscribers_each_see_each_event_once_in_order() {
     }));
     soon("all to have seen all", seen).await;
     drop(subscriptions);
-    until("the subscriptions to be gone", || async {
-        server.store().stats().subscriptions == 0
-    })
-    .await;
+    until("the subscriptions to be gone", || async { server.store().stats().subscriptions == 0 })
+        .await;
     server.stop().await;
 }
 

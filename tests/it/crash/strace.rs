@@ -83,10 +83,8 @@ async fn one_call_fails(call: &str, error: &str, says: &str) {
         let page = get(address, "/v1/all?limit=10").await;
         assert_eq!(page.status, 200, "reads go on: {}", page.body);
         drop(server);
-        until("the server to be gone", || async {
-            std::net::TcpStream::connect(address).is_err()
-        })
-        .await;
+        until("the server to be gone", || async { std::net::TcpStream::connect(address).is_err() })
+            .await;
         blocking(|| daemon.kill());
         load.end(&mut history).await;
         assert!(history.attempts.len() > before);

@@ -140,8 +140,7 @@ impl Said {
         let find = |lines: &Lines| lines.all.iter().find(|line| line.contains(word)).cloned();
         let lines = self.lines.0.lock().expect("no panic");
         let waits = |lines: &mut Lines| !lines.ended && find(lines).is_none();
-        let (lines, _) =
-            self.lines.1.wait_timeout_while(lines, patience, waits).expect("no panic");
+        let (lines, _) = self.lines.1.wait_timeout_while(lines, patience, waits).expect("no panic");
         find(&lines)
     }
 
@@ -149,8 +148,7 @@ impl Said {
     fn all(&self) -> String {
         let lines = self.lines.0.lock().expect("no panic");
         let waits = |lines: &mut Lines| !lines.ended;
-        let (lines, _) =
-            self.lines.1.wait_timeout_while(lines, PATIENCE, waits).expect("no panic");
+        let (lines, _) = self.lines.1.wait_timeout_while(lines, PATIENCE, waits).expect("no panic");
         lines.all.join("\n")
     }
 }

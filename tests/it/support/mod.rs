@@ -28,7 +28,9 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut reached: impl FnMut
             interval.tick().await;
         }
     };
-    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("waited too long: {what}"));
+    tokio::time::timeout(PATIENCE, look)
+        .await
+        .unwrap_or_else(|_| panic!("waited too long: {what}"));
 }
 
 /// `future`'s result; fails as `what` if there is none in time.
