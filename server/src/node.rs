@@ -215,7 +215,8 @@ fn report_recovery(recovery: &Recovery) {
             "cut a torn tail, as a crash leaves it; nothing in it was ever acknowledged"
         );
     }
-    if recovery.rewritten_bytes > 0 {
+    // The frame that ends a clean log proves all but itself: that one is always written again.
+    if recovery.rewritten_bytes > daybook_log::frame::frame_size_of_seal() as u64 {
         tracing::info!(bytes = recovery.rewritten_bytes, "wrote the last, unproven appends again");
     }
     for file in &recovery.foreign_files {

@@ -64,6 +64,44 @@ async fn appends_beyond_the_queue_are_refused_at_once_and_the_others_are_all_don
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn large_appends_are_refused_by_their_bytes_before_they_fill_the_memory() {
+    const SIZE: usize = 12 * 1024 * 1024;
+    /// As documented: bytes of the appends that may wait.
+    const QUEUE_SIZE_MAX: usize = 256 * 1024 * 1024;
+    const ASKED: usize = 2 * QUEUE_SIZE_MAX / SIZE;
+    let disk = GatedDisk::new(SimDisk::new(7));
+    let (clock, sizes) = (Arc::new(SystemClock::new()), Sizes::default());
+    let server = Server::on(Arc::new(disk.clone()), clock, sizes).await;
+    until("the store to rest", || async { disk.waiting() == 0 }).await;
+    disk.shut();
+    let mut large = sized(0, SIZE);
+    let mut appends: FuturesUnordered<_> = (0..ASKED as u128)
+        .map(|id| {
+            // All of them share the bytes.
+            large.id = uuid::Uuid::from_u128(id);
+            let (store, event) = (server.store().clone(), large.clone());
+            async move { store.append(Append::to_stream(name("a-1"), ANY, [event])).await }
+        })
+        .collect();
+    let first = soon("a refusal", appends.next()).await.expect("an answer");
+    assert!(matches!(first, Err(AppendError::Overloaded { .. })), "{first:?}");
+    let waiting = server.store().stats().queue_depth as usize;
+    assert!(waiting * SIZE <= QUEUE_SIZE_MAX, "{waiting} wait");
+    disk.open_gate();
+    let mut done = 0;
+    while let Some(end) = soon("an answer", appends.next()).await {
+        match end {
+            Ok(_) => done += 1,
+            Err(AppendError::Overloaded { .. }) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(done >= waiting, "{done} done");
+    assert_eq!(server.store().committed().0, 1 + done as u64);
+    server.stop().await;
+}
+
 /// The ids of the next `count` events, in order.
 async fn take(subscription: &mut Subscription, count: usize) -> Vec<u128> {
     let mut ids = Vec::new();

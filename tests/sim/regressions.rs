@@ -18,7 +18,7 @@ use daybook_tests::sim::{self, STEPS};
 use uuid::Uuid;
 
 /// Seeds that failed.
-const SEEDS: [u64; 12] = [6, 13, 45, 46, 81, 86, 128, 195, 6556, 12_636, 18_588, 30_085];
+const SEEDS: [u64; 13] = [6, 13, 45, 46, 81, 86, 128, 130, 195, 6556, 12_636, 18_588, 30_085];
 
 #[test]
 fn seeds_that_failed_once_pass() {

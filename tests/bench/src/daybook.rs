@@ -21,9 +21,8 @@ pub async fn measure(program: &Path, data: &Path, shape: Shape) -> anyhow::Resul
     .await
     .context("cannot start Daybook; build it first: cargo build --release")?;
     let url = format!("http://{}", server.address());
-    let clients: Vec<_> = (0..shape.scenario.connections)
-        .map(|_| Client::new(&url))
-        .collect::<Result<_, _>>()?;
+    let clients: Vec<_> =
+        (0..shape.scenario.connections).map(|_| Client::new(&url)).collect::<Result<_, _>>()?;
     let bytes = load::data(shape.size);
     let writer = |number: u64, phase| {
         let client = clients[number as usize % clients.len()].clone();
@@ -52,11 +51,7 @@ async fn write(
 }
 
 /// Keeps the window full. The revisions are known before the answers: nobody else writes here.
-async fn pipeline(
-    client: &Client,
-    mut source: Source,
-    mut phase: Phase,
-) -> anyhow::Result<Phase> {
+async fn pipeline(client: &Client, mut source: Source, mut phase: Phase) -> anyhow::Result<Phase> {
     let appender = client.appender(NonZeroU32::new(WINDOW).context("a window of none")?);
     let mut flying = VecDeque::new();
     loop {

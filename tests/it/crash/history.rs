@@ -7,6 +7,8 @@ use daybook_model::{ExpectedRevision, NewEvent, RecordedEvent, StreamName};
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
+use crate::load::Follower;
+
 /// An append that was tried.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -56,12 +58,14 @@ impl Seen {
 }
 
 /// The memory of all clients.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct History {
     /// All appends that were tried.
     pub attempts: Vec<Attempt>,
     /// All that was seen.
     pub seen: Vec<Seen>,
+    /// Who has followed the store since its beginning.
+    pub follower: Option<Follower>,
 }
 
 /// What the log is after a restart.
@@ -166,7 +170,7 @@ fn place_of(
 }
 
 /// The whole log, its positions checked.
-async fn read_log(client: &Client) -> Vec<RecordedEvent> {
+pub async fn read_log(client: &Client) -> Vec<RecordedEvent> {
     let mut events = client.read_all(ReadAll::default()).await.expect("a read");
     let mut log = Vec::new();
     while let Some(resolved) = events.try_next().await.expect("an event") {

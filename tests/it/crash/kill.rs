@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use daybook_log::disk::sim::Rng;
 use tempfile::TempDir;
 
 use crate::history::{Checked, History};
-use crate::load::{Load, Shape};
-use crate::support::daemon::{Daemon, free_address, verify, wrapped};
+use crate::load::{Follower, Load, Shape};
+use crate::support::daemon::{Daemon, binary, plain, verify};
 use crate::support::node::client;
 use crate::{cycles, seed};
 
@@ -65,6 +66,20 @@ pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
 
+/// An address of this machine that is free now.
+pub fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// The command `wrapper … daybook serve …`.
+pub fn wrapped(wrapper: &[String], data: &Path, listen: SocketAddr) -> Command {
+    let mut command = plain(Path::new(&wrapper[0]));
+    command.args(&wrapper[1..]).arg(binary()).arg("serve").arg("--data").arg(data);
+    command.args(["--listen", &listen.to_string()]);
+    command
+}
+
 /// Starts the server on `data` and checks it against all that is remembered.
 pub async fn start(data: &Path, address: SocketAddr, history: &mut History) -> (Daemon, Checked) {
     let daemon = blocking(|| Daemon::start_at(data, address));
@@ -76,6 +91,12 @@ pub async fn start(data: &Path, address: SocketAddr, history: &mut History) -> (
 pub async fn finish(data: &Path, address: SocketAddr, history: &mut History, totals: &mut Totals) {
     let (daemon, checked) = start(data, address, history).await;
     totals.add(&checked);
+    if let Some(follower) = history.follower.take() {
+        // Once more, with what the settled doubts have added.
+        let events = crate::history::read_log(&client(address)).await.len() as u64;
+        history.seen.push(follower.end(events).await);
+        history.check(&client(address)).await;
+    }
     let (status, said) = blocking(|| daemon.terminate());
     assert_eq!(status.code(), Some(0), "{said}");
     let report = blocking(|| verify(data));
@@ -91,7 +112,7 @@ async fn killed_at_any_time_it_keeps_every_promise() {
     let (cycles, address) = (cycles(), free_address());
     let mut store = (TempDir::new().expect("a directory"), History::default());
     for cycle in 0..cycles {
-        if cycle > 0 && cycle % CYCLES_A_STORE == 0 {
+        if cycle > 0 && cycle.is_multiple_of(CYCLES_A_STORE) {
             finish(store.0.path(), address, &mut store.1, &mut totals).await;
             store = (TempDir::new().expect("a directory"), History::default());
         }
@@ -104,6 +125,9 @@ async fn killed_at_any_time_it_keeps_every_promise() {
         }
         let (daemon, checked) = start(data, address, history).await;
         totals.add(&checked);
+        if history.follower.is_none() {
+            history.follower = Some(Follower::begin(client(address)).await);
+        }
         let writers = WRITERS.0 + rng.below(WRITERS.1 - WRITERS.0 + 1);
         let load = Load::begin(Shape { cycle, writers, seed }, || client(address));
         load.acknowledged(rng.below(APPENDS_MAX)).await;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use daybook_client::{
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::history::{Attempt, History, Outcome, Seen};
 use crate::support::events::{name, sized};
-use crate::support::soon;
+use crate::support::{soon, until};
 
 /// Bytes of an event at most: large enough to fill segments within a cycle or two.
 const EVENT_SIZE_MAX: u64 = 2_000;
@@ -68,7 +68,7 @@ impl Load {
         let mut clients = Vec::new();
         let mut connection = |n: u64| {
             // Eight writers share a connection.
-            if n % 8 == 0 {
+            if n.is_multiple_of(8) {
                 clients.push(connect());
             }
             clients.last().expect("one").clone()
@@ -141,7 +141,8 @@ struct Writer {
 impl Writer {
     fn new(shape: Shape, n: u64, client: Client, progress: Arc<Progress>) -> Writer {
         let id = shape.cycle << 16 | n;
-        let stream = if n % 4 == 0 { "shared-1".to_owned() } else { format!("writer-{id}") };
+        let stream =
+            if n.is_multiple_of(4) { "shared-1".to_owned() } else { format!("writer-{id}") };
         Writer {
             client,
             progress,
@@ -259,6 +260,47 @@ async fn subscribe(client: Client, n: u64) -> Seen {
             },
             () = &mut gone => return seen,
         }
+    }
+}
+
+/// A subscriber that lives through the ends and starts of its server: its client takes it up again.
+pub struct Follower {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+impl Follower {
+    /// One that begins at the start.
+    pub async fn begin(client: Client) -> Follower {
+        let subscription = client.subscribe_all(SubscribeAll::default()).await;
+        let mut subscription = subscription.expect("a subscription");
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let to = seen.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                match subscription.next().await {
+                    Ok(Delivery::Event(resolved)) => {
+                        let event = resolved.event.expect("no link");
+                        to.lock().expect("no panic").note(&event);
+                    }
+                    Ok(_) => {}
+                    Err(error) => assert!(error.is_transient(), "{error}"),
+                }
+            }
+        });
+        Follower { seen, task }
+    }
+
+    /// What it has seen, once that is `count` events.
+    pub async fn end(self, count: u64) -> Seen {
+        let seen = || self.seen.lock().expect("no panic").ids.len() as u64;
+        until("the follower to have seen all", || async {
+            assert!(!self.task.is_finished(), "the follower failed");
+            seen() >= count
+        })
+        .await;
+        self.task.abort();
+        self.seen.lock().expect("no panic").clone()
     }
 }
 

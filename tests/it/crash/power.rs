@@ -8,9 +8,8 @@ use daybook_log::disk::sim::Rng;
 use tempfile::TempDir;
 
 use crate::history::History;
-use crate::kill::{Totals, blocking, finish, start};
+use crate::kill::{Totals, blocking, finish, free_address, start};
 use crate::load::{Load, Shape};
-use crate::support::daemon::free_address;
 use crate::support::node::client;
 use crate::support::{is_root, skipped};
 use crate::{cycles, seed};
@@ -19,6 +18,8 @@ use crate::{cycles, seed};
 const VOLUME_SIZE: u64 = 512 * 1024 * 1024;
 /// Acknowledged appends after which the power is cut, at most.
 const APPENDS_MAX: u64 = 800;
+/// Cycles after which a new store begins, and the old one makes room for it.
+const STORE_CYCLES: u64 = 10;
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: no code of ours may be unsafe, and a
 /// system call by number is.
 const CUT: &str = "import fcntl, os, struct, sys\n\
@@ -95,9 +96,9 @@ async fn without_power_at_any_time_it_keeps_every_promise() {
     let address = free_address();
     let mut history = History::default();
     for cycle in 0..(cycles() / 2).max(1) {
-        let data = volume.data(cycle / 10);
-        if cycle > 0 && cycle % 10 == 0 {
-            let last = volume.data(cycle / 10 - 1);
+        let data = volume.data(cycle / STORE_CYCLES);
+        if cycle > 0 && cycle.is_multiple_of(STORE_CYCLES) {
+            let last = volume.data(cycle / STORE_CYCLES - 1);
             finish(&last, address, &mut history, &mut totals).await;
             history = History::default();
             blocking(|| std::fs::remove_dir_all(&last)).expect("a directory");
@@ -105,7 +106,7 @@ async fn without_power_at_any_time_it_keeps_every_promise() {
         cut_under_load(&volume, &data, cycle, &mut rng, (seed, address), &mut history, &mut totals)
             .await;
     }
-    let last = volume.data(((cycles() / 2).max(1) - 1) / 10);
+    let last = volume.data(((cycles() / 2).max(1) - 1) / STORE_CYCLES);
     finish(&last, address, &mut history, &mut totals).await;
     totals.print("power cut under load", seed);
 }

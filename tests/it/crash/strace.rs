@@ -1,45 +1,26 @@
 //! A disk that lies no more than the kernel may: one system call of the real server fails.
 
-use std::path::Path;
 use std::process::Command;
 
 use daybook_log::disk::sim::Rng;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::history::History;
-use crate::kill::{Totals, blocking, finish};
+use crate::kill::{Totals, blocking, finish, free_address, wrapped};
 use crate::load::{Load, Shape};
-use crate::support::daemon::{Daemon, free_address, wrapped};
+use crate::support::daemon::Daemon;
 use crate::support::http::get;
 use crate::support::node::client;
-use crate::support::{PATIENCE, assert_says, skipped, until};
+use crate::support::{PATIENCE, assert_says, skipped};
 use crate::{cycles, seed};
 
 /// Calls of each thread that succeed before one of its fails, at least and at most. More than a new
 /// store takes to be made: it shall fail later, under load.
 const SPARED: (u64, u64) = (12, 60);
 
-/// The server that strace runs, killed when dropped: to kill strace would only let go of it.
-struct Server(Pid);
-
-impl Server {
-    /// The server that has `data`.
-    fn of(data: &Path) -> Server {
-        let lock = std::fs::read_to_string(data.join("lock")).expect("a lock");
-        let number = lock.split_whitespace().find_map(|word| word.parse().ok());
-        Server(number.and_then(Pid::from_raw).expect("the server's number"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = kill_process(self.0, Signal::KILL);
-    }
-}
-
 fn can_trace() -> Result<(), String> {
-    let traced = Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).output();
+    let traced =
+        Command::new("strace").args(["-D", "-f", "-qq", "-o", "/dev/null", "true"]).output();
     match traced {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -47,11 +28,12 @@ fn can_trace() -> Result<(), String> {
     }
 }
 
-/// `strace` that lets the `nth` of each thread's calls fail.
+/// `strace` that lets the `nth` of each thread's calls fail. It traces from a process of its own
+/// (`-D`), so that the one which is started, and killed, is the server.
 fn injecting(call: &str, error: &str, nth: u64) -> Vec<String> {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:error={error}:when={nth}");
-    ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]
+    ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]
         .map(str::to_owned)
         .to_vec()
 }
@@ -72,7 +54,6 @@ async fn one_call_fails(call: &str, error: &str, says: &str) {
         let command = wrapped(&injecting(call, error, nth), data, address);
         let daemon = blocking(|| Daemon::spawn(command, PATIENCE));
         let daemon = daemon.unwrap_or_else(|said| panic!("no server: {said}"));
-        let server = Server::of(data);
         let load = Load::begin(Shape { cycle, writers: 8, seed }, || client(address));
         load.writers_gave_up().await;
         let ready = get(address, "/health/ready").await;
@@ -82,9 +63,6 @@ async fn one_call_fails(call: &str, error: &str, says: &str) {
         let before = history.attempts.len();
         let page = get(address, "/v1/all?limit=10").await;
         assert_eq!(page.status, 200, "reads go on: {}", page.body);
-        drop(server);
-        until("the server to be gone", || async { std::net::TcpStream::connect(address).is_err() })
-            .await;
         blocking(|| daemon.kill());
         load.end(&mut history).await;
         assert!(history.attempts.len() > before);

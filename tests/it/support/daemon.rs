@@ -31,9 +31,9 @@ fn find_binary() -> PathBuf {
     if modified(&binary) < sources.into_iter().max().flatten() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "daybook", "--bin", "daybook"]);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
+        // The profile that `cargo test` uses too, so that little has to be compiled again.
+        let like = if profile.ends_with("release") { "release" } else { "test" };
+        build.args(["--profile", like]);
         build.current_dir(root);
         assert!(build.status().expect("cargo runs").success(), "cargo build failed");
     }
@@ -54,28 +54,26 @@ fn newest(directory: &Path) -> Option<SystemTime> {
 
 /// The command `daybook …`, with nothing of this process' settings.
 pub fn daybook(arguments: &[&str]) -> Command {
-    let mut command = Command::new(&*BINARY);
-    plain(&mut command);
+    let mut command = plain(binary());
     command.args(arguments);
     command
 }
 
-/// The command `wrapper … daybook serve …`.
-pub fn wrapped(wrapper: &[String], data: &Path, listen: SocketAddr) -> Command {
-    let mut command = Command::new(&wrapper[0]);
-    plain(&mut command);
-    command.args(&wrapper[1..]).arg(&*BINARY).arg("serve").arg("--data").arg(data);
-    command.args(["--listen", &listen.to_string()]);
-    command
+/// Where the binary is.
+pub fn binary() -> &'static Path {
+    &BINARY
 }
 
-fn plain(command: &mut Command) {
+/// A command with nothing of this process' settings.
+pub fn plain(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("DAYBOOK_") {
             command.env_remove(name);
         }
     }
     command.env("NO_COLOR", "1").stdin(Stdio::null());
+    command
 }
 
 /// Runs `daybook …` to its end.
@@ -99,12 +97,6 @@ pub fn verify(data: &Path) -> Value {
     let report: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(report["sound"], true, "{report}");
     report
-}
-
-/// An address of this machine that is free now.
-pub fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address")
 }
 
 /// What a process says on standard error, line by line.

@@ -255,10 +255,11 @@ pub fn save(
     let mut hashes = Vec::new();
     for part in &backup.parts {
         let file = to.create(part.name())?;
-        let hash = copy(part.size, &mut |bytes, at| part.read_at(bytes, at), Some(&*file), &mut |n| {
-            done += n;
-            progress(done, total);
-        })?;
+        let hash =
+            copy(part.size, &mut |bytes, at| part.read_at(bytes, at), Some(&*file), &mut |n| {
+                done += n;
+                progress(done, total);
+            })?;
         file.sync()?;
         hashes.push(hash);
     }
@@ -287,10 +288,7 @@ pub fn write_manifest(to: &dyn Disk, manifest: &Manifest) -> Result<(), BackupEr
 ///
 /// # Errors
 /// [`BackupError`] names the file.
-pub fn check(
-    from: &dyn Disk,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Manifest, BackupError> {
+pub fn check(from: &dyn Disk, progress: &mut dyn FnMut(u64, u64)) -> Result<Manifest, BackupError> {
     let location = from.location();
     let manifest = read_manifest(from)?;
     let total = manifest.files.iter().map(|file| file.size).sum();

@@ -224,12 +224,26 @@ struct FrameSpan {
     body_crc: u32,
 }
 
+/// Where the frames and records of a batch stand.
+#[derive(Debug, Default)]
+pub struct Spans {
+    frames: Vec<FrameSpan>,
+    records: Vec<RecordSpan>,
+}
+
+impl Spans {
+    /// Where its records stand, in order of their positions.
+    #[must_use]
+    pub fn records(&self) -> &[RecordSpan] {
+        &self.records
+    }
+}
+
 /// Commits that become durable together.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
-    frames: Vec<FrameSpan>,
-    records: Vec<RecordSpan>,
+    spans: Spans,
     store_salt: u64,
     first: Position,
     next: Position,
@@ -241,20 +255,22 @@ impl Batch {
     /// `chain`.
     #[must_use]
     pub fn new(store_salt: u64, first: Position, chain: ChainValue) -> Batch {
-        Batch::in_buffer(Vec::new(), store_salt, first, chain)
+        Batch::in_buffers(Vec::new(), Spans::default(), store_salt, first, chain)
     }
 
-    /// As [`Batch::new`], in a buffer that was used before.
+    /// As [`Batch::new`], in buffers that were used before.
     #[must_use]
-    pub fn in_buffer(
+    pub fn in_buffers(
         mut bytes: Vec<u8>,
+        mut spans: Spans,
         store_salt: u64,
         first: Position,
         chain: ChainValue,
     ) -> Batch {
         bytes.clear();
-        let (frames, records) = (Vec::new(), Vec::new());
-        Batch { bytes, frames, records, store_salt, first, next: first, chain }
+        spans.frames.clear();
+        spans.records.clear();
+        Batch { bytes, spans, store_salt, first, next: first, chain }
     }
 
     /// The position of the batch's first event.
@@ -278,7 +294,7 @@ impl Batch {
     /// Whether it has no commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.spans.frames.is_empty()
     }
 
     /// Its bytes. Not yet fit for a file: see [`Batch::place`].
@@ -290,14 +306,14 @@ impl Batch {
     /// Takes its bytes and where its records stand in them, when they have been written. What it
     /// says of positions stays true.
     #[must_use]
-    pub fn take(&mut self) -> (Vec<u8>, Vec<RecordSpan>) {
-        (std::mem::take(&mut self.bytes), std::mem::take(&mut self.records))
+    pub fn take(&mut self) -> (Vec<u8>, Spans) {
+        (std::mem::take(&mut self.bytes), std::mem::take(&mut self.spans))
     }
 
     /// Where its records stand, in order of their positions.
     #[must_use]
     pub fn records(&self) -> &[RecordSpan] {
-        &self.records
+        &self.spans.records
     }
 
     /// Begins a commit with its 16 random bytes, under which its events were digested.
@@ -309,14 +325,14 @@ impl Batch {
         let unlinked = planted::is(Bug::ChainNotLinked);
         let previous = if unlinked { crate::chain::CHAIN_START } else { self.chain };
         let link = Link::new(&previous, self.next);
-        let records = self.records.len();
+        let records = self.spans.records.len();
         Commit { batch: self, start, link, first_record: records }
     }
 
     /// Fills in what depends on the place: the batch goes to `offset` of a segment with `salt`, and
     /// everything below `durable` is durable.
     pub(crate) fn place(&mut self, salt: u64, offset: u64, durable: Position) {
-        for frame in &mut self.frames {
+        for frame in &mut self.spans.frames {
             let at = offset + frame.start as u64;
             frame.header.durable = durable;
             let header = frame.header.encode(salt, at);
@@ -341,7 +357,7 @@ impl Commit<'_> {
     /// The position the next record will have.
     #[must_use]
     pub fn next(&self) -> Position {
-        Position(self.batch.next.0 + (self.batch.records.len() - self.first_record) as u64)
+        Position(self.batch.next.0 + (self.batch.spans.records.len() - self.first_record) as u64)
     }
 
     /// Adds an event.
@@ -360,14 +376,14 @@ impl Commit<'_> {
             ^ mask(self.batch.store_salt, position.0);
         bytes[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
         let size = bytes.len() - start;
-        self.batch.records.push(RecordSpan { start, size });
+        self.batch.spans.records.push(RecordSpan { start, size });
         self.link.event(place, digest);
     }
 
     /// Completes the commit.
     pub fn finish(self) {
         let batch = self.batch;
-        let count = batch.records.len() - self.first_record;
+        let count = batch.spans.records.len() - self.first_record;
         assert!(count > 0, "a commit has events");
         let chain = self.link.finish();
         let at = self.start + HEADER_SIZE + 16;
@@ -383,7 +399,7 @@ impl Commit<'_> {
         };
         let body_crc = crc(body);
         batch.bytes.resize(self.start + header.frame_size(), 0);
-        batch.frames.push(FrameSpan { start: self.start, header, body_crc });
+        batch.spans.frames.push(FrameSpan { start: self.start, header, body_crc });
         batch.chain = chain;
         batch.next = Position(batch.next.0 + count as u64);
     }

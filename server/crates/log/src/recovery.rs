@@ -217,8 +217,7 @@ pub fn open(
     }
     let unproven = walk.unproven.filter(|_| !planted::is(Bug::UnprovenTailNotRewritten));
     if let Some(from) = unproven {
-        let marks_only =
-            walk.unproven_commits == 0 || planted::is(Bug::TailRewrittenWithoutCopy);
+        let marks_only = walk.unproven_commits == 0 || planted::is(Bug::TailRewrittenWithoutCopy);
         let keep = if marks_only { None } else { Some(keep(&*disk, &active, from, walk.offset)?) };
         recovery.rewritten_bytes = rewrite(&active, from, walk.offset)?;
         if let Some(copy) = keep {
@@ -317,7 +316,9 @@ fn follows(before: Option<&Arc<Segment>>, segment: &Segment) -> Result<(), OpenE
 }
 
 fn is_ours(name: &str) -> bool {
-    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX, TAIL_SUFFIX].iter().any(|suffix| name.ends_with(suffix))
+    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX, TAIL_SUFFIX]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
 }
 
 fn create(

@@ -15,6 +15,8 @@ pub const SPARE_NAME: &str = "next.tmp";
 /// Bytes zeroed and synced in one step: a larger flush would stand in the way of the active
 /// segment's syncs for longer than a few of them take.
 const STEP: u64 = 1024 * 1024;
+/// What a spare consists of.
+static ZEROS: [u8; STEP as usize] = [0; STEP as usize];
 /// How much faster than the active segment is filled its successor is zeroed, in percent: it is
 /// ready some time before it is needed, and no burst of zeros holds up appends.
 const LEAD_PERCENT: u64 = 125;
@@ -34,7 +36,7 @@ impl Spare {
 
     fn advance(&mut self) -> Result<(), DiskError> {
         let step = STEP.min(self.size - self.zeroed);
-        self.file.write_at(&vec![0; step as usize], self.zeroed)?;
+        self.file.write_at(&ZEROS[..step as usize], self.zeroed)?;
         if !planted::is(Bug::SpareNotSynced) {
             self.file.sync()?;
         }

@@ -14,7 +14,7 @@ use crate::core::{Core, count};
 use crate::index::{Entry, Memtable, View};
 use crate::maintenance;
 use crate::store::Health;
-use crate::writer::{Group, Reply};
+use crate::writer::{Group, Pending, Reply};
 
 /// Sealed segments whose index may still be in memory only. When there are more, the committer
 /// writes index files itself before it goes on: that is the back-pressure that bounds memory.
@@ -22,6 +22,9 @@ const MEMTABLES_MAX: usize = 3;
 
 /// Events that are indexed before readers of the index are let in.
 const INDEX_STEP: u64 = 256;
+
+/// Lists of waiting appends that are kept for the next groups.
+const FREE_LEN: usize = 4;
 
 /// Moves the end of the log.
 #[derive(Debug)]
@@ -152,9 +155,9 @@ impl Committer {
     /// Step four: readers and the feed see it, out of memory.
     pub fn publish(&self, group: &mut Group) {
         let (first, end) = (group.batch.first(), group.batch.next());
-        let (bytes, records) = group.batch.take();
+        let (bytes, spans) = group.batch.take();
         count(&self.core.counters.bytes, bytes.len() as u64);
-        self.core.tail.push(first, bytes, records);
+        self.core.tail.push(first, bytes, spans);
         self.core.publish(end);
         self.core.waiters.wake(
             group.pending.iter().flat_map(|p| p.prepared.events.iter()).map(|event| &event.keys),
@@ -162,16 +165,21 @@ impl Committer {
     }
 
     /// Step five: those who wait are told.
-    pub fn finish(&self, group: Group) {
+    pub fn finish(&self, mut group: Group) {
         let counters = &self.core.counters;
         let events = group.batch.next().0 - group.batch.first().0;
         count(&counters.appends, group.pending.len() as u64);
         count(&counters.events, events);
         count(&counters.batches, 1);
-        for pending in group.pending {
+        for Pending { prepared, appended, answer, .. } in group.pending.drain(..) {
             // A caller that has gone away needs no answer.
-            let _ = pending.answer.send(Reply::Done(Ok(pending.appended)));
+            let _ = answer.send(Reply::Written(appended, prepared));
         }
+        let mut free = self.core.pending.lock();
+        if free.len() < FREE_LEN {
+            free.push(group.pending);
+        }
+        drop(free);
         self.core.end_disk_full();
     }
 

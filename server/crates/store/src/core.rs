@@ -19,6 +19,7 @@ use crate::index::table::BlockCache;
 use crate::resolve::SettingsCache;
 use crate::store::{Environment, Health};
 use crate::tail::Tail;
+use crate::writer::Pending;
 
 /// Counters, for [`crate::Stats`].
 #[derive(Debug, Default)]
@@ -49,6 +50,8 @@ pub(crate) struct Core {
     committed_now: AtomicU64,
     pub view: ArcSwap<View>,
     pub tail: Tail,
+    /// Empty lists, for the next groups' waiting appends.
+    pub pending: Mutex<Vec<Vec<Pending>>>,
     pub ids: RwLock<IdWindow>,
     /// Where each epoch began, oldest first.
     pub epochs: RwLock<Vec<(Position, Epoch)>>,
@@ -98,6 +101,7 @@ impl Core {
             committed_now: AtomicU64::new(parts.committed.0),
             view: ArcSwap::from_pointee(parts.view),
             tail: Tail::default(),
+            pending: Mutex::default(),
             ids: RwLock::new(parts.ids),
             epochs: RwLock::new(parts.epochs),
             health: Mutex::new(Health::Writable),

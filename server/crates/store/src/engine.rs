@@ -203,6 +203,7 @@ impl Engine {
         let state = match ticket.state {
             TicketState::Done(answer) => return (Some(answer), None),
             TicketState::Queued(mut reply) => match reply.try_recv() {
+                Ok(Reply::Written(appended, _)) => return (Some(Ok(appended)), None),
                 Ok(Reply::Done(answer)) => return (Some(answer), None),
                 Ok(Reply::Again { prepared, until }) => TicketState::Again(prepared, until),
                 Err(oneshot::error::TryRecvError::Empty) => TicketState::Queued(reply),

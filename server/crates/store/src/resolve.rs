@@ -239,9 +239,12 @@ fn answer(
             && (*decision == Decision::Append || (*decision == Decision::Wrong && ahead(i)))
     });
     // A retry of what was written is answered again, whatever became of streams it only checks.
-    let duplicate = decisions.iter().enumerate().filter(|(i, _)| has_events(*i)).all(
-        |(_, decision)| matches!(decision, Decision::Duplicate { .. }),
-    ) && prepared.asked_events() > 0;
+    let duplicate = decisions
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| has_events(*i))
+        .all(|(_, decision)| matches!(decision, Decision::Duplicate { .. }))
+        && prepared.asked_events() > 0;
     for (index, decision) in decisions.iter().enumerate() {
         let condition = &prepared.streams[index].condition;
         match decision {
@@ -291,11 +294,7 @@ pub(crate) fn is_ahead(condition: &StreamCondition, facts: &StreamFacts) -> bool
 }
 
 /// The answer to an append whose condition on one stream does not hold.
-pub(crate) fn wrong(
-    index: usize,
-    condition: &StreamCondition,
-    facts: &StreamFacts,
-) -> AppendError {
+pub(crate) fn wrong(index: usize, condition: &StreamCondition, facts: &StreamFacts) -> AppendError {
     AppendError::WrongExpectedRevision {
         index,
         stream: condition.stream.clone(),

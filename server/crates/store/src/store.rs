@@ -349,9 +349,9 @@ impl Store {
         }
         let store = self.clone();
         let prepared = tokio::task::spawn_blocking(move || store.prepare(&append, false));
-        prepared.await.unwrap_or_else(|_| {
-            Err(AppendError::Closed { reason: "it is stopping".to_owned() })
-        })
+        prepared
+            .await
+            .unwrap_or_else(|_| Err(AppendError::Closed { reason: "it is stopping".to_owned() }))
     }
 
     fn prepare(&self, append: &Append, tombstone: bool) -> Result<Box<Prepared>, AppendError> {
@@ -396,6 +396,7 @@ impl Store {
             }
             drop(turn);
             match reply.await {
+                Ok(Reply::Written(appended, _prepared)) => return Ok(appended),
                 Ok(Reply::Done(answer)) => return answer,
                 Ok(Reply::Again { prepared: back, until }) => {
                     prepared = back;

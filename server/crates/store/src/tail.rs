@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use daybook_log::frame::{RECORD_HEADER_SIZE, RecordSpan};
+use daybook_log::frame::{RECORD_HEADER_SIZE, Spans};
 use daybook_model::Position;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
@@ -22,7 +22,7 @@ const SHARED_SIZE_MAX: usize = 1024 * 1024;
 struct TailBatch {
     first: Position,
     bytes: Bytes,
-    records: Vec<RecordSpan>,
+    spans: Spans,
 }
 
 /// The newest commits.
@@ -30,7 +30,7 @@ struct TailBatch {
 pub(crate) struct Tail {
     inner: RwLock<(VecDeque<Arc<TailBatch>>, usize)>,
     /// Buffers of batches that nobody reads any more.
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<Vec<(Vec<u8>, Spans)>>,
 }
 
 /// Buffers that are kept for the next batches: fresh memory costs more to clear than to fill.
@@ -39,11 +39,11 @@ const FREE_LEN: usize = 4;
 const FREE_SIZE_MAX: usize = 16 * 1024 * 1024;
 
 impl Tail {
-    pub fn push(&self, first: Position, bytes: Vec<u8>, records: Vec<RecordSpan>) {
+    pub fn push(&self, first: Position, bytes: Vec<u8>, spans: Spans) {
         let mut inner = self.inner.write();
         let (batches, size) = &mut *inner;
         *size += bytes.len();
-        batches.push_back(Arc::new(TailBatch { first, bytes: bytes.into(), records }));
+        batches.push_back(Arc::new(TailBatch { first, bytes: bytes.into(), spans }));
         let mut old = SmallVec::<[Arc<TailBatch>; 4]>::new();
         while *size > TAIL_SIZE && batches.len() > 1 {
             if let Some(batch) = batches.pop_front() {
@@ -63,12 +63,12 @@ impl Tail {
         let buffer = Vec::from(bytes);
         let mut free = self.free.lock();
         if free.len() < FREE_LEN && buffer.capacity() <= FREE_SIZE_MAX {
-            free.push(buffer);
+            free.push((buffer, batch.spans));
         }
     }
 
-    /// A buffer for a batch.
-    pub fn buffer(&self) -> Vec<u8> {
+    /// Buffers for a batch.
+    pub fn buffers(&self) -> (Vec<u8>, Spans) {
         self.free.lock().pop().unwrap_or_default()
     }
 
@@ -87,7 +87,8 @@ impl Tail {
         let mut count = 0;
         for &position in positions {
             let index = position.0.checked_sub(batch.first.0);
-            let Some(span) = index.and_then(|index| batch.records.get(index as usize)) else {
+            let Some(span) = index.and_then(|index| batch.spans.records().get(index as usize))
+            else {
                 break;
             };
             if page.is_full() {

@@ -50,6 +50,9 @@ const _: () = assert!(8 + VARINT_SIZE_MAX <= PLACE_SIZE_MAX);
 pub(crate) enum Reply {
     /// The append's end.
     Done(Result<Appended, AppendError>),
+    /// It is durable. What it was made of goes back to where it was made: memory that one thread
+    /// takes and another lets go of is slow.
+    Written(Appended, Box<Prepared>),
     /// Something it rests on changed: resolve it again when `until` is committed.
     Again { prepared: Box<Prepared>, until: Position },
 }
@@ -197,9 +200,10 @@ impl Decider {
 
     /// An empty group at the end.
     pub fn group(&self) -> Group {
-        let buffer = self.core.tail.buffer();
-        let batch = Batch::in_buffer(buffer, self.core.store_salt, self.next, self.chain);
-        Group { batch, pending: Vec::new() }
+        let (bytes, spans) = self.core.tail.buffers();
+        let batch = Batch::in_buffers(bytes, spans, self.core.store_salt, self.next, self.chain);
+        let pending = self.core.pending.lock().pop().unwrap_or_default();
+        Group { batch, pending }
     }
 
     /// Decides `request`: adds it to `group`, or answers it.

@@ -28,8 +28,9 @@ use crate::record::{put_varint, take_varint};
 
 /// How a run's file ends.
 pub(crate) const DIRECTORY_SUFFIX: &str = ".dir";
-/// Runs of one tier that are merged to one of the next.
-pub(crate) const FAN_OUT: usize = 4;
+/// Runs of one tier that are merged to one of the next. Few: runs that are not merged repeat most of
+/// their segments' keys, a third of the index where events are spread over many streams.
+pub(crate) const FAN_OUT: usize = 3;
 
 /// A run of the directory.
 #[derive(Debug)]
@@ -205,7 +206,10 @@ pub(crate) fn merge(
         let mut last = 0;
         for cursor in &mut cursors {
             if cursor.key == Some(key) {
-                cursor.append(&mut value, &mut last);
+                // What a run covers is no list of holdings; `begin` wrote the merged run's own.
+                if key != Key::OFFSETS {
+                    cursor.append(&mut value, &mut last);
+                }
                 cursor.advance()?;
             }
         }
