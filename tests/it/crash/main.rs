@@ -1,9 +1,9 @@
 //! The real binary, killed, cut from power and lied to by its disk, under load.
 //!
 //! ```text
-//!   kill     SIGKILL at a random moment under load, and during recovery   DAYBOOK_CRASH_CYCLES times
-//!   power    ext4 on a loop device that is shut down without its journal  root only
-//!   strace   a failing fdatasync or write, injected into the system call  where strace may trace
+//!   kill     SIGKILL at any moment under load, and in recovery   DAYBOOK_CRASH_CYCLES times
+//!   power    ext4 on a loop device, shut down without its journal   root only
+//!   strace   a failing fdatasync or write, injected into the call   where strace may trace
 //! ```
 //!
 //! Each cycle runs the same load (`load`) against a store that earlier cycles have filled, ends the

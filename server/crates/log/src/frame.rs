@@ -14,7 +14,7 @@
 //! be read and trusted alone. `head` is the length of `place`; its two high bits are reserved.
 //!
 //! A [`Batch`] is built by the writer while the batch before it is being synced: all that can be
-//! summed is summed then. [`Batch::place`] fills in the rest when the place in the file is known.
+//! summed is summed then. `Batch::place` fills in the rest when the place in the file is known.
 //!
 //! INVARIANT: no IO here; `segment` and `journal` move the bytes.
 
@@ -297,7 +297,7 @@ impl Batch {
         self.spans.frames.is_empty()
     }
 
-    /// Its bytes. Not yet fit for a file: see [`Batch::place`].
+    /// Its bytes. Not yet fit for a file: see `Journal::write`.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
