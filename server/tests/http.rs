@@ -522,11 +522,11 @@ async fn a_backup_is_taken_while_the_server_runs_and_restores() {
     let from = OsDisk::open(unpacked.path(), Access::Read).expect("a backup");
     let to = OsDisk::open(target.path(), Access::Write).expect("a target");
     let sizes = Sizes::default();
-    daybook_log::backup::restore(&from, &to, &SystemEntropy, sizes, &mut |_, _| {})
+    let restored = daybook_log::backup::restore(&from, &to, &SystemEntropy, sizes, &mut |_, _| {})
         .expect("restores");
     drop(to);
     let server = Server::start_in(target).await;
-    assert_eq!(server.get("/info").await.1["epoch"], 1);
+    assert_eq!(server.get("/info").await.1["epoch"], restored.epoch.0);
     let (_, page) = server.get("/v1/streams/a-1").await;
     assert_eq!(numbers(&page, "revision"), (0..10).collect::<Vec<u64>>());
     server.stop().await;

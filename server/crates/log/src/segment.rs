@@ -151,11 +151,15 @@ impl Segment {
     /// The disk's error, or why the header is none.
     pub fn read_header(file: &dyn DiskFile) -> Result<Result<SegmentHeader, BadHeader>, DiskError> {
         let mut bytes = [0; SEGMENT_HEADER_SIZE];
-        if file.len()? < SEGMENT_HEADER_SIZE as u64 {
-            return Ok(Err(BadHeader::Damaged));
+        let size = file.len()?;
+        if size >= SEGMENT_HEADER_SIZE as u64 {
+            file.read_at(&mut bytes, 0)?;
+            return Ok(SegmentHeader::decode(&bytes));
         }
-        file.read_at(&mut bytes, 0)?;
-        Ok(SegmentHeader::decode(&bytes))
+        // Too short for a header; its beginning says whether it was one.
+        let beginning = &mut bytes[..MAGIC.len().min(size as usize)];
+        file.read_at(beginning, 0)?;
+        Ok(Err(if beginning == MAGIC { BadHeader::Damaged } else { BadHeader::Foreign }))
     }
 }
 
