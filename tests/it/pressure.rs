@@ -18,9 +18,9 @@ use crate::support::node::{Server, client};
 use crate::support::{assert_says, soon, until};
 
 const ANY: ExpectedRevision = ExpectedRevision::Any;
-/// Appends that may wait for the writer: four batches of 4,096. As documented; a change of it is
+/// Appends that may wait for the writer: sixteen batches of 4,096. As documented; a change of it is
 /// noticed here.
-const QUEUE_LEN_MAX: u64 = 4 * 4096;
+const QUEUE_LEN_MAX: u64 = 16 * 4096;
 /// Appends of the batch that is being synced, and of the one that is next.
 const IN_BATCHES_MAX: u64 = 2 * 4096;
 

@@ -23,9 +23,10 @@ use crate::commit::Committer;
 use crate::core::Core;
 use crate::writer::{BATCH_APPENDS_MAX, BATCH_SIZE_TARGET, Decider, Group, Request};
 
-/// Appends that may wait for the writer. Four full batches: beyond, waiting is hopeless and the
-/// caller is told so.
-pub(crate) const QUEUE_LEN_MAX: usize = 4 * BATCH_APPENDS_MAX;
+/// Appends that may wait for the writer. Sixteen full batches, about half a second's work: a
+/// thousand clients with 32 in flight each must fit. Beyond, waiting is hopeless and the caller is
+/// told so.
+pub(crate) const QUEUE_LEN_MAX: usize = 16 * BATCH_APPENDS_MAX;
 /// Bytes of the appends that may wait; at least one append of the largest size.
 pub(crate) const QUEUE_SIZE_MAX: usize = 256 * 1024 * 1024;
 /// Requests for which the writer is woken while the committer is busy: fewer are not worth the
