@@ -13,7 +13,7 @@ use crate::append::AppendError;
 use crate::core::{Core, count};
 use crate::index::{Entry, Memtable, View};
 use crate::maintenance;
-use crate::store::Health;
+use crate::status::Health;
 use crate::writer::{Group, Pending, Reply};
 
 /// Sealed segments whose index may still be in memory only. When there are more, the committer

@@ -17,7 +17,8 @@ use crate::index::View;
 use crate::index::ids::IdWindow;
 use crate::index::table::BlockCache;
 use crate::resolve::SettingsCache;
-use crate::store::{Environment, Health};
+use crate::status::Health;
+use crate::store::Environment;
 use crate::tail::Tail;
 use crate::writer::Pending;
 

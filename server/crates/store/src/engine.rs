@@ -25,7 +25,8 @@ use crate::read::{
     AllReader, Direction, IndexKey, IndexReader, ReadAll, ReadError, ReadStream, StreamReader,
 };
 use crate::resolve::{Resolution, resolve};
-use crate::store::{Environment, Health, OpenError, StreamInfo, stream_info};
+use crate::status::{Health, StreamInfo};
+use crate::store::{Environment, OpenError, stream_info};
 use crate::writer::{Decider, Group, Reply, Request};
 
 /// The store without threads.

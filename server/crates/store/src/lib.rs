@@ -32,6 +32,7 @@ pub mod read;
 mod record;
 mod resolve;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 mod tail;
 pub mod verify;
@@ -46,6 +47,5 @@ pub use read::{
     AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
     StreamReader,
 };
-pub use store::{
-    About, Environment, Health, Lane, OpenError, Options, Stats, Store, StreamInfo, StreamState,
-};
+pub use status::{About, Health, Stats, StreamInfo, StreamState};
+pub use store::{Environment, Lane, OpenError, Options, Store};

@@ -11,7 +11,7 @@ use crate::index::ids::WINDOW_MIN;
 use crate::index::sealed::{self, Sealed};
 use crate::index::{Memtable, View};
 use crate::read::ReadError;
-use crate::store::Health;
+use crate::status::Health;
 
 /// How long after a failure the maintenance thread tries again, and a full disk is looked at.
 const RETRY: Duration = Duration::from_secs(1);

@@ -30,7 +30,7 @@ use crate::index::key::{IdentityState, KeyMap};
 use crate::prepare::Prepared;
 use crate::record::{VARINT_SIZE_MAX, encode_place};
 use crate::resolve::{Resolved, is_ahead, wrong};
-use crate::store::Health;
+use crate::status::Health;
 
 /// Event ids after which the older half of [`Recent`] is forgotten. A request must be decided
 /// within so many events of its resolution, or is resolved again: far more than the queue holds.
