@@ -284,7 +284,7 @@ impl Bench {
             }
             let (Some(ours), Some(ceiling)) = (ours, ceiling) else { bail!("--rounds is 0") };
             let own = shape.streams == Streams::Own;
-            let goal = (part == Part::Unary && own).then_some(0.85);
+            let goal = (part == Part::Unary && own && shape.events == 1).then_some(0.85);
             rows.push(Row::of_appends(
                 name.clone(),
                 &ours,
