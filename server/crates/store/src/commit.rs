@@ -190,7 +190,6 @@ impl Committer {
             WriteError::Full { reason } => {
                 tracing::warn!(reason, "appends are refused until the disk has room");
                 self.core.set_health(Health::DiskFull);
-                self.core.refusals.send_modify(|count| *count += 1);
                 AppendError::DiskFull { location, reason: reason.clone() }
             }
             // The batch before it was refused, and nothing was written since.
@@ -207,6 +206,8 @@ impl Committer {
                 AppendError::Unknown { reason: reason.clone() }
             }
         };
+        // Also for a group that was built on a refused one: appends may wait for its positions.
+        self.core.refusals.send_modify(|count| *count += 1);
         for pending in group.pending {
             let _ = pending.answer.send(Reply::Done(Err(error.clone())));
         }

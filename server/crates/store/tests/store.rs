@@ -415,3 +415,41 @@ fn damage_index(directory: &std::path::Path, place: usize) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_append_is_answered_when_the_disk_fills_under_racing_writers() {
+    let disk = daybook_log::disk::sim::SimDisk::new(7);
+    disk.set_capacity(Some(26 * 1024));
+    let environment = Environment {
+        disk: Arc::new(disk),
+        clock: Arc::new(SystemClock::new()),
+        entropy: Arc::new(SystemEntropy),
+    };
+    let store = Store::open(environment, Options { sizes: SMALL }).expect("an open store");
+    let mut tasks = Vec::new();
+    for task in 0..64u128 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut full = 0;
+            for i in 0..200u128 {
+                // All race for the first revision of one stream after another.
+                let stream = name(&format!("s-{i}"));
+                let event = event(task * 1000 + i, "E", "{}");
+                let append = Append::to_stream(stream, ExpectedRevision::NoStream, [event]);
+                match store.append(append).await {
+                    Ok(_) | Err(AppendError::WrongExpectedRevision { .. }) => {}
+                    Err(AppendError::DiskFull { .. } | AppendError::Overloaded { .. }) => full += 1,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            full
+        }));
+    }
+    let mut full = 0;
+    for task in tasks {
+        let limit = std::time::Duration::from_secs(60);
+        full += tokio::time::timeout(limit, task).await.expect("answered").expect("no panic");
+    }
+    assert!(full > 0, "the disk was meant to fill");
+    store.close().await;
+}
