@@ -4,6 +4,7 @@
 //!   cli ──> config ──> node ──┬── http   JSON, SSE, health, metrics      one port: HTTP/1.1 and
 //!                             └── grpc   the KurrentDB protocol          HTTP/2 with prior knowledge
 //!                      node/context ── the store, the clock, the counters: what every request sees
+//!                      ledger       ── accounts and transfers over the store
 //!                      telemetry    ── log lines and metrics
 //! ```
 //!
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod ledger;
 pub mod node;
 pub mod telemetry;
 

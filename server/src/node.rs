@@ -11,27 +11,32 @@
 //! process, and only `cli::serve` knows of signals.
 
 pub mod context;
+pub mod door;
 pub mod entrance;
 pub mod listener;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use daybook_log::Recovery;
+use daybook_log::disk::Disk;
 use daybook_log::disk::os::{Access, OpenDiskError, OsDisk};
+use daybook_model::repository::LoadError;
 use daybook_model::{SystemClock, SystemEntropy};
 use daybook_store::snapshot::{Identity, SnapshotStore};
-use daybook_store::{Environment, OpenError, Options, Store};
+use daybook_store::{Environment, OpenError, Options, Store, WithSnapshots};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use context::{Context, Endless, Phase};
 
+use crate::ledger::{self, Ledger};
 use crate::telemetry::metrics::Metrics;
 use context::Parts;
+use door::{Door, SnapshotDoor};
 use entrance::Entrance;
 use listener::Connections;
 
@@ -52,6 +57,8 @@ pub struct Config {
     pub connections_max: usize,
     /// The store's own settings.
     pub options: Options,
+    /// The ledger's.
+    pub ledger: ledger::Options,
 }
 
 impl Config {
@@ -62,6 +69,7 @@ impl Config {
             data: data.into(),
             connections_max: listener::CONNECTIONS_MAX,
             options: Options::default(),
+            ledger: ledger::Options::default(),
         }
     }
 }
@@ -75,6 +83,9 @@ pub enum StartError {
     /// The store in it cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// What the ledger left under way cannot be read.
+    #[error("cannot take up the transfers that were under way: {0}")]
+    Ledger(#[from] LoadError),
     /// The listener has no address.
     #[error("the listening socket has no address: {0}")]
     Listener(io::Error),
@@ -93,6 +104,9 @@ pub struct Stopped {
 /// A running server. Dropping it without [`Node::stop`] is a crash as far as its clients and its
 /// store can tell.
 pub struct Node {
+    store: Store,
+    snapshots: Option<Arc<SnapshotStore>>,
+    lease: Lease,
     context: Context,
     connections: Connections,
     accepting: JoinHandle<()>,
@@ -127,16 +141,21 @@ impl Node {
         listener: TcpListener,
     ) -> Result<Node, StartError> {
         let address = listener.local_addr().map_err(StartError::Listener)?;
+        let lease = Lease::of(&environment.disk);
         let clock = environment.clock.clone();
         let entropy = environment.entropy.clone();
         let options = config.options.clone();
         let store = blocking(move || Store::open(environment, options)).await??;
         report_recovery(store.recovery());
         let snapshots = open_snapshots(snapshots, &store).await?;
+        let beside = WithSnapshots::new(store.clone(), snapshots.clone())?;
+        let options = config.ledger.clone();
+        let ledger = Ledger::start(beside, clock.clone(), entropy.clone(), options).await?;
         let metrics = Arc::new(Metrics::new());
         let context = Context::new(Parts {
-            store,
-            snapshots,
+            store: Door::new(store.clone()),
+            snapshots: snapshots.clone().map(SnapshotDoor::new),
+            ledger,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -148,13 +167,19 @@ impl Node {
         let connections = Connections::new(config.connections_max);
         let accepting =
             tokio::spawn(listener::serve(listener, entrance, connections.clone(), context.clone()));
-        Ok(Node { context, connections, accepting })
+        Ok(Node { store, snapshots, lease, context, connections, accepting })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.context.address()
+    }
+
+    /// Its store, without a door: for the program that the node is a part of.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// What its requests share.
@@ -166,6 +191,22 @@ impl Node {
     /// Stops: takes no new connection, finishes what was begun, closes the store. Connections that
     /// are still open after `deadline` are cut; the store is closed properly in any case.
     pub async fn stop(self, deadline: Duration) -> Stopped {
+        let lease = self.lease.clone();
+        let stopped = self.close(deadline).await;
+        // Tasks of calls that were cut let go of the store when they next run. After that the
+        // directory is unlocked, and can be opened again as soon as this returns.
+        let released = async {
+            while !lease.is_over() {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(RELEASE_WAIT_MAX, released).await.is_err() {
+            tracing::debug!("something still holds the store after the stop");
+        }
+        stopped
+    }
+
+    async fn close(self, deadline: Duration) -> Stopped {
         let clock = self.context.clock().clone();
         let began = clock.monotonic();
         self.context.advance(Phase::Draining);
@@ -176,7 +217,9 @@ impl Node {
         {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
-        self.context.store().close().await;
+        // What is under way rests until the next start; who waits for it is told how far it came.
+        self.context.ledger().stop();
+        self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();
         let connections_cut = if idle { 0 } else { self.connections.open() };
@@ -186,18 +229,27 @@ impl Node {
         if let Err(failed) = self.accepting.await {
             tracing::error!(error = %failed, "the accept loop ended badly");
         }
-        close_snapshots(&self.context).await;
-        // Tasks of calls that were cut let go of the store when they next run. After that the
-        // directory is unlocked, and can be opened again as soon as this returns.
-        let released = async {
-            while !self.context.is_last() {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        };
-        if tokio::time::timeout(RELEASE_WAIT_MAX, released).await.is_err() {
-            tracing::debug!("something still holds the store after the stop");
-        }
+        close_snapshots(self.snapshots).await;
         Stopped { connections_cut }
+    }
+}
+
+/// Tells whether a node has let go of its disk.
+#[derive(Clone)]
+struct Lease {
+    disk: Weak<dyn Disk>,
+    /// Handles of those who gave it the disk.
+    others: usize,
+}
+
+impl Lease {
+    /// Of a disk that is about to be opened, and held by its environment already.
+    fn of(disk: &Arc<dyn Disk>) -> Lease {
+        Lease { disk: Arc::downgrade(disk), others: Arc::strong_count(disk) - 1 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.disk.strong_count() <= self.others
     }
 }
 
@@ -240,8 +292,8 @@ async fn open_snapshots(
     Ok(Some(Arc::new(snapshots)))
 }
 
-async fn close_snapshots(context: &Context) {
-    let Some(snapshots) = context.snapshots().cloned() else { return };
+async fn close_snapshots(snapshots: Option<Arc<SnapshotStore>>) {
+    let Some(snapshots) = snapshots else { return };
     if let Err(error) = blocking(move || snapshots.close()).await {
         tracing::warn!(%error, "snapshots could not be closed; they are disposable");
     }

@@ -1,12 +1,14 @@
 //! A store of each format version, made once by the version that wrote it and kept for ever.
 //!
-//! `fixtures/format-<n>/` was written by `cargo run -p daybook-tests --example make-fixture`, which
-//! says what is in it. It is never made anew: a version that cannot read it is broken.
+//! `fixtures/format-<n>/` has index tables of version 1, `fixtures/format-<n>-index-<m>/` of a later
+//! one. Each was written by `cargo run -p daybook-tests --example make-fixture`, which says what is
+//! in it. It is never made anew: a version that cannot read it is broken.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use daybook_client::ContentType;
-use daybook_model::{ExpectedRevision, Revision};
+use daybook_model::{EventStore, ExpectedRevision, Revision};
 use daybook_store::{AllFrom, Append, Direction, From, IndexKey, ReadAll, ReadStream, StreamState};
 use tempfile::TempDir;
 
@@ -14,34 +16,69 @@ use crate::support::daemon::verify;
 use crate::support::directory::{MARK_SIZE, bytes, copy, read_log, segments};
 use crate::support::events::{event, name};
 use crate::support::node::Server;
-use contents::{EVENTS, SIZES};
+use contents::{EVENTS, PURSE, SIZES, TRANSACTIONS};
 
 #[path = "fixtures/contents.rs"]
 mod contents;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("it/fixtures/format-1")
+/// One fixture.
+struct Fixture {
+    name: &'static str,
+    /// How many positions it has.
+    committed: u64,
+    /// Whether its index is of the format that this version writes.
+    believed: bool,
+    /// How many transactions it has.
+    transactions: u64,
 }
 
-fn copied() -> TempDir {
-    let data = TempDir::new().expect("a directory");
-    copy(&fixture(), data.path());
-    data
+const FIXTURES: [Fixture; 2] = [
+    Fixture { name: "format-1", committed: contents::COMMITTED, believed: false, transactions: 0 },
+    Fixture {
+        name: "format-1-index-2",
+        committed: contents::COMMITTED_2,
+        believed: true,
+        transactions: TRANSACTIONS,
+    },
+];
+
+impl Fixture {
+    fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("it/fixtures").join(self.name)
+    }
+
+    fn copied(&self) -> TempDir {
+        let data = TempDir::new().expect("a directory");
+        copy(&self.path(), data.path());
+        data
+    }
+}
+
+fn is_index(name: &str) -> bool {
+    [".idx", ".ids", ".dir"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn format_1_is_read_exactly_and_its_index_is_believed() {
-    assert!(segments(&fixture()).len() >= 3, "several segments, sealed and active");
-    let data = copied();
-    let before = bytes(data.path());
-    let server = Server::try_start(data.path(), SIZES).await.expect("a server");
-    let recovery = server.store().recovery().clone();
-    assert!(!recovery.created && recovery.torn.is_none() && recovery.foreign_files.is_empty());
-    assert!(recovery.rewritten_bytes <= MARK_SIZE, "all is proven");
-    assert_eq!(server.store().stats().index_rebuilt, 0);
-    assert_eq!(server.store().about().store_id.to_string(), contents::STORE_ID);
+async fn each_is_read_exactly_and_an_index_of_this_format_is_believed() {
+    for fixture in FIXTURES {
+        assert!(segments(&fixture.path()).len() >= 3, "several segments, sealed and active");
+        let data = fixture.copied();
+        let before = bytes(data.path());
+        let server = Server::try_start(data.path(), SIZES).await.expect("a server");
+        let recovery = server.store().recovery().clone();
+        assert!(!recovery.created && recovery.torn.is_none() && recovery.foreign_files.is_empty());
+        assert!(recovery.rewritten_bytes <= MARK_SIZE, "all is proven");
+        assert_eq!(server.store().stats().index_rebuilt == 0, fixture.believed);
+        assert_eq!(server.store().about().store_id.to_string(), contents::STORE_ID);
+        check_events(server.store(), fixture.committed).await;
+        check_index_files(&before, &bytes(data.path()), fixture.believed);
+        server.stop().await;
+        assert_eq!(verify(data.path())["events"], fixture.committed);
+    }
+}
 
-    let mut reader = server.store().read_all(ReadAll {
+async fn check_events(store: &daybook_store::Store, committed: u64) {
+    let mut reader = store.read_all(ReadAll {
         from: AllFrom::Start,
         direction: Direction::Forwards,
         count: u64::MAX,
@@ -65,22 +102,33 @@ async fn format_1_is_read_exactly_and_its_index_is_believed() {
             position += 1;
         }
     }
-    assert_eq!(position, contents::COMMITTED);
-    drop(reader);
-    for (name, file) in bytes(data.path()) {
-        if name.ends_with(".idx") || name.ends_with(".ids") || name.ends_with(".dir") {
-            assert!(before.get(&name) == Some(&file), "{name} was written anew");
-        }
+    assert_eq!(position, committed);
+}
+
+/// Tables of this format are left as they are; those of an older one are written anew. What else is
+/// beside the segments is left too.
+fn check_index_files(
+    before: &BTreeMap<String, Vec<u8>>,
+    after: &BTreeMap<String, Vec<u8>>,
+    believed: bool,
+) {
+    for (name, file) in after.iter().filter(|(name, _)| is_index(name)) {
+        let kept = believed || name.ends_with(".ids");
+        assert_eq!(before.get(name) == Some(file), kept, "{name}");
     }
-    server.stop().await;
-    assert_eq!(verify(data.path())["events"], contents::COMMITTED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn format_1_answers_by_its_index() {
-    let data = copied();
-    let server = Server::try_start(data.path(), SIZES).await.expect("a server");
-    let store = server.store();
+async fn each_answers_by_its_index() {
+    for fixture in FIXTURES {
+        let data = fixture.copied();
+        let server = Server::try_start(data.path(), SIZES).await.expect("a server");
+        check_answers(server.store(), fixture.transactions).await;
+        server.stop().await;
+    }
+}
+
+async fn check_answers(store: &daybook_store::Store, transactions: u64) {
     for stream in ["account-0", "account-1", "account-2", "transfer-3"] {
         let expected: Vec<u64> =
             (1..=EVENTS).filter(|p| contents::stream(*p).as_str() == stream).collect();
@@ -114,19 +162,29 @@ async fn format_1_answers_by_its_index() {
         let info = store.stream_info(&name(stream)).await.expect("an answer");
         assert_eq!(info.state, state, "{stream}");
     }
-    server.stop().await;
+    for n in 0..=transactions {
+        let found = store.transaction(&name(PURSE), contents::transaction_id(n)).await;
+        assert_eq!(found, Ok((n < transactions).then_some(Revision(n))), "transaction {n}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn format_1_is_written_on_and_its_index_can_be_built_again() {
-    let data = copied();
+async fn each_is_written_on_and_its_index_can_be_built_again() {
+    for fixture in FIXTURES {
+        write_on(&fixture).await;
+    }
+}
+
+async fn write_on(fixture: &Fixture) {
+    let data = fixture.copied();
     for name in crate::support::directory::names(data.path()) {
-        if name.ends_with(".idx") || name.ends_with(".ids") || name.ends_with(".dir") {
+        if is_index(&name) {
             std::fs::remove_file(data.path().join(name)).expect("a file");
         }
     }
     let server = Server::try_start(data.path(), SIZES).await.expect("a server");
     assert!(server.store().stats().index_rebuilt > 0);
+    check_answers(server.store(), fixture.transactions).await;
     let before = server.store().committed();
     // 1, 5, 9 … 57
     let head = Revision(14);

@@ -6,6 +6,7 @@
 //!   directory    data directories that are not a sound store's own
 //!   faults       a disk that fails or is full; a clock that leaps
 //!   pressure     more appends, subscribers, slowness than there is room for
+//!   ledger_doors the ledger's streams, met through every other door
 //!   lifecycle    signals, restarts, index files that are gone
 //!   format       a store of each format version, kept for ever
 //! ```
@@ -18,6 +19,7 @@
 mod directory;
 mod faults;
 mod format;
+mod ledger_doors;
 mod lifecycle;
 mod limits;
 mod pressure;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use daybook_model::append::Deletion;
+
 use super::model::{Asked, Fact, Model, Outcome, Verdict};
 
 /// An append that was asked for and may appear in the log.
@@ -238,7 +240,7 @@ fn matches(
             && fact.stream == asked.streams[event.stream].0
             && fact.kind == event.kind
             && fact.json == event.json
-            && fact.tombstone == asked.tombstone
+            && fact.tombstone == (asked.deletes == Some(Deletion::Tombstone))
             && fact.metadata == event.metadata
             && fact.data == event.data;
         if !same {

@@ -126,7 +126,7 @@ impl Short {
             let asked = Arc::new(Asked {
                 streams: vec![("acct-1".into(), expected), ("b-1".into(), ExpectedRevision::Any)],
                 events: vec![event(0, id), event(1, 100 + id)],
-                tombstone: false,
+                deletes: None,
             });
             let times = if *part == Part::Retry { 2 } else { 1 };
             for time in 0..times {

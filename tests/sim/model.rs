@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use daybook_model::append::Deletion;
 use daybook_model::{EventView, ExpectedRevision, Timestamp};
 
 /// The value of `$tb` that marks a soft-deleted stream.
@@ -86,8 +87,8 @@ pub struct Asked {
     pub streams: Vec<(String, ExpectedRevision)>,
     /// Its events.
     pub events: Vec<AskedEvent>,
-    /// Whether its event is a tombstone.
-    pub tombstone: bool,
+    /// How it deletes its first stream, if it does.
+    pub deletes: Option<Deletion>,
 }
 
 /// An answer that says something about the log.
@@ -203,13 +204,7 @@ impl Model {
         self.streams.get(name).and_then(|s| (s.positions.len() as u64).checked_sub(1))
     }
 
-    /// Whether a stream, or the one it describes, ended for ever.
-    #[must_use]
-    pub fn tombstoned(&self, name: &str) -> bool {
-        self.ended(name) || name.strip_prefix("$$").is_some_and(|name| self.ended(name))
-    }
-
-    /// Whether a stream itself ended for ever.
+    /// Whether a stream ended for ever.
     #[must_use]
     pub fn ended(&self, name: &str) -> bool {
         self.streams.get(name).is_some_and(|stream| stream.tombstoned)
@@ -222,10 +217,10 @@ impl Model {
     }
 
     fn raw_settings(&self, name: &str) -> Option<serde_json::Value> {
-        let position = self.streams.get(name)?.settings?;
-        let fact = &self.events[position as usize];
+        let stream = self.streams.get(name)?;
+        let fact = &self.events[stream.settings? as usize];
         let value: serde_json::Value = serde_json::from_slice(&fact.data).ok()?;
-        (value.is_object() && !fact.tombstone).then_some(value)
+        (value.is_object() && !stream.tombstoned).then_some(value)
     }
 
     /// A stream's settings.
@@ -277,7 +272,8 @@ impl Model {
     /// # Errors
     /// [`Unreadable`] says why not.
     pub fn readable(&self, name: &str, now: Timestamp) -> Result<Vec<u64>, Unreadable> {
-        if self.tombstoned(name) {
+        // The metadata of a stream that ended can be written, not read.
+        if self.ended(name) || name.strip_prefix("$$").is_some_and(|name| self.ended(name)) {
             return Err(Unreadable::Deleted);
         }
         if self.head(name).is_none() || self.soft_deleted(name) {
@@ -306,7 +302,10 @@ impl Model {
             .streams
             .iter()
             .enumerate()
-            .map(|(i, (name, expected))| self.decide(name, *expected, &ids(i)))
+            .map(|(i, (name, expected))| match asked.deletes {
+                Some(Deletion::Soft) if i == 0 && self.ended(name) => Decision::Deleted,
+                _ => self.decide(name, *expected, &ids(i)),
+            })
             .collect();
         let new = decisions.iter().enumerate().any(|(i, d)| *d == Decision::Append && writes(i));
         // A retry of what was written, whatever became of streams that it only checks.
@@ -319,7 +318,7 @@ impl Model {
                 Decision::Wrong => return self.wrong(index, name),
                 Decision::Duplicate(_) if new => return self.wrong(index, name),
                 Decision::Deleted => {
-                    let tombstoned = self.tombstoned(name);
+                    let tombstoned = self.ended(name);
                     return Verdict::Answer(Outcome::Deleted { index, tombstoned });
                 }
                 Decision::Append | Decision::Duplicate(_) => {}
@@ -352,7 +351,7 @@ impl Model {
                 for (index, (name, expected)) in asked.streams.iter().enumerate() {
                     let events = asked.events.iter().filter(|e| e.stream == index);
                     let ids: Vec<u128> = events.map(|e| e.id).collect();
-                    let tombstoned = self.tombstoned(name);
+                    let tombstoned = self.ended(name);
                     out.push(match self.decide(name, *expected, &ids) {
                         Decision::Append => continue,
                         Decision::Deleted => Outcome::Deleted { index, tombstoned },
@@ -377,7 +376,7 @@ impl Model {
         let mut out = Vec::new();
         for (i, (name, _)) in asked.streams.iter().enumerate() {
             let meta = format!("$${name}");
-            if asked.tombstone {
+            if asked.deletes == Some(Deletion::Tombstone) {
                 continue;
             }
             let named = asked.streams.iter().any(|(other, _)| *other == meta);
@@ -392,7 +391,7 @@ impl Model {
 
     fn decide(&self, name: &str, expected: ExpectedRevision, ids: &[u128]) -> Decision {
         let writes = !ids.is_empty();
-        let tombstoned = self.tombstoned(name);
+        let tombstoned = self.ended(name);
         if tombstoned && writes {
             return Decision::Deleted;
         }

@@ -127,14 +127,33 @@ impl Store {
 }
 
 #[test]
-fn metadata_is_not_written_to_a_stream_that_ended() {
+fn metadata_written_to_a_stream_that_ended_opens_nothing() {
     let mut store = Store::new(1);
     store.append("a", 10).expect("an append");
     store.tombstone("a");
-    let answer = store.append("$$a", 10);
-    assert!(matches!(answer, Err(AppendError::StreamDeleted { tombstoned: true, .. })));
-    let info = store.engine().stream_info(&name("a")).expect("its info");
-    assert_eq!(info.state, StreamState::Tombstoned);
+    store.append("$$a", 10).expect("metadata");
+    for _ in 0..2 {
+        let info = store.engine().stream_info(&name("a")).expect("its info");
+        assert_eq!(info.state, StreamState::Tombstoned);
+        let answer = store.append("a", 10);
+        assert!(matches!(answer, Err(AppendError::StreamDeleted { tombstoned: true, .. })));
+        // Enough that what was decided is in sealed segments, and a restart that forgets the cache.
+        for _ in 0..6 {
+            store.append("b", 1500).expect("an append");
+        }
+        store.maintain();
+        store.open();
+    }
+}
+
+#[test]
+fn a_stream_that_ended_is_not_deleted_softly() {
+    let mut store = Store::new(1);
+    store.append("a", 10).expect("an append");
+    store.tombstone("a");
+    let ticket = store.engine().soft_delete(&name("a"), ANY);
+    let answer = store.answer(ticket);
+    assert!(matches!(answer, Err(AppendError::StreamDeleted { index: 0, tombstoned: true, .. })));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use daybook_model::{
 use daybook_store::engine::Ticket;
 use daybook_store::verify::VerifyError;
 use daybook_store::{
-    AllReader, Append, AppendError, Appended, Engine, Environment, Health, ReadError, Sizes,
-    StreamCondition, StreamReader, SubscribeFrom,
+    AllReader, Append, AppendError, Appended, Deletion, Engine, Environment, Health, ReadError,
+    Sizes, StreamCondition, StreamReader, SubscribeFrom,
 };
 use uuid::Uuid;
 

@@ -8,7 +8,9 @@ pub mod append;
 pub mod backup;
 pub mod bench;
 pub mod delete;
+pub mod demo;
 pub mod health;
+pub mod load;
 pub mod place;
 pub mod read;
 pub mod remote;
@@ -71,6 +73,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Restore a backup into an empty data directory.
     Restore(backup::RestoreArgs),
+    /// Show the ledger at work: accounts, transfers, one that is undone, and the books.
+    Demo(demo::DemoArgs),
+    /// Let a thousand users move money among themselves, and check that none is lost.
+    Load(load::LoadArgs),
     /// Measure appends, reads and the feed, beside what the machine allows.
     Bench(bench::BenchArgs),
     /// The server that `bench` measures ours by.
@@ -133,6 +139,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => backup::run_restore(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Load(args) => load::run(args),
         Command::Bench(args) => bench::run(args),
         Command::BenchLimit(args) => bench::limit::run(args),
         Command::BenchStore(args) => bench::subject::run(args),

@@ -10,13 +10,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use daybook_ledger::risk::OnUnreachable;
+use daybook_ledger::transfer::{CHECK_RISK, PAYMENT_TRANSFER};
 use owo_colors::OwoColorize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{DATA_DEFAULT, Exposure, LISTEN_DEFAULT, is_this_machine, listen_addresses};
+use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node, listener};
 use crate::telemetry::logging::colours_wanted;
 
@@ -61,6 +64,64 @@ pub struct ServeArgs {
     /// Threads that serve requests [default: one per processor]
     #[arg(long, env = "DAYBOOK_THREADS", value_name = "N")]
     threads: Option<usize>,
+
+    /// A service that is asked about each transfer that the built-in risk rules let through:
+    /// http://HOST:PORT/PATH
+    #[arg(long, env = "DAYBOOK_RISK_URL", value_name = "URL")]
+    risk_url: Option<RiskUrl>,
+
+    /// How long that service may take to answer, up to 10s
+    #[arg(
+        long,
+        env = "DAYBOOK_RISK_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "2s",
+        value_parser = risk_timeout
+    )]
+    risk_timeout: Duration,
+
+    /// What happens to a transfer if that service gives no answer: it is undone at once, or asked
+    /// about again until the transfer's deadline
+    #[arg(
+        long,
+        env = "DAYBOOK_RISK_UNREACHABLE",
+        value_name = "POLICY",
+        value_enum,
+        default_value_t = RiskUnreachable::Park
+    )]
+    risk_unreachable: RiskUnreachable,
+}
+
+/// What happens to a transfer that the risk service says nothing about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RiskUnreachable {
+    /// It is undone.
+    Reject,
+    /// It waits, and the service is asked again.
+    Park,
+}
+
+impl ServeArgs {
+    fn ledger(&self) -> ledger::Options {
+        ledger::Options {
+            risk: self.risk_url.clone(),
+            risk_timeout: self.risk_timeout,
+            on_unreachable: match self.risk_unreachable {
+                RiskUnreachable::Reject => OnUnreachable::Reject,
+                RiskUnreachable::Park => OnUnreachable::Park,
+            },
+        }
+    }
+}
+
+/// A time within which a step of a transfer is over in any case.
+fn risk_timeout(text: &str) -> Result<Duration, String> {
+    let longest = PAYMENT_TRANSFER.steps[CHECK_RISK].timeout;
+    match humantime::parse_duration(text) {
+        Ok(timeout) if (Duration::from_millis(1)..=longest).contains(&timeout) => Ok(timeout),
+        Ok(_) => Err(format!("give 1ms to {}s", longest.as_secs())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Runs a server.
@@ -84,7 +145,8 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
     let listener = TcpListener::bind(addresses.as_slice()).await.with_context(|| {
         format!("cannot listen on {} (is another server running there?)", args.listen)
     })?;
-    let config = Config { connections_max, ..Config::in_directory(&args.data) };
+    let ledger = args.ledger();
+    let config = Config { connections_max, ledger, ..Config::in_directory(&args.data) };
     let node = tokio::select! {
         node = Node::start(config, listener) => node?,
         () = signals.next() => {
@@ -134,7 +196,7 @@ fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
     let address = node.address();
     let about = node.context().about();
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-    let committed = node.context().store().committed();
+    let committed = node.store().committed();
     let security = if is_this_machine(&address) {
         "none: not encrypted, no authentication; reachable from this machine only"
     } else {
@@ -151,7 +213,7 @@ fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
             epoch = about.epoch.0,
             format = about.format,
             events = committed.0,
-            opened_us = node.context().store().stats().open_us,
+            opened_us = node.store().stats().open_us,
             security,
             "ready"
         );
@@ -174,7 +236,7 @@ fn banner(url: &str, address: &str, data: &str, security: &str) -> String {
     format!(
         "\nDaybook {version} is ready.
 
-  HTTP       {url}            look: /info  /stats  /metrics  /health/ready
+  HTTP       {url}            look: /info  /stats  /metrics  /openapi.json
   gRPC       kurrentdb://{address}?tls=false   for KurrentDB's clients
   data       {data}
   security   {security}

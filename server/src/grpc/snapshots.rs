@@ -7,12 +7,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use daybook_model::{Revision, StreamName};
-use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use daybook_store::snapshot::Snapshot;
 use daybook_wire::proto::snapshots as proto;
 use tonic::Status;
 
 use super::{call, status};
 use crate::node::Context;
+use crate::node::door::{SnapshotDoor, SnapshotRefused};
 
 /// Answers Put.
 pub async fn put(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
@@ -74,7 +75,7 @@ fn name(stream: &str) -> Result<StreamName, Status> {
 /// Runs `work` on a thread that may block: snapshots are read from and written to a disk.
 async fn blocking<T: Send + 'static>(
     context: &Context,
-    work: impl FnOnce(&SnapshotStore) -> Result<T, SnapshotError> + Send + 'static,
+    work: impl FnOnce(&SnapshotDoor) -> Result<T, SnapshotRefused> + Send + 'static,
 ) -> Result<T, Status> {
     let Some(snapshots) = context.snapshots().cloned() else {
         return Err(Status::unavailable("snapshots are off; a restart tries again"));

@@ -15,6 +15,8 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::node::door::SnapshotRefused;
+
 /// What a busy server says.
 const TOO_BUSY: &str = "Server Is Too Busy";
 /// What a server says that does not take appends any more, or is going.
@@ -101,6 +103,7 @@ pub fn append(failed: AppendError) -> Status {
         AppendError::InvalidStreamName(invalid) => Status::invalid_argument(invalid.to_string()),
         AppendError::TooLarge { limit, .. } => append_too_large(limit),
         AppendError::Malformed { .. } => Status::invalid_argument(failed.to_string()),
+        AppendError::Reserved { .. } => access_denied(&failed),
         AppendError::Overloaded { .. } => too_busy(),
         AppendError::DiskFull { .. } => Status::resource_exhausted(failed.to_string()),
         AppendError::ClockLeapt { .. } => Status::unavailable(failed.to_string()),
@@ -131,12 +134,14 @@ pub fn read(failed: ReadError) -> Status {
 
 /// Why a snapshot was not put or fetched.
 #[must_use]
-pub fn snapshot(failed: &SnapshotError) -> Status {
+pub fn snapshot(failed: &SnapshotRefused) -> Status {
+    use SnapshotError::{KindTooLong, TooLarge, Unavailable};
     match failed {
-        SnapshotError::TooLarge { .. } | SnapshotError::KindTooLong { .. } => {
+        SnapshotRefused::Reserved(reserved) => access_denied(reserved),
+        SnapshotRefused::Failed(TooLarge { .. } | KindTooLong { .. }) => {
             Status::invalid_argument(failed.to_string())
         }
-        SnapshotError::Unavailable { .. } => Status::unavailable(failed.to_string()),
+        SnapshotRefused::Failed(Unavailable { .. }) => Status::unavailable(failed.to_string()),
     }
 }
 
@@ -156,6 +161,7 @@ pub fn batch(failed: AppendError) -> BatchStatus {
         AppendError::InvalidEvent(_)
         | AppendError::InvalidStreamName(_)
         | AppendError::Malformed { .. } => error::bad_request(failed.to_string()),
+        AppendError::Reserved { .. } => error::access_denied(),
         AppendError::Unknown { .. } => error::timeout(),
         AppendError::Overloaded { .. } => batch_too_busy(),
         AppendError::Closed { .. } => error::unknown(NOT_READY.to_owned()),
@@ -195,6 +201,15 @@ fn stream_deleted(stream: &StreamName) -> Status {
         Code::FailedPrecondition,
         format!("Event stream '{stream}' is deleted."),
         &[(trailer::EXCEPTION, trailer::STREAM_DELETED), (trailer::STREAM_NAME, stream.as_str())],
+    )
+}
+
+/// Clients look at the code and the trailer; the reason is for people.
+fn access_denied(failed: &AppendError) -> Status {
+    with_trailers(
+        Code::PermissionDenied,
+        format!("Access Denied: {failed}"),
+        &[(trailer::EXCEPTION, trailer::ACCESS_DENIED)],
     )
 }
 
@@ -316,6 +331,14 @@ mod tests {
                 AppendError::Closed { reason: text("x") },
                 Code::Unavailable,
                 text("Server Is Not Ready"),
+            ),
+            (
+                AppendError::Reserved { stream: name("ledger.account-1") },
+                Code::PermissionDenied,
+                text(
+                    "Access Denied: stream 'ledger.account-1' is written by the ledger alone; \
+                     use its API, /v1/accounts and /v1/transfers",
+                ),
             ),
             (
                 AppendError::Unknown { reason: text("x") },

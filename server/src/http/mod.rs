@@ -10,6 +10,7 @@
 //!   /v1/all  /v1/all/subscribe           GET  the whole log                   read, subscribe
 //!   /v1/index/{category|type|correlation}/{key}   GET                         read
 //!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
+//!   /v1/accounts …  /v1/transfers …  /openapi.json                            ledger
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/backup                        GET  a tar file                     backup
 //! ```
@@ -26,6 +27,7 @@ pub mod append;
 pub mod backup;
 pub mod body;
 pub mod event;
+pub mod ledger;
 pub mod page;
 pub mod problem;
 pub mod query;
@@ -73,6 +75,7 @@ pub fn routes(context: Context) -> Router {
         )
         .route("/admin/clock/accept", post(admin::accept_clock))
         .route("/admin/backup", get(backup::download))
+        .merge(ledger::routes())
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_route)
         .layer(middleware::from_fn(name_route))

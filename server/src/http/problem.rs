@@ -20,12 +20,26 @@ pub enum Kind {
     InvalidRequest,
     /// A page of another origin asked.
     OtherOrigin,
+    /// The stream is written by one part of the server alone.
+    ReservedStream,
     /// There is no such route.
     NoSuchRoute,
     /// The route does not take the method.
     NoSuchMethod,
     /// The stream was never written, or is soft-deleted.
     StreamNotFound,
+    /// Nobody opened the account, or not yet.
+    AccountNotFound,
+    /// No such hold is open.
+    HoldNotFound,
+    /// Nobody began the transfer.
+    TransferNotFound,
+    /// A rule of the ledger forbids it; the word says which.
+    Rejected(&'static str),
+    /// The Idempotency-Key named another request before.
+    IdempotencyKeyReused,
+    /// Others changed the same thing meanwhile, again and again.
+    Conflict,
     /// There is no such snapshot.
     SnapshotNotFound,
     /// The stream has a tombstone.
@@ -61,11 +75,28 @@ impl Kind {
         match self {
             Kind::InvalidRequest => (S::BAD_REQUEST, "invalid-request", "The request is not valid"),
             Kind::OtherOrigin => (S::FORBIDDEN, "other-origin", "Pages of other sites may not ask"),
+            Kind::ReservedStream => {
+                (S::FORBIDDEN, "reserved-stream", "The stream is the ledger's own")
+            }
             Kind::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is nothing at this path"),
             Kind::NoSuchMethod => {
                 (S::METHOD_NOT_ALLOWED, "no-such-method", "The path does not take this method")
             }
             Kind::StreamNotFound => (S::NOT_FOUND, "stream-not-found", "The stream does not exist"),
+            Kind::AccountNotFound => {
+                (S::NOT_FOUND, "account-not-found", "The account does not exist")
+            }
+            Kind::HoldNotFound => (S::NOT_FOUND, "hold-not-found", "No such hold is open"),
+            Kind::TransferNotFound => {
+                (S::NOT_FOUND, "transfer-not-found", "The transfer does not exist")
+            }
+            Kind::Rejected(word) => {
+                (S::UNPROCESSABLE_ENTITY, word, "A rule of the ledger forbids it")
+            }
+            Kind::IdempotencyKeyReused => {
+                (S::CONFLICT, "idempotency-key-reused", "The key named another request")
+            }
+            Kind::Conflict => (S::CONFLICT, "conflict", "Others were faster"),
             Kind::SnapshotNotFound => {
                 (S::NOT_FOUND, "snapshot-not-found", "There is no such snapshot")
             }
@@ -134,6 +165,8 @@ impl Problem {
     pub fn to_json(&self) -> String {
         let (status, name, title) = self.kind.parts();
         let mut map = Map::new();
+        // The ledger's words have underscores, as in its events.
+        let name = name.replace('_', "-");
         map.insert("type".to_owned(), format!("urn:daybook:problem:{name}").into());
         map.insert("title".to_owned(), title.into());
         map.insert("status".to_owned(), status.as_u16().into());
@@ -187,6 +220,9 @@ impl From<AppendError> for Problem {
                 Problem::new(Kind::TooLarge, detail).with("size", size).with("limit", limit)
             }
             AppendError::Malformed { .. } => Problem::new(Kind::InvalidRequest, detail),
+            AppendError::Reserved { stream } => {
+                Problem::new(Kind::ReservedStream, detail).with("stream", stream.as_str())
+            }
             AppendError::Overloaded { waiting } => {
                 Problem::new(Kind::Overloaded, detail).with("waiting", waiting)
             }

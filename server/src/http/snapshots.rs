@@ -3,13 +3,11 @@
 //! The body of a put and of a get is the state itself; its revision, schema and kind stand in the
 //! query of the one and in `daybook-…` headers of the other.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use daybook_model::{Revision, StreamName};
 use daybook_store::snapshot::limits::SNAPSHOT_SIZE_MAX;
-use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use daybook_store::snapshot::{Snapshot, SnapshotError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
@@ -17,6 +15,7 @@ use super::body::Held;
 use super::problem::{Kind, Problem, body_too_large};
 use super::query::{Name, Params, parsed};
 use crate::node::Context;
+use crate::node::door::{SnapshotDoor, SnapshotRefused};
 
 const REVISION: HeaderName = HeaderName::from_static("daybook-revision");
 const SCHEMA: HeaderName = HeaderName::from_static("daybook-schema");
@@ -113,18 +112,23 @@ pub async fn delete(
 /// Runs `work`, which blocks, off the runtime's own threads.
 async fn blocking<T: Send + 'static>(
     context: &Context,
-    work: impl FnOnce(&SnapshotStore) -> Result<T, SnapshotError> + Send + 'static,
+    work: impl FnOnce(&SnapshotDoor) -> Result<T, SnapshotRefused> + Send + 'static,
 ) -> Result<T, Problem> {
-    let Some(snapshots) = context.snapshots().map(Arc::clone) else {
+    let Some(snapshots) = context.snapshots().cloned() else {
         return Err(Problem::new(Kind::Unavailable, "this node keeps no snapshots"));
     };
     match tokio::task::spawn_blocking(move || work(&snapshots)).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(SnapshotError::TooLarge { .. })) => Err(body_too_large(SNAPSHOT_SIZE_MAX)),
-        Ok(Err(error @ SnapshotError::KindTooLong { .. })) => Err(Problem::field("kind", error)),
-        Ok(Err(error @ SnapshotError::Unavailable { .. })) => {
-            Err(Problem::new(Kind::Unavailable, error.to_string()))
-        }
+        Ok(Err(SnapshotRefused::Reserved(error))) => Err(error.into()),
+        Ok(Err(SnapshotRefused::Failed(error))) => Err(failed(error)),
         Err(panicked) => Err(Problem::new(Kind::Internal, panicked.to_string())),
+    }
+}
+
+fn failed(error: SnapshotError) -> Problem {
+    match error {
+        SnapshotError::TooLarge { .. } => body_too_large(SNAPSHOT_SIZE_MAX),
+        SnapshotError::KindTooLong { .. } => Problem::field("kind", error),
+        SnapshotError::Unavailable { .. } => Problem::new(Kind::Unavailable, error.to_string()),
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use daybook_model::{Clock, Entropy, Timestamp};
-use daybook_store::snapshot::SnapshotStore;
-use daybook_store::{About, Health, Store};
+use daybook_store::{About, Health};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::door::{Door, SnapshotDoor};
+use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
 
 /// The node's parts, as its `http` and `grpc` rooms share them. A clone is another handle.
@@ -26,10 +27,12 @@ struct Inner {
 
 /// What a context is made of.
 pub struct Parts {
-    /// The event store.
-    pub store: Store,
-    /// Snapshots; none if the node keeps none.
-    pub snapshots: Option<Arc<SnapshotStore>>,
+    /// The event store, as clients may use it.
+    pub store: Door,
+    /// Snapshots, as clients may use them; none if the node keeps none.
+    pub snapshots: Option<SnapshotDoor>,
+    /// Accounts and transfers.
+    pub ledger: Ledger,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -61,16 +64,22 @@ impl Context {
         Context { inner: Arc::new(Inner { parts, endless: AtomicUsize::new(0), phase }) }
     }
 
-    /// The event store.
+    /// The event store, as clients may use it.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &Door {
         &self.inner.parts.store
     }
 
-    /// The snapshots, if the node keeps any.
+    /// The snapshots, as clients may use them, if the node keeps any.
     #[must_use]
-    pub fn snapshots(&self) -> Option<&Arc<SnapshotStore>> {
+    pub fn snapshots(&self) -> Option<&SnapshotDoor> {
         self.inner.parts.snapshots.as_ref()
+    }
+
+    /// Accounts and transfers.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.parts.ledger
     }
 
     /// The time.
@@ -164,11 +173,6 @@ impl Context {
     #[must_use]
     pub fn endless_calls(&self) -> usize {
         self.inner.endless.load(Ordering::Relaxed)
-    }
-
-    /// Whether this is the only handle to the node's parts.
-    pub(super) fn is_last(&self) -> bool {
-        Arc::strong_count(&self.inner) == 1
     }
 
     /// What keeps the node from being ready, part by part; empty when it is.

@@ -18,6 +18,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use crate::ledger::metrics::Numbers;
 use crate::node::Context;
 use crate::telemetry::process;
 
@@ -134,6 +135,13 @@ impl Metrics {
         families.extend(node_families(context));
         families.extend(store_families(&context.store().stats(), &context.store().health()));
         families.extend(time_families(context.store().times()));
+        let ledger = context.ledger();
+        families.extend(ledger_families(&ledger.numbers()));
+        families.push(histogram(
+            "daybook_transfer_duration_seconds",
+            "From a transfer's request to its end.",
+            ledger.transfer_durations(),
+        ));
         families.extend(process_families());
         // Families are named by us and the buffer is a string: encoding cannot fail.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
@@ -244,6 +252,66 @@ fn store_families(stats: &Stats, health: &Health) -> Vec<MetricFamily> {
             "daybook_open_duration_seconds",
             "Seconds the store took to open, recovery included.",
             Duration::from_micros(stats.open_us).as_secs_f64(),
+        ),
+    ]
+}
+
+fn ledger_families(numbers: &Numbers) -> Vec<MetricFamily> {
+    let ended: [(&Labels<'_>, u64); 3] = [
+        (&[("state", "completed")], numbers.completed),
+        (&[("state", "compensated")], numbers.compensated),
+        (&[("state", "failed")], numbers.failed),
+    ];
+    let found: [(&Labels<'_>, u64); 2] =
+        [(&[("found", "memory")], numbers.cache_hits), (&[("found", "log")], numbers.cache_loads)];
+    vec![
+        one_counter("daybook_transfers_started_total", "Transfers begun.", numbers.started),
+        family(
+            "daybook_transfers_ended_total",
+            "Transfers that came to rest, by state; failed ones may have been resumed since.",
+            &ended,
+            true,
+        ),
+        one_gauge(
+            "daybook_transfers_unfinished",
+            "Transfers that are under way.",
+            numbers.under_way,
+        ),
+        one_gauge(
+            "daybook_transfers_failed",
+            "Transfers that failed and wait for somebody to resume or abandon them: alert on it.",
+            numbers.waiting_failed,
+        ),
+        one_counter(
+            "daybook_transfer_retries_total",
+            "Attempts at a transfer's step that failed and were repeated.",
+            numbers.retries,
+        ),
+        one_counter(
+            "daybook_account_commands_total",
+            "Commands on accounts, those of transfers included.",
+            numbers.commands,
+        ),
+        one_counter(
+            "daybook_account_batches_total",
+            "Appends that these were done in; commands / batches is the mean batch.",
+            numbers.batches,
+        ),
+        one_counter(
+            "daybook_account_conflicts_total",
+            "Batches that were decided again because others wrote the account first.",
+            numbers.conflicts,
+        ),
+        one_counter(
+            "daybook_account_repeats_total",
+            "Commands recognised as repetitions by their transaction id.",
+            numbers.repeats,
+        ),
+        family(
+            "daybook_account_states_total",
+            "States of accounts that were needed, by where they were found.",
+            &found,
+            true,
         ),
     ]
 }

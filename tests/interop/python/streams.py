@@ -332,9 +332,11 @@ def a_tombstone_is_for_ever(client):
             raises("StreamIsDeleted", many, client, gone, version)
             is_deleted(raises("FailedPrecondition", one, client, gone, version))
         raises("StreamIsDeleted", client.get_stream_metadata, gone)
-        # KurrentDB would write this, though nobody could read it.
-        refused = {"metadata": {"no": "more"}}
-        is_deleted(raises("FailedPrecondition", client.set_stream_metadata, gone, **refused))
+        # Metadata is still written, though nobody can read it and it opens nothing.
+        client.set_stream_metadata(gone, metadata={"no": "more"}, current_version=ANY)
+        raises("StreamIsDeleted", client.get_stream_metadata, gone)
+        raises("StreamIsDeleted", client.get_stream, gone)
+        raises("StreamIsDeleted", many, client, gone, ANY)
 
 
 @case

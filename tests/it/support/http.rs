@@ -12,6 +12,8 @@ use super::PATIENCE;
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// The head as it came: the status line and the headers, names in lower case.
+    pub head: String,
     /// The body as text.
     pub body: String,
 }
@@ -24,22 +26,37 @@ impl Answer {
         }
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.body))
     }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
 }
 
 /// `GET path`.
 pub async fn get(address: SocketAddr, path: &str) -> Answer {
-    call(address, "GET", path, Vec::new()).await
+    call(address, "GET", path, &[], Vec::new()).await
 }
 
 /// `POST path` with `body`.
 pub async fn post(address: SocketAddr, path: &str, body: impl Into<Vec<u8>>) -> Answer {
-    call(address, "POST", path, body.into()).await
+    call(address, "POST", path, &[], body.into()).await
 }
 
-async fn call(address: SocketAddr, method: &str, path: &str, body: Vec<u8>) -> Answer {
+/// Any request, with headers of its own.
+pub async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> Answer {
+    let body = body.into();
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+         content-type: application/json\r\ncontent-length: {}\r\n{more}\r\n",
         body.len()
     );
     tokio::task::spawn_blocking(move || exchange(address, head.as_bytes(), &body))
@@ -59,5 +76,5 @@ fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(&bytes);
     let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-    Answer { status, body: body.to_owned() }
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }

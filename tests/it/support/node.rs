@@ -60,7 +60,7 @@ impl Server {
 
     /// Its store.
     pub fn store(&self) -> &Store {
-        self.node.context().store()
+        self.node.store()
     }
 
     /// Stops it; its directory can be opened again then.

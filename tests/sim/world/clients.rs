@@ -51,7 +51,7 @@ impl World {
             let stream = self.rng.below(streams.len() as u64) as usize;
             events.push(self.new_event(stream));
         }
-        self.submit(Arc::new(Asked { streams, events, tombstone: false }))
+        self.submit(Arc::new(Asked { streams, events, deletes: None }))
     }
 
     pub(super) fn retry(&mut self) -> Result<(), String> {
@@ -92,11 +92,11 @@ impl World {
             data: data.into_bytes(),
         };
         let streams = vec![(format!("$${name}"), ExpectedRevision::Any)];
-        self.submit(Arc::new(Asked { streams, events: vec![event], tombstone: false }))
+        self.submit(Arc::new(Asked { streams, events: vec![event], deletes: None }))
     }
 
     pub(super) fn submit(&mut self, asked: Arc<Asked>) -> Result<(), String> {
-        if self.tickets.len() >= WAITING_MAX || asked.tombstone {
+        if self.tickets.len() >= WAITING_MAX {
             return self.poll();
         }
         let append = append_of(&asked);
@@ -134,22 +134,21 @@ impl World {
             data: Vec::new(),
         };
         let mut streams = vec![(name.to_owned(), expected)];
-        let tombstone = self.rng.chance(1, 4);
-        if !tombstone {
+        let how = if self.rng.chance(1, 4) { Deletion::Tombstone } else { Deletion::Soft };
+        if how == Deletion::Soft {
             streams.push((format!("$${name}"), ExpectedRevision::Any));
             event.stream = 1;
             event.kind = "$metadata".to_owned();
             event.data = format!("{{\"$tb\":{}}}", i64::MAX).into_bytes();
         }
-        let asked = Arc::new(Asked { streams, events: vec![event], tombstone });
+        let asked = Arc::new(Asked { streams, events: vec![event], deletes: Some(how) });
         let key = self.begin(&asked);
         let engine = self.engine();
-        let ticket = if tombstone {
-            engine.tombstone(&stream, expected)
-        } else {
-            engine.soft_delete(&stream, expected)
+        let ticket = match how {
+            Deletion::Tombstone => engine.tombstone(&stream, expected),
+            Deletion::Soft => engine.soft_delete(&stream, expected),
         };
-        self.note(format!("delete {key}: {name}={expected} for ever: {tombstone}"));
+        self.note(format!("delete {key}: {name}={expected} {how:?}"));
         self.tickets.insert(key, ticket);
         self.ask(key)
     }

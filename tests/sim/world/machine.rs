@@ -43,7 +43,7 @@ impl World {
             let event = self.new_event(0);
             let before = self.checker.model.len();
             let streams = vec![(name, ExpectedRevision::Any)];
-            self.submit(Arc::new(Asked { streams, events: vec![event], tombstone: false }))?;
+            self.submit(Arc::new(Asked { streams, events: vec![event], deletes: None }))?;
             self.engine().run();
             self.poll()?;
             if !self.disk.is_down() && self.engine().committed().0 != before {

@@ -72,6 +72,18 @@ pub enum InvalidEvent {
 }
 
 impl NewEvent {
+    /// A JSON event without metadata.
+    #[must_use]
+    pub fn json(id: Uuid, event_type: &str, data: impl Into<Bytes>) -> NewEvent {
+        NewEvent {
+            id,
+            event_type: event_type.to_owned(),
+            content_type: ContentType::Json,
+            metadata: Bytes::new(),
+            data: data.into(),
+        }
+    }
+
     /// Checks the limits of one event.
     ///
     /// # Errors

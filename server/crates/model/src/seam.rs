@@ -1,6 +1,7 @@
 //! The seams to time and chance. The core asks these ports, never the machine, so that a simulation
 //! can answer from a seed.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -13,6 +14,12 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Timestamp;
     /// Time since some fixed instant; never goes backwards.
     fn monotonic(&self) -> Duration;
+}
+
+/// Waiting.
+pub trait Timer: Send + Sync + std::fmt::Debug {
+    /// Resolves after `duration`.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// Where unguessable bytes come from.
@@ -53,6 +60,16 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// The timer of the tokio runtime that asks it.
+#[derive(Debug, Default)]
+pub struct SystemTimer;
+
+impl Timer for SystemTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(duration))
     }
 }
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use crate::limits::STREAM_NAME_SIZE_MAX;
 
+/// How the names of the ledger's streams begin.
+pub const LEDGER_PREFIX: &str = "ledger.";
+
 /// The name of a stream: 1 to [`STREAM_NAME_SIZE_MAX`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
@@ -84,6 +87,14 @@ impl StreamName {
         self.0.starts_with("$$")
     }
 
+    /// Whether the stream, or the one whose metadata it holds, is the ledger's: its name begins
+    /// with [`LEDGER_PREFIX`]. Only the ledger writes such streams, so that what they say about
+    /// money was decided by its rules.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.described().unwrap_or(&self.0).starts_with(LEDGER_PREFIX)
+    }
+
     /// The stream that holds this one's metadata, `$$` before its name. It may be two bytes longer
     /// than a client's stream name may be.
     #[must_use]
@@ -157,6 +168,20 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(StreamName::new(name).map(|_| ()), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_ledger_s_streams_and_their_metadata_are_reserved() {
+        for (name, reserved) in [
+            ("ledger.account-1", true),
+            ("$$ledger.account-1", true),
+            ("ledger.", true),
+            ("ledger", false),
+            ("ledgers-1", false),
+            ("$$$$ledger.account-1", false),
+        ] {
+            assert_eq!(StreamName::new(name).expect("a name").is_reserved(), reserved, "{name}");
         }
     }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Journal, Placed, WriteError};
 use daybook_model::Position;
+use daybook_model::append::AppendError;
 use parking_lot::RwLockWriteGuard;
 
-use crate::append::AppendError;
 use crate::core::{Core, count};
 use crate::index::{Entry, Memtable, View};
 use crate::maintenance;

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Placed, Recovery, Sizes, WriteError};
-use daybook_model::{Epoch, ExpectedRevision, Position, StreamName};
+use daybook_model::append::{Append, AppendError, Appended, Deletion, StreamCondition};
+use daybook_model::{Epoch, ExpectedRevision, NewEvent, Position, StreamName};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Appended, StreamCondition, system_event};
 use crate::commit::Committer;
 use crate::core::Core;
 use crate::feed::{SubscribeFrom, Subscription, SubscriptionFilter};
@@ -151,31 +152,37 @@ impl Engine {
 
     /// Resolves and queues an append.
     pub fn submit(&mut self, append: &Append) -> Ticket {
-        self.prepare(append, false)
+        self.prepare(append, None)
     }
 
     /// Queues the tombstone of a stream.
     pub fn tombstone(&mut self, stream: &StreamName, expected: ExpectedRevision) -> Ticket {
         let kind = daybook_model::metadata::TOMBSTONE_EVENT_TYPE;
-        let event = system_event(self.core.environment.entropy.bytes(), kind, Vec::new());
-        self.prepare(&Append::to_stream(stream.clone(), expected, [event]), true)
+        let event = NewEvent::json(self.event_id(), kind, Vec::new());
+        let append = Append::to_stream(stream.clone(), expected, [event]);
+        self.prepare(&append, Some(Deletion::Tombstone))
     }
 
     /// Queues the soft deletion of a stream that exists.
     pub fn soft_delete(&mut self, stream: &StreamName, expected: ExpectedRevision) -> Ticket {
         let kind = daybook_model::metadata::METADATA_EVENT_TYPE;
         let data = daybook_model::StreamMetadata::soft_delete_data();
-        let event = system_event(self.core.environment.entropy.bytes(), kind, data);
+        let event = NewEvent::json(self.event_id(), kind, data);
         let checked = StreamCondition { stream: stream.clone(), expected };
         let written =
             StreamCondition { stream: stream.metastream(), expected: ExpectedRevision::Any };
         let streams = SmallVec::from_vec(vec![checked, written]);
-        self.prepare(&Append { streams, events: vec![(1, event)] }, false)
+        let append = Append { streams, events: vec![(1, event)] };
+        self.prepare(&append, Some(Deletion::Soft))
     }
 
-    fn prepare(&mut self, append: &Append, tombstone: bool) -> Ticket {
+    fn event_id(&self) -> Uuid {
+        Uuid::from_bytes(self.core.environment.entropy.bytes())
+    }
+
+    fn prepare(&mut self, append: &Append, deletion: Option<Deletion>) -> Ticket {
         let salt = self.core.environment.entropy.bytes();
-        match Prepared::new(&self.core.hasher, salt, append, tombstone) {
+        match Prepared::new(&self.core.hasher, salt, append, deletion) {
             Ok(prepared) => self.queue(Box::new(prepared)),
             Err(e) => Ticket { state: TicketState::Done(Err(e)) },
         }

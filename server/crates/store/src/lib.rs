@@ -14,7 +14,6 @@
 //! - Every answer rests on what is durable.
 //! - Whatever is not the log can be deleted, and is rebuilt from it.
 
-pub mod append;
 mod commit;
 mod core;
 mod decide;
@@ -27,6 +26,7 @@ pub mod observe;
 mod open;
 pub mod page;
 mod pipeline;
+pub mod port;
 mod prepare;
 pub mod read;
 mod record;
@@ -38,11 +38,12 @@ mod tail;
 pub mod verify;
 mod writer;
 
-pub use append::{Append, AppendError, Appended, Deletion, StreamCondition};
 pub use daybook_log::{Recovery, Sizes};
+pub use daybook_model::append::{Append, AppendError, Appended, Deletion, StreamCondition};
 pub use engine::Engine;
 pub use feed::{Delivery, SubscribeFrom, Subscription, SubscriptionFilter};
 pub use page::Page;
+pub use port::WithSnapshots;
 pub use read::{
     AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
     StreamReader,

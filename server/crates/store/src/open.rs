@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use daybook_log::disk::Disk;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Journal, Recovery, Segment, Sizes, recovery};
+use daybook_model::append::Append;
 use daybook_model::{ContentType, ExpectedRevision, NewEvent, Position, StreamName, Timestamp};
 
-use crate::append::Append;
 use crate::core::{Core, Parts};
 use crate::index::directory::{self, DIRECTORY_SUFFIX, Run};
 use crate::index::ids::{IdWindow, WINDOW_MIN};

@@ -2,11 +2,11 @@
 //! the writer only copies.
 
 use daybook_log::chain;
+use daybook_model::append::{Append, AppendError, Deletion, StreamCondition};
 use daybook_model::limits::{APPEND_EVENTS_MAX, APPEND_SIZE_MAX, APPEND_STREAMS_MAX};
 use daybook_model::{EventView, NewEvent, Position, Revision, StreamName, Timestamp};
 use smallvec::SmallVec;
 
-use crate::append::{Append, AppendError, StreamCondition};
 use crate::index::{EventKeys, Key, KeyHasher, KeyKind};
 use crate::record;
 
@@ -19,9 +19,6 @@ pub(crate) struct PreparedStream {
     pub condition: StreamCondition,
     pub key: Key,
     pub settings: Key,
-    /// The settings of the stream that it describes, if it is a metastream: a tombstone there ends
-    /// both.
-    pub described: Option<Key>,
     /// The indices of its events.
     pub events: SmallVec<[u32; 1]>,
 }
@@ -44,8 +41,8 @@ pub(crate) struct PreparedEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub salt: [u8; 16],
-    /// Whether it ends its stream for ever.
-    pub tombstone: bool,
+    /// How it deletes its first stream, if it does.
+    pub deletion: Option<Deletion>,
     pub streams: SmallVec<[PreparedStream; 1]>,
     pub events: SmallVec<[PreparedEvent; 1]>,
     bytes: Vec<u8>,
@@ -59,7 +56,7 @@ impl Prepared {
         hasher: &KeyHasher,
         salt: [u8; 16],
         append: &Append,
-        tombstone: bool,
+        deletion: Option<Deletion>,
     ) -> Result<Prepared, AppendError> {
         check(append)?;
         let mut streams: SmallVec<[PreparedStream; 1]> = SmallVec::new();
@@ -70,10 +67,8 @@ impl Prepared {
                 return Err(AppendError::Malformed { reason: "it names a stream twice" });
             }
             let settings = hasher.key(KeyKind::Settings, name);
-            let described = condition.stream.described();
-            let described = described.map(|name| hasher.key(KeyKind::Settings, name));
             let (condition, events) = (condition.clone(), SmallVec::new());
-            streams.push(PreparedStream { condition, key, settings, described, events });
+            streams.push(PreparedStream { condition, key, settings, events });
         }
         if streams.len() >= 64 {
             let mut keys: Vec<Key> = streams.iter().map(|stream| stream.key).collect();
@@ -85,7 +80,8 @@ impl Prepared {
         let events = SmallVec::with_capacity(append.events.len());
         let bytes = Vec::with_capacity(size_of(append));
         let asked = (0, 0, 0);
-        let mut prepared = Prepared { salt, tombstone, streams, events, bytes, asked };
+        let tombstone = deletion == Some(Deletion::Tombstone);
+        let mut prepared = Prepared { salt, deletion, streams, events, bytes, asked };
         for (stream, event) in &append.events {
             prepared.push(hasher, *stream, event, tombstone)?;
         }
@@ -135,9 +131,8 @@ impl Prepared {
         let key = hasher.key(KeyKind::Stream, name);
         let settings = hasher.key(KeyKind::Settings, name);
         let stream = self.streams.len() as u32;
-        // The stream it describes is part of the append, so its settings are looked at anyway.
-        let (described, events) = (None, SmallVec::new());
-        self.streams.push(PreparedStream { condition, key, settings, described, events });
+        let events = SmallVec::new();
+        self.streams.push(PreparedStream { condition, key, settings, events });
         self.push(hasher, stream, event, false)
     }
 

@@ -513,9 +513,18 @@ impl IndexReader {
     /// # Errors
     /// [`ReadError`] if the disk fails or its bytes are damaged.
     pub async fn next(&mut self) -> Result<Option<(u64, Page)>, ReadError> {
-        let mut again = self.clone();
-        let (page, after) = blocking(move || again.next_page().map(|page| (page, again))).await?;
-        *self = after;
+        let mut reader = self.clone();
+        let page = match reader.read(Access::Memory) {
+            Err(ReadError::NotInMemory) => {
+                let mut again = self.clone();
+                let (page, after) =
+                    blocking(move || again.read(Access::Disk).map(|page| (page, again))).await?;
+                *self = after;
+                return Ok(page);
+            }
+            other => other?,
+        };
+        *self = reader;
         Ok(page)
     }
 
@@ -525,11 +534,15 @@ impl IndexReader {
     /// # Errors
     /// [`ReadError`] if the disk fails or its bytes are damaged.
     pub fn next_page(&mut self) -> Result<Option<(u64, Page)>, ReadError> {
+        self.read(Access::Disk)
+    }
+
+    fn read(&mut self, access: Access) -> Result<Option<(u64, Page)>, ReadError> {
         let list = match &mut self.list {
             Some(list) => list,
             None => {
                 let view = self.core.view.load();
-                let count = view.count(self.key, self.committed, Access::Disk)?;
+                let count = view.count(self.key, self.committed, access)?;
                 let backwards = self.direction == Direction::Backwards;
                 let next = if backwards {
                     count.checked_sub(1).map(|last| last.min(self.from))
@@ -548,6 +561,6 @@ impl IndexReader {
                 })
             }
         };
-        list.read(Access::Disk)
+        list.read(access)
     }
 }

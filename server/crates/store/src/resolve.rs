@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use daybook_log::planted::{self, Bug};
+use daybook_model::append::{AppendError, Appended, Deletion, StreamCondition};
 use daybook_model::limits::APPEND_SIZE_MAX;
-use daybook_model::{ExpectedRevision, Position, Revision, StreamMetadata};
+use daybook_model::{ExpectedRevision, NewEvent, Position, Revision, StreamMetadata};
 use smallvec::SmallVec;
 
-use crate::append::{AppendError, Appended, StreamCondition, system_event};
 use crate::core::Core;
 use crate::decide::{Decision, StreamFacts, decide};
 use crate::fetch::fetch;
@@ -79,7 +79,10 @@ pub(crate) fn settings(
     let positions = view.positions(key, count - 1, 1, committed, access)?;
     let page = fetch(core, view, &positions, access)?;
     let event = page.last().ok_or(ReadError::Closed)?;
-    let settings = Arc::new(if event.tombstone {
+    // Metadata may have been written after the tombstone: that opens nothing.
+    let ended = view.count(core.hasher.tombstone(key), committed, access)? > 0;
+    let ended = if planted::is(Bug::MetadataAfterTombstone) { event.tombstone } else { ended };
+    let settings = Arc::new(if ended {
         Settings { tombstoned: true, exists: true, ..Settings::default() }
     } else {
         let metadata = StreamMetadata::parse(event.data);
@@ -105,22 +108,20 @@ pub(crate) fn resolve(
     for (index, stream) in prepared.streams.iter().enumerate() {
         let settings = settings(core, &view, stream.settings, as_of, access)?;
         let head = view.count(stream.key, as_of, access)?.checked_sub(1);
-        let ended = match stream.described {
-            Some(key) if !planted::is(Bug::MetadataAfterTombstone) => {
-                self::settings(core, &view, key, as_of, access)?.tombstoned
-            }
-            _ => false,
-        };
         let fact = StreamFacts {
             head,
-            tombstoned: settings.tombstoned || ended,
+            tombstoned: settings.tombstoned,
             soft_deleted: settings.metadata.is_soft_deleted(),
             has_metadata: settings.exists,
         };
         let known = known(core, &view, prepared, stream, &fact, as_of, access)?;
-        let decision = decide(&fact, stream.condition.expected, &known);
-        // A tombstone opens nothing: metadata written after it would take its place.
-        let closes = prepared.tombstone && !planted::is(Bug::TombstoneOpensAgain);
+        let decision = match prepared.deletion {
+            // It writes only beside the stream that it deletes, which the rules would let pass.
+            Some(Deletion::Soft) if index == 0 && fact.tombstoned => Decision::Deleted,
+            _ => decide(&fact, stream.condition.expected, &known),
+        };
+        let closes = prepared.deletion == Some(Deletion::Tombstone)
+            && !planted::is(Bug::TombstoneOpensAgain);
         let opens = !stream.events.is_empty() && !closes;
         if fact.soft_deleted && opens && decision == Decision::Append {
             reopened.push((index, settings));
@@ -318,7 +319,7 @@ fn reopen(
     let first = facts[index].head.map_or(0, |head| head + 1);
     let data = StreamMetadata::reopen_data(metadata, first);
     let id = uuid::Builder::from_random_bytes(core.environment.entropy.bytes()).into_uuid();
-    let event = system_event(*id.as_bytes(), daybook_model::metadata::METADATA_EVENT_TYPE, data);
+    let event = NewEvent::json(id, daybook_model::metadata::METADATA_EVENT_TYPE, data);
     let condition = StreamCondition { stream, expected: ExpectedRevision::Any };
     prepared.add(&core.hasher, condition, &event)
 }

@@ -7,16 +7,17 @@ use std::thread::JoinHandle;
 use daybook_log::backup::Backup;
 use daybook_log::disk::{Disk, DiskError};
 use daybook_log::{Recovery, Sizes};
+use daybook_model::append::{Append, AppendError, Appended, Deletion, StreamCondition};
 use daybook_model::metadata::{METADATA_EVENT_TYPE, TOMBSTONE_EVENT_TYPE};
 use daybook_model::{
-    Clock, Entropy, Epoch, ExpectedRevision, Position, Revision, StreamMetadata, StreamName,
+    Clock, Entropy, Epoch, ExpectedRevision, NewEvent, Position, Revision, StreamMetadata,
+    StreamName,
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::Page;
-use crate::append::{Append, AppendError, Appended, Deletion, StreamCondition, system_event};
 use crate::commit::Committer;
 use crate::core::{self, Core};
 use crate::feed::{SubscribeFrom, Subscription, SubscriptionFilter};
@@ -138,7 +139,7 @@ impl Store {
         Ok(Store { inner: Arc::new(inner) })
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.inner.core
     }
 
@@ -246,19 +247,23 @@ impl Store {
     async fn prepare_off_thread(&self, append: Append) -> Result<Box<Prepared>, AppendError> {
         let size: usize = append.events.iter().map(|(_, event)| event.data.len()).sum();
         if size < PREPARE_INLINE_MAX {
-            return self.prepare(&append, false);
+            return self.prepare(&append, None);
         }
         let store = self.clone();
-        let prepared = tokio::task::spawn_blocking(move || store.prepare(&append, false));
+        let prepared = tokio::task::spawn_blocking(move || store.prepare(&append, None));
         prepared
             .await
             .unwrap_or_else(|_| Err(AppendError::Closed { reason: "it is stopping".to_owned() }))
     }
 
-    fn prepare(&self, append: &Append, tombstone: bool) -> Result<Box<Prepared>, AppendError> {
+    fn prepare(
+        &self,
+        append: &Append,
+        deletion: Option<Deletion>,
+    ) -> Result<Box<Prepared>, AppendError> {
         let core = self.core();
         let salt = core.environment.entropy.bytes();
-        Ok(Box::new(Prepared::new(&core.hasher, salt, append, tombstone)?))
+        Ok(Box::new(Prepared::new(&core.hasher, salt, append, deletion)?))
     }
 
     async fn submit(
@@ -366,10 +371,10 @@ impl Store {
     ) -> Result<Option<Position>, AppendError> {
         let core = self.core();
         let id = core.environment.entropy.bytes();
-        let id = *uuid::Builder::from_random_bytes(id).into_uuid().as_bytes();
+        let id = uuid::Builder::from_random_bytes(id).into_uuid();
         let append = match how {
             Deletion::Tombstone => {
-                let event = system_event(id, TOMBSTONE_EVENT_TYPE, Vec::new());
+                let event = NewEvent::json(id, TOMBSTONE_EVENT_TYPE, Vec::new());
                 Append::to_stream(stream.clone(), expected, [event])
             }
             Deletion::Soft => {
@@ -377,7 +382,7 @@ impl Store {
                     return Ok(None);
                 }
                 let data = StreamMetadata::soft_delete_data();
-                let event = system_event(id, METADATA_EVENT_TYPE, data);
+                let event = NewEvent::json(id, METADATA_EVENT_TYPE, data);
                 let checked = StreamCondition { stream: stream.clone(), expected };
                 let written = StreamCondition {
                     stream: stream.metastream(),
@@ -387,7 +392,7 @@ impl Store {
                 Append { streams, events: vec![(1, event)] }
             }
         };
-        let prepared = self.prepare(&append, how == Deletion::Tombstone)?;
+        let prepared = self.prepare(&append, Some(how))?;
         Ok(self.submit(prepared, None).await?.position)
     }
 
@@ -598,7 +603,7 @@ fn first_event(
     let start = |reason: String| OpenError::Start { reason };
     let append = first_append(core);
     let salt = core.environment.entropy.bytes();
-    let prepared = Prepared::new(&core.hasher, salt, &append, false);
+    let prepared = Prepared::new(&core.hasher, salt, &append, None);
     let prepared = Box::new(prepared.map_err(|e| start(e.to_string()))?);
     let facts = SmallVec::from_elem(Default::default(), 1);
     let resolved = crate::resolve::Resolved { as_of: Position::FIRST, facts };

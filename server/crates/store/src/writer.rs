@@ -18,11 +18,11 @@ use std::time::Duration;
 use daybook_log::frame::PLACE_SIZE_MAX;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Batch, ChainValue};
+use daybook_model::append::{AppendError, Appended};
 use daybook_model::{ExpectedRevision, Position, Revision, Timestamp};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use crate::append::{AppendError, Appended};
 use crate::core::{self, Core};
 use crate::decide::{Decision, decide};
 use crate::index::Key;
@@ -254,10 +254,7 @@ impl Decider {
             if index > 0 && planted::is(Bug::SecondStreamUnchecked) {
                 break;
             }
-            let settings = [Some(stream.settings), stream.described];
-            let mut changed =
-                settings.into_iter().flatten().filter_map(|key| self.recent.changed(key, as_of));
-            if let Some((position, _)) = changed.next() {
+            if let Some((position, _)) = self.recent.changed(stream.settings, as_of) {
                 return Check::Again(position.next());
             }
             let Some((position, head)) = self.recent.changed(stream.key, as_of) else {

@@ -89,6 +89,7 @@ const INVALID_ARGUMENT: i32 = 3;
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
 const ALREADY_EXISTS: i32 = 6;
+const PERMISSION_DENIED: i32 = 7;
 
 fn status(code: i32, name: &str, detail: &impl Message) -> BatchStatus {
     BatchStatus {
@@ -134,6 +135,12 @@ pub fn stream_deleted(name: &StreamName) -> BatchStatus {
         "StreamDeleted",
         &shared::StreamDeleted { stream_identifier: Some(stream::to_proto(name)) },
     )
+}
+
+/// Nobody may do this.
+#[must_use]
+pub fn access_denied() -> BatchStatus {
+    status(PERMISSION_DENIED, "AccessDenied", &shared::AccessDenied {})
 }
 
 /// The deadline passed, or the outcome is not known in time.
@@ -192,6 +199,7 @@ mod tests {
         // current_stream_revision 1 = 3; expected_no_stream 6 = empty.
         assert_eq!(any.value, [0x08, 3, 0x32, 0]);
         assert_eq!(timeout().message, "Timeout");
+        assert_eq!((access_denied().code, access_denied().message.as_str()), (7, "AccessDenied"));
         assert_eq!(append_too_large(64).details.expect("a detail").value, [0x08, 64]);
         let deleted = stream_deleted(&StreamName::new("s").expect("a name"));
         let any = deleted.details.expect("a detail");

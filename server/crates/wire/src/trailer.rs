@@ -22,6 +22,8 @@ pub const REQUIRED_METADATA_PROPERTIES: &str = "required-metadata-properties";
 /// The secondary index that does not exist.
 pub const INDEX_NAME: &str = "index-name";
 
+/// [`EXCEPTION`]: nobody may do this.
+pub const ACCESS_DENIED: &str = "access-denied";
 /// [`EXCEPTION`]: the stream has a tombstone.
 pub const STREAM_DELETED: &str = "stream-deleted";
 /// [`EXCEPTION`]: a delete found the stream elsewhere.

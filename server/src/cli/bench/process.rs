@@ -114,7 +114,10 @@ impl Drop for Server {
 }
 
 /// Microseconds of processor time that process `id` (or "self") has used so far.
-fn cpu_us(id: &str) -> anyhow::Result<u64> {
+///
+/// # Errors
+/// If the system does not tell.
+pub fn cpu_us(id: &str) -> anyhow::Result<u64> {
     #[expect(clippy::disallowed_methods, reason = "/proc is the system's, not the store's")]
     let stat = std::fs::read(format!("/proc/{id}/stat")).context("cannot read /proc")?;
     let stat = String::from_utf8_lossy(&stat).into_owned();

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use daybook_model::{ExpectedRevision, Revision};
-use daybook_store::{Append, AppendError, Appended, Store};
+use daybook_store::{Append, AppendError, Appended};
 use daybook_wire::proto::shared::Empty;
 use daybook_wire::proto::streams::AppendResp;
 use daybook_wire::proto::streams::append_resp::{
@@ -17,6 +17,7 @@ use super::budget::Refused;
 use super::{Room, shown_position};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
+use crate::node::door::Door;
 
 /// Answers Append.
 pub async fn append(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
@@ -59,7 +60,7 @@ fn part(message: &bytes::Bytes) -> Result<AppendPart, Status> {
     append_part(message).map_err(|error| status::invalid(&error))
 }
 
-fn success(store: &Store, appended: &Appended) -> Success {
+fn success(store: &Door, appended: &Appended) -> Success {
     use success::{CurrentRevisionOption as Current, PositionOption};
     let revision = appended.revisions.first().copied().flatten();
     let position = appended.position.map_or(PositionOption::NoPosition(Empty {}), |position| {

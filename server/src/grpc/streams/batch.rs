@@ -21,7 +21,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use daybook_model::{ExpectedRevision, NewEvent, StreamName};
-use daybook_store::{Append, Appended, Lane, Store};
+use daybook_store::{Append, Appended, Lane};
 use daybook_wire::decode::Deadline;
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::BatchStatus;
@@ -43,6 +43,7 @@ use super::budget::{Held, Refused};
 use super::{Room, shown_position};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
+use crate::node::door::Door;
 use crate::node::{Endless, Phase};
 
 /// Appends of one call that are submitted and not answered. Enough to fill the largest group
@@ -273,7 +274,7 @@ async fn received(messages: &mut Option<Messages>) -> Result<Option<Bytes>, Stat
 
 /// One append from its submission to its answer.
 async fn run(
-    store: Store,
+    store: Door,
     lane: Arc<Lane>,
     correlation: Uuid,
     append: Collecting,
@@ -290,7 +291,7 @@ async fn run(
     answer(correlation, Some(stream), Some(expected), outcome)
 }
 
-fn success(store: &Store, appended: &Appended) -> Success {
+fn success(store: &Door, appended: &Appended) -> Success {
     let revision = appended.revisions.first().copied().flatten();
     let current = revision.map_or(CurrentRevisionOption::NoStream(()), |revision| {
         CurrentRevisionOption::CurrentRevision(revision.0)

@@ -17,10 +17,10 @@ pub mod read;
 pub mod show;
 
 use daybook_model::Position;
-use daybook_store::Store;
 use daybook_wire::encode_position;
 
 use crate::node::Context;
+use crate::node::door::Door;
 use budget::Budget;
 
 /// What the calls of this service share.
@@ -42,7 +42,7 @@ impl Room {
 
 /// The number clients see for `position`, an event that is stored.
 #[must_use]
-pub fn shown_position(store: &Store, position: Position) -> u64 {
+pub fn shown_position(store: &Door, position: Position) -> u64 {
     let epoch = store.epoch_at(position).unwrap_or_else(|| store.about().epoch);
     encode_position(position, epoch)
 }

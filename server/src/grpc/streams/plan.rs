@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use daybook_model::{Position, Revision, StreamName};
 use daybook_store::{
-    AllFrom, Direction, From, ReadAll, ReadStream, Store, SubscribeFrom, SubscriptionFilter,
+    AllFrom, Direction, From, ReadAll, ReadStream, SubscribeFrom, SubscriptionFilter,
 };
 use daybook_wire::filter::{self, RequestedFilter};
 use daybook_wire::position::{self, WirePosition};
@@ -19,6 +19,7 @@ use daybook_wire::{InvalidRequest, UuidForm, stream};
 use tonic::Status;
 
 use crate::grpc::status;
+use crate::node::door::Door;
 
 /// A Read that can be carried out.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub enum Query {
 ///
 /// # Errors
 /// The status that the protocol has for what is wrong.
-pub fn plan(store: &Store, request: ReadReq) -> Result<Plan, Status> {
+pub fn plan(store: &Door, request: ReadReq) -> Result<Plan, Status> {
     let mut options = request.options.ok_or_else(|| missing("options"))?;
     let form = match options.uuid_option.and_then(|option| option.content) {
         Some(Content::Structured(_)) => UuidForm::Structured,
@@ -109,7 +110,7 @@ fn stream_query(target: &StreamOptions, options: &Options) -> Result<Query, Stat
     }
 }
 
-fn all_query(store: &Store, target: AllOptions, options: &Options) -> Result<Query, Status> {
+fn all_query(store: &Door, target: AllOptions, options: &Options) -> Result<Query, Status> {
     let from = target.all_option.ok_or_else(|| missing("all_option"))?;
     let requested = requested_filter(options)?;
     let place = place(store, from);
@@ -159,7 +160,7 @@ enum Place {
 
 /// The place a request names; none if this store's history has no such place: beyond its end, or
 /// written by another epoch than the number says, so from a history that a restore rewound.
-fn place(store: &Store, from: AllOption) -> Option<Place> {
+fn place(store: &Door, from: AllOption) -> Option<Place> {
     let (commit, prepare) = match from {
         AllOption::Start(_) => return Some(Place::Start),
         AllOption::End(_) => return Some(Place::End),

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use daybook_model::{Epoch, EventView, Revision, StreamName};
-use daybook_store::{Page, ReadError, Store};
+use daybook_store::{Page, ReadError};
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::streams::ReadResp;
 use daybook_wire::proto::streams::read_resp::Content;
@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::shown_position;
 use crate::grpc::status;
+use crate::node::door::Door;
 
 /// The type of a link: an event that names another.
 pub const LINK_EVENT_TYPE: &str = "$>";
@@ -20,7 +21,7 @@ const ENVELOPE_SIZE: usize = 256;
 
 /// Turns pages into messages.
 pub struct Show {
-    store: Store,
+    store: Door,
     form: UuidForm,
     resolve_links: bool,
     /// Bytes an event took on the last page: how much room the next one is given.
@@ -30,7 +31,7 @@ pub struct Show {
 impl Show {
     /// Shows events of `store` with ids in `form`.
     #[must_use]
-    pub fn new(store: Store, form: UuidForm, resolve_links: bool) -> Show {
+    pub fn new(store: Door, form: UuidForm, resolve_links: bool) -> Show {
         Show { store, form, resolve_links, event_size: ENVELOPE_SIZE }
     }
 
@@ -103,12 +104,12 @@ fn parse_link(data: &[u8]) -> Option<(Revision, StreamName)> {
 
 /// The epochs of a page's events: nearly always the same one.
 struct Epochs<'a> {
-    store: &'a Store,
+    store: &'a Door,
     same: Option<Epoch>,
 }
 
 impl<'a> Epochs<'a> {
-    fn of(store: &'a Store, page: &Page) -> Epochs<'a> {
+    fn of(store: &'a Door, page: &Page) -> Epochs<'a> {
         // Epochs rise with positions: equal at both ends, equal in between.
         let first = page.events().next().and_then(|event| store.epoch_at(event.position));
         let last = page.last().and_then(|event| store.epoch_at(event.position));

@@ -46,6 +46,10 @@ pub(crate) enum KeyKind {
     Correlation = 3,
     /// What was decided about a stream: its metadata events, and its tombstone.
     Settings = 4,
+    /// One transaction of one stream; see [`KeyHasher::transaction`].
+    Transaction = 5,
+    /// The end of a stream for ever; see [`KeyHasher::tombstone`].
+    Tombstone = 6,
 }
 
 /// Makes keys.
@@ -54,8 +58,9 @@ pub(crate) struct KeyHasher {
     key: (u64, u64),
 }
 
-/// The keys of one event; the stream's is the first.
-pub(crate) type EventKeys = SmallVec<[Key; 4]>;
+/// The keys of one event; the stream's is the first. Room for those of an event that is neither
+/// metadata nor a tombstone.
+pub(crate) type EventKeys = SmallVec<[Key; 5]>;
 
 impl KeyHasher {
     pub fn new(store_id: Uuid) -> KeyHasher {
@@ -64,9 +69,30 @@ impl KeyHasher {
 
     #[inline]
     pub fn key(&self, kind: KeyKind, name: &str) -> Key {
+        self.key_of(kind, &[name.as_bytes()])
+    }
+
+    /// The key of a transaction of `stream`. No stream's name has a NUL, so no two pairs of stream
+    /// and transaction are the same bytes.
+    pub fn transaction(&self, stream: &str, transaction: Uuid) -> Key {
+        let mut text = Uuid::encode_buffer();
+        let text = transaction.hyphenated().encode_lower(&mut text);
+        self.key_of(KeyKind::Transaction, &[stream.as_bytes(), &[0], text.as_bytes()])
+    }
+
+    /// The key of the tombstone of the stream whose settings are `settings`: a tombstone is one of
+    /// them, so this is asked only where there are any, by whoever holds that key.
+    pub fn tombstone(&self, settings: Key) -> Key {
+        self.key_of(KeyKind::Tombstone, &[&settings.0])
+    }
+
+    #[inline]
+    fn key_of(&self, kind: KeyKind, parts: &[&[u8]]) -> Key {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
         hasher.write_u8(kind as u8);
-        hasher.write(name.as_bytes());
+        for part in parts {
+            hasher.write(part);
+        }
         let hash = hasher.finish128().as_bytes();
         let mut key = [0; KEY_SIZE];
         key.copy_from_slice(&hash[..KEY_SIZE]);
@@ -93,11 +119,16 @@ impl KeyHasher {
         if let Some(category) = stream::category(event.stream) {
             keys.push(self.key(KeyKind::Category, category));
         }
-        if let Some(correlation) = correlation_id(event.metadata) {
-            keys.push(self.key(KeyKind::Correlation, &correlation));
+        let metadata = EventMetadata::of(event.metadata);
+        if let Some(correlation) = &metadata.correlation_id {
+            keys.push(self.key(KeyKind::Correlation, correlation));
+        }
+        if let Some(transaction) = metadata.transaction_id {
+            keys.push(self.transaction(event.stream, transaction));
         }
         if event.tombstone {
-            keys.push(self.key(KeyKind::Settings, event.stream));
+            let settings = self.key(KeyKind::Settings, event.stream);
+            keys.extend([settings, self.tombstone(settings)]);
         } else if let Some(described) = event.stream.strip_prefix("$$") {
             keys.push(self.key(KeyKind::Settings, described));
         }
@@ -105,18 +136,42 @@ impl KeyHasher {
     }
 }
 
-/// The `$correlationId` of an event's metadata, if it is a JSON object that has one.
-fn correlation_id(metadata: &[u8]) -> Option<String> {
-    const FIELD: &[u8] = b"$correlationId";
-    if !metadata.windows(FIELD.len()).any(|window| window == FIELD) {
-        return None;
+/// What the index looks for in an event's metadata, if that is a JSON object.
+#[derive(Default, serde::Deserialize)]
+struct EventMetadata {
+    #[serde(rename = "$correlationId", default, deserialize_with = "text")]
+    correlation_id: Option<String>,
+    #[serde(rename = "$transactionId", default, deserialize_with = "uuid")]
+    transaction_id: Option<Uuid>,
+}
+
+impl EventMetadata {
+    /// Most metadata has neither field, and is not parsed.
+    fn of(metadata: &[u8]) -> EventMetadata {
+        const FIELDS: [&[u8]; 2] = [b"$correlationId", b"$transactionId"];
+        let mut rest = metadata;
+        while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+            rest = &rest[at..];
+            if FIELDS.iter().any(|field| rest.starts_with(field)) {
+                return serde_json::from_slice(metadata).unwrap_or_default();
+            }
+            rest = &rest[1..];
+        }
+        EventMetadata::default()
     }
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        #[serde(rename = "$correlationId")]
-        correlation_id: Option<String>,
+}
+
+/// A text; none if it is something else: one field that is not as it should be hides no other.
+fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    match serde::Deserialize::deserialize(value)? {
+        serde_json::Value::String(text) => Ok(Some(text)),
+        _ => Ok(None),
     }
-    serde_json::from_slice::<Metadata>(metadata).ok()?.correlation_id
+}
+
+/// A UUID, however it is spelled; none if it is something else.
+fn uuid<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Uuid>, D::Error> {
+    Ok(text(value)?.and_then(|text| Uuid::try_parse(&text).ok()))
 }
 
 /// Passes a hash that is one already.
@@ -150,3 +205,33 @@ impl std::hash::BuildHasher for IdentityState {
 
 /// A map by keys, or by hashes. Its order is never looked at.
 pub(crate) type KeyMap<K, V> = hashbrown::HashMap<K, V, IdentityState>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_gives_the_keys_that_are_well_formed() {
+        let id = Uuid::from_u128(0xa1);
+        let text = id.to_string();
+        let both = format!("{{\"$correlationId\":\"c\",\"$transactionId\":\"{text}\"}}");
+        let upper = format!("{{\"$transactionId\":\"{}\"}}", text.to_uppercase());
+        let mixed = format!("{{\"$correlationId\":7,\"$transactionId\":\"{text}\"}}");
+        let cases: [(&str, Option<&str>, Option<Uuid>); 9] = [
+            ("", None, None),
+            ("{\"price\":\"$5\"}", None, None),
+            (&both, Some("c"), Some(id)),
+            (&upper, None, Some(id)),
+            (&mixed, None, Some(id)),
+            ("{\"$correlationId\":\"c\",\"$transactionId\":\"t-1\"}", Some("c"), None),
+            ("{\"$correlationId\":\"c\",\"$transactionId\":null}", Some("c"), None),
+            ("{\"$$transactionId\":\"\",\"$correlationId\":\"c\"}", Some("c"), None),
+            ("$transactionId", None, None),
+        ];
+        for (metadata, correlation, transaction) in cases {
+            let found = EventMetadata::of(metadata.as_bytes());
+            assert_eq!(found.correlation_id.as_deref(), correlation, "{metadata}");
+            assert_eq!(found.transaction_id, transaction, "{metadata}");
+        }
+    }
+}

@@ -44,26 +44,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-use daybook_model::{Epoch, Position, Revision};
+use daybook_model::{Epoch, Position};
 use uuid::Uuid;
 
+pub use daybook_model::Snapshot;
 pub use store::SnapshotStore;
-
-/// The state of an aggregate after one event of its stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The revision of the last event that the state contains.
-    pub revision: Revision,
-    /// The version of the state's layout; its owner's, the store only keeps it. A reader that does
-    /// not know it ignores the snapshot and replays.
-    pub schema: u32,
-    /// What it is a state of: the aggregate's type, or the media type of `data`. At most
-    /// [`limits::KIND_SIZE_MAX`] bytes.
-    pub kind: String,
-    /// The state. At most [`limits::SNAPSHOT_SIZE_MAX`] bytes.
-    pub data: Bytes,
-}
 
 /// The log that snapshots are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! What is asked of an append, and what comes back.
 
-use bytes::Bytes;
-use daybook_model::{
+use smallvec::SmallVec;
+
+use crate::{
     ExpectedRevision, InvalidEvent, InvalidStreamName, NewEvent, Position, Revision, StreamName,
 };
-use smallvec::SmallVec;
-use uuid::Uuid;
 
 /// One atomic append: all of its events become durable, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +93,7 @@ pub enum AppendError {
     /// A stream's name breaks a rule.
     #[error(transparent)]
     InvalidStreamName(#[from] InvalidStreamName),
-    /// All events together are larger than [`daybook_model::limits::APPEND_SIZE_MAX`].
+    /// All events together are larger than [`crate::limits::APPEND_SIZE_MAX`].
     #[error("the append has {size} bytes; the limit is {limit}; split it")]
     TooLarge {
         /// Its bytes as stored.
@@ -108,6 +107,16 @@ pub enum AppendError {
     Malformed {
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The stream is written by one part of the server alone; see
+    /// [`StreamName::is_reserved`].
+    #[error(
+        "stream '{stream}' is written by the ledger alone; use its API, /v1/accounts and \
+             /v1/transfers"
+    )]
+    Reserved {
+        /// The stream.
+        stream: StreamName,
     },
     /// As many appends wait as may; try again later.
     #[error("the server is busy: {waiting} appends wait already; try again later")]
@@ -155,16 +164,4 @@ pub enum AppendError {
         /// What could not be read.
         reason: String,
     },
-}
-
-/// A random-looking id for events the server itself writes.
-#[must_use]
-pub(crate) fn system_event(id: [u8; 16], event_type: &str, data: Vec<u8>) -> NewEvent {
-    NewEvent {
-        id: Uuid::from_bytes(id),
-        event_type: event_type.to_owned(),
-        content_type: daybook_model::ContentType::Json,
-        metadata: Bytes::new(),
-        data: data.into(),
-    }
 }

@@ -1,0 +1,352 @@
+//! Accounts: open, look, pay in and out, freeze, limit, close.
+
+use axum::extract::State;
+use axum::response::Response;
+use daybook_ledger::account::{
+    AccountCommand, AccountType, ChangeLimits, CloseAccount, FreezeAccount, MoveMoney, OpenAccount,
+    UnfreezeAccount, account_stream,
+};
+use daybook_ledger::currency::Currency;
+use daybook_model::Revision;
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::request::{Command, InAccount, amount, amount_if_given, time};
+use super::schema::{self, Refusals, Rejections};
+use super::view::{AccountView, DoneView, account_after, done, json, marked};
+use crate::http::problem::Problem;
+use crate::http::query::{Params, parsed};
+use crate::node::Context;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(open))
+        .routes(routes!(get))
+        .routes(routes!(deposit))
+        .routes(routes!(withdraw))
+        .routes(routes!(charge_fee))
+        .routes(routes!(freeze))
+        .routes(routes!(unfreeze))
+        .routes(routes!(close))
+        .routes(routes!(change_limits))
+}
+
+/// A new account.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRequest {
+    /// Checking accounts may be overdrawn, savings need an initial deposit of at least 100,
+    /// credit accounts a credit limit.
+    #[schema(schema_with = schema::account_type)]
+    account_type: AccountType,
+    #[schema(schema_with = schema::currency)]
+    currency: Currency,
+    /// Whose it is.
+    owner_id: Uuid,
+    /// Paid in at once.
+    #[schema(schema_with = schema::amount)]
+    initial_deposit: Option<String>,
+    /// How far the balance may go below zero; for checking accounts, 500 if nothing is said.
+    #[schema(schema_with = schema::amount)]
+    overdraft_limit: Option<String>,
+    /// The same for credit accounts, which need it.
+    #[schema(schema_with = schema::amount)]
+    credit_limit: Option<String>,
+    /// How much may leave it on one UTC day; 5000 if nothing is said.
+    #[schema(schema_with = schema::amount)]
+    daily_withdrawal_limit: Option<String>,
+}
+
+/// Opens an account. Its id is the Idempotency-Key.
+#[utoipa::path(
+    post, path = "/v1/accounts", tag = "accounts", request_body = OpenRequest,
+    params(("Idempotency-Key" = Uuid, Header, description = "The account's id")),
+    responses(
+        (status = 201, description = "It is open", body = AccountView,
+            headers(("location" = String, description = "Where it is"))),
+        Rejections,
+    )
+)]
+async fn open(
+    State(context): State<Context>,
+    command: Command<OpenRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("open", &[]);
+    let Command { key: account_id, body } = command;
+    let currency = body.currency;
+    let given = |field, text: &Option<String>| amount_if_given(field, text.as_deref(), currency);
+    let command = AccountCommand::Open(OpenAccount {
+        account_id,
+        account_type: body.account_type,
+        currency,
+        owner_id: body.owner_id,
+        initial_deposit: given("initial_deposit", &body.initial_deposit)?,
+        overdraft_limit: given("overdraft_limit", &body.overdraft_limit)?,
+        credit_limit: given("credit_limit", &body.credit_limit)?,
+        daily_withdrawal_limit: given("daily_withdrawal_limit", &body.daily_withdrawal_limit)?,
+        transaction_id: account_id,
+    });
+    let done = context.ledger().execute(account_id, command, transaction).await?;
+    let mut response = json(StatusCode::CREATED, &account_after(&done)?);
+    let location = HeaderValue::try_from(format!("/v1/accounts/{account_id}"));
+    response.headers_mut().insert(header::LOCATION, location.expect("a path of plain letters"));
+    Ok(marked(response, done.repeated))
+}
+
+/// Which state of an account.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GetParams {
+    /// As it was at this time.
+    #[param(schema_with = schema::time)]
+    at: Option<String>,
+    /// As it was after its event of this number.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>)]
+    revision: Option<u64>,
+}
+
+/// An account now, or as it was.
+#[utoipa::path(
+    get, path = "/v1/accounts/{account_id}", tag = "accounts",
+    params(("account_id" = Uuid, Path), GetParams),
+    responses((status = 200, description = "The account", body = AccountView), Refusals)
+)]
+async fn get(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    Params(params): Params<GetParams>,
+) -> Result<Response, Problem> {
+    let ledger = context.ledger();
+    let (account, last) = ledger.account(id).await?.ok_or_else(Problem::account_not_found)?;
+    let found = |account: &daybook_ledger::Account, revision, at| {
+        let state = account.state().ok_or_else(Problem::account_not_found)?;
+        Ok(json(StatusCode::OK, &AccountView::new(state, revision, at)))
+    };
+    let stream = account_stream(id);
+    let (revision, at) = match (params.at, params.revision) {
+        (None, None) => return found(&account, last, ledger.now()),
+        (Some(_), Some(_)) => {
+            return Err(Problem::field("revision", "cannot be given together with at"));
+        }
+        (Some(at), None) => {
+            let at = time("at", &at)?;
+            let revision = ledger.revision_at(&stream, at, last).await?;
+            let early = "the account was not open yet at that time";
+            (revision.ok_or_else(|| Problem::account_not_found_as(early))?, Some(at))
+        }
+        (None, Some(revision)) if revision > last.0 => {
+            return Err(Problem::field("revision", format!("the account's last one is {last}")));
+        }
+        (None, Some(revision)) => (Revision(revision), None),
+    };
+    let account = ledger.accounts().load_at(&stream, revision).await?;
+    // As of its own time, unless a later one was asked for.
+    let at = at.or(account.state().map(|state| state.updated_at));
+    found(&account, revision, at.unwrap_or_else(|| ledger.now()))
+}
+
+/// Money that moves.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoneyRequest {
+    #[schema(schema_with = schema::amount)]
+    amount: String,
+    /// The account's.
+    #[schema(schema_with = schema::currency)]
+    currency: Currency,
+    /// What for; up to 1000 bytes.
+    description: Option<String>,
+}
+
+impl MoneyRequest {
+    fn read(self, transaction_id: Uuid) -> Result<MoveMoney, Problem> {
+        Ok(MoveMoney {
+            amount: amount("amount", &self.amount, self.currency)?,
+            currency: self.currency,
+            description: self.description.unwrap_or_default(),
+            transaction_id,
+        })
+    }
+}
+
+/// Pays cash into an account.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/deposits", tag = "accounts",
+    request_body = MoneyRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "It is paid in", body = DoneView), Rejections)
+)]
+async fn deposit(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<MoneyRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("deposit", &[id]);
+    let (key, money) = (command.key, command.body.read(command.key)?);
+    let command = AccountCommand::Deposit(money);
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// Pays cash out of an account.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/withdrawals", tag = "accounts",
+    request_body = MoneyRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "It is paid out", body = DoneView), Rejections)
+)]
+async fn withdraw(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<MoneyRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("withdraw", &[id]);
+    let (key, money) = (command.key, command.body.read(command.key)?);
+    let command = AccountCommand::Withdraw(money);
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// Charges a fee to an account.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/fees", tag = "accounts",
+    request_body = MoneyRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "It is charged", body = DoneView), Rejections)
+)]
+async fn charge_fee(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<MoneyRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("charge_fee", &[id]);
+    let (key, money) = (command.key, command.body.read(command.key)?);
+    let command = AccountCommand::ChargeFee(money);
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// Why an account is frozen.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeRequest {
+    reason: String,
+    frozen_by: String,
+}
+
+/// Freezes an account: money goes in, but not out.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/freeze", tag = "accounts",
+    request_body = FreezeRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "It is frozen", body = DoneView), Rejections)
+)]
+async fn freeze(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<FreezeRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("freeze", &[id]);
+    let Command { key, body: FreezeRequest { reason, frozen_by } } = command;
+    let command = AccountCommand::Freeze(FreezeAccount { reason, frozen_by, transaction_id: key });
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// Who unfreezes an account.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnfreezeRequest {
+    unfrozen_by: String,
+}
+
+/// Unfreezes an account.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/unfreeze", tag = "accounts",
+    request_body = UnfreezeRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "It is active again", body = DoneView), Rejections)
+)]
+async fn unfreeze(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<UnfreezeRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("unfreeze", &[id]);
+    let Command { key, body: UnfreezeRequest { unfrozen_by } } = command;
+    let command = AccountCommand::Unfreeze(UnfreezeAccount { unfrozen_by, transaction_id: key });
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// Why an account is closed.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseRequest {
+    reason: Option<String>,
+    closed_by: String,
+}
+
+/// Closes an account for ever. It must be empty and without holds.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/close", tag = "accounts",
+    request_body = CloseRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "It is closed", body = DoneView), Rejections)
+)]
+async fn close(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<CloseRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("close", &[id]);
+    let Command { key, body: CloseRequest { reason, closed_by } } = command;
+    let reason = reason.unwrap_or_default();
+    let command = AccountCommand::Close(CloseAccount { reason, closed_by, transaction_id: key });
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// New limits; what is absent stays.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsRequest {
+    /// How far the balance may go below zero; of a credit account, its credit limit.
+    #[schema(schema_with = schema::amount)]
+    overdraft_limit: Option<String>,
+    /// How much may leave it on one UTC day.
+    #[schema(schema_with = schema::amount)]
+    daily_withdrawal_limit: Option<String>,
+    changed_by: String,
+    reason: String,
+}
+
+/// Changes an account's limits.
+#[utoipa::path(
+    put, path = "/v1/accounts/{account_id}/limits", tag = "accounts",
+    request_body = LimitsRequest,
+    params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
+    responses((status = 201, description = "They hold", body = DoneView), Rejections)
+)]
+async fn change_limits(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<LimitsRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("change_limits", &[id]);
+    let Command { key, body } = command;
+    let ledger = context.ledger();
+    // The amounts name no currency: it is the account's.
+    let (account, _) = ledger.account(id).await?.ok_or_else(Problem::account_not_found)?;
+    let currency = account.state().ok_or_else(Problem::account_not_found)?.currency;
+    let given = |field, text: &Option<String>| amount_if_given(field, text.as_deref(), currency);
+    let command = AccountCommand::ChangeLimits(ChangeLimits {
+        overdraft_limit: given("overdraft_limit", &body.overdraft_limit)?,
+        daily_withdrawal_limit: given("daily_withdrawal_limit", &body.daily_withdrawal_limit)?,
+        changed_by: body.changed_by,
+        reason: body.reason,
+        transaction_id: key,
+    });
+    done(key, &ledger.execute(id, command, transaction).await?)
+}

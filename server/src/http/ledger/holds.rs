@@ -1,0 +1,135 @@
+//! Holds: money reserved now and paid out later, as cards and marketplaces need.
+
+use axum::extract::State;
+use axum::response::Response;
+use daybook_ledger::account::{AccountCommand, CaptureHold, PlaceHold, ReleaseHold};
+use daybook_ledger::currency::Currency;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::request::{Command, InAccount, InHold, amount, amount_if_given, time};
+use super::schema::{self, Rejections};
+use super::view::{DoneView, done};
+use crate::http::problem::Problem;
+use crate::node::Context;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Context> {
+    OpenApiRouter::new().routes(routes!(place)).routes(routes!(capture)).routes(routes!(release))
+}
+
+/// Money to be reserved.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    #[schema(schema_with = schema::amount)]
+    amount: String,
+    /// The account's.
+    #[schema(schema_with = schema::currency)]
+    currency: Currency,
+    /// What for; up to 1000 bytes.
+    description: Option<String>,
+    /// When it ends by itself.
+    #[schema(schema_with = schema::time)]
+    expires_at: Option<String>,
+}
+
+/// Reserves money of an account. The hold's id is the Idempotency-Key.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/holds", tag = "holds", request_body = HoldRequest,
+    params(
+        ("account_id" = Uuid, Path),
+        ("Idempotency-Key" = Uuid, Header, description = "The hold's id"),
+    ),
+    responses((status = 201, description = "It is reserved", body = DoneView), Rejections)
+)]
+async fn place(
+    State(context): State<Context>,
+    InAccount(id): InAccount,
+    command: Command<HoldRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("place_hold", &[id]);
+    let Command { key, body } = command;
+    let expires_at = body.expires_at.map(|text| time("expires_at", &text)).transpose()?;
+    let command = AccountCommand::PlaceHold(PlaceHold {
+        hold_id: key,
+        amount: amount("amount", &body.amount, body.currency)?,
+        currency: body.currency,
+        description: body.description.unwrap_or_default(),
+        expires_at,
+        transaction_id: key,
+    });
+    done(key, &context.ledger().execute(id, command, transaction).await?)
+}
+
+/// How much of a hold is paid out.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureRequest {
+    /// All that remains if absent; the rest stays reserved.
+    #[schema(schema_with = schema::amount)]
+    amount: Option<String>,
+    /// What for; up to 1000 bytes.
+    description: Option<String>,
+}
+
+/// Pays out reserved money.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/holds/{hold_id}/capture", tag = "holds",
+    request_body = CaptureRequest,
+    params(
+        ("account_id" = Uuid, Path), ("hold_id" = Uuid, Path),
+        ("Idempotency-Key" = Uuid, Header),
+    ),
+    responses((status = 201, description = "It is paid out", body = DoneView), Rejections)
+)]
+async fn capture(
+    State(context): State<Context>,
+    InHold { account_id, hold_id }: InHold,
+    command: Command<CaptureRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("capture_hold", &[account_id, hold_id]);
+    let Command { key, body } = command;
+    let ledger = context.ledger();
+    // The amount names no currency: it is the account's.
+    let (account, _) = ledger.account(account_id).await?.ok_or_else(Problem::account_not_found)?;
+    let currency = account.state().ok_or_else(Problem::account_not_found)?.currency;
+    let command = AccountCommand::CaptureHold(CaptureHold {
+        hold_id,
+        amount: amount_if_given("amount", body.amount.as_deref(), currency)?,
+        description: body.description.unwrap_or_default(),
+        transaction_id: key,
+    });
+    done(key, &ledger.execute(account_id, command, transaction).await?)
+}
+
+/// Why a hold ends.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    reason: Option<String>,
+}
+
+/// Gives back what is still reserved.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account_id}/holds/{hold_id}/release", tag = "holds",
+    request_body = ReleaseRequest,
+    params(
+        ("account_id" = Uuid, Path), ("hold_id" = Uuid, Path),
+        ("Idempotency-Key" = Uuid, Header),
+    ),
+    responses((status = 201, description = "It is given back", body = DoneView), Rejections)
+)]
+async fn release(
+    State(context): State<Context>,
+    InHold { account_id, hold_id }: InHold,
+    command: Command<ReleaseRequest>,
+) -> Result<Response, Problem> {
+    let transaction = command.transaction("release_hold", &[account_id, hold_id]);
+    let Command { key, body } = command;
+    let reason = body.reason.unwrap_or_default();
+    let command = AccountCommand::ReleaseHold(ReleaseHold { hold_id, reason, transaction_id: key });
+    done(key, &context.ledger().execute(account_id, command, transaction).await?)
+}

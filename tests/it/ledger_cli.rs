@@ -1,0 +1,106 @@
+//! `daybook demo` and `daybook load`, as a user runs them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, run, said, verify};
+
+/// Runs `daybook …`, which must succeed: the JSON it answers with.
+fn answer(arguments: &[&str]) -> Value {
+    let output = run(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", said(&output));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of this test's own")
+}
+
+/// How the steps of the story went, in order.
+fn went(told: &Value) -> Vec<&str> {
+    let steps = told["steps"].as_array().expect("steps");
+    steps.iter().map(|step| step["went"].as_str().expect("a word")).collect()
+}
+
+#[test]
+fn the_demo_shows_a_payment_undone_and_ends_balanced() {
+    let told = answer(&["demo", "--json"]);
+    assert_eq!(told["balanced"], true, "{told}");
+    for word in ["done", "refused", "undone"] {
+        assert!(went(&told).contains(&word), "{word}: {told}");
+    }
+    let undone = &told["compensated"];
+    assert_eq!(undone["state"], "compensated");
+    let reason = undone["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("risk_check_failed"), "{reason}");
+    let steps = undone["steps"].as_array().expect("a timeline");
+    assert!(steps.iter().any(|step| step["direction"] == "compensation"), "{undone}");
+}
+
+#[test]
+fn the_demo_runs_on_a_server_that_has_other_accounts_already() {
+    let data = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(data.path());
+    let url = format!("http://{}", daemon.address);
+    let first = answer(&["demo", "--json", "--url", &url]);
+    let again = answer(&["demo", "--json", "--url", &url]);
+    assert_eq!((went(&first), &again["balanced"]), (went(&again), &Value::Bool(true)));
+    let (status, log) = daemon.terminate();
+    assert!(status.success(), "{log}");
+    verify(data.path());
+}
+
+#[test]
+fn people_are_told_where_to_look() {
+    let output = run(&["demo"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}{}", said(&output));
+    for part in ["curl http://127.0.0.1:", "risk_check_failed", "balanced at position"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(!told.contains('\u{1b}'), "no colours in a pipe: {told}");
+}
+
+#[test]
+fn a_short_load_loses_no_money_and_says_how_it_went() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let html = scratch.path().join("report.html");
+    let html_option = format!("--html={}", text(&html));
+    let report = answer(&[
+        "load",
+        "--users",
+        "20",
+        "--seconds",
+        "2",
+        "--data",
+        text(scratch.path()),
+        "--json",
+        &html_option,
+    ]);
+    assert_eq!((&report["consistent"], &report["errors"]), (&true.into(), &0.into()), "{report}");
+    assert!(report["transfers_per_second"].as_f64() > Some(0.0), "{report}");
+    for outcome in ["completed", "compensated"] {
+        assert!(report["outcomes"][outcome].as_u64() > Some(0), "{outcome}: {report}");
+    }
+    for quantile in ["p50", "p95", "p99", "p999", "max"] {
+        assert!(report["latency_ms"]["transfer"][quantile].as_f64() > Some(0.0), "{quantile}");
+    }
+    let page = std::fs::read_to_string(&html).expect("the page");
+    assert!(page.contains("Consistent") && page.contains("<svg"));
+    let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("it is there").collect();
+    assert_eq!(left.len(), 1, "the server's data is gone: {left:?}");
+}
+
+#[test]
+fn two_loads_on_one_server_do_not_mistake_each_others_transfers() {
+    let data = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(data.path());
+    let url = format!("http://{}", daemon.address);
+    for _ in 0..2 {
+        let report = answer(&["load", "--users", "10", "--seconds", "1", "--json", "--url", &url]);
+        assert_eq!(report["consistent"], true, "{report}");
+        assert_eq!(report["server"]["url"], Value::String(url.clone()));
+    }
+}
