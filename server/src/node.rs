@@ -1,10 +1,12 @@
 //! One running server: a store, a listener, and the connections in between.
 //!
 //! ```text
-//!   start   open the store (blocks, on a thread of its own) ─> routes ─> listen
+//!   start   open the store (blocks, on a thread of its own) ─> take up the transfers that were
+//!           under way ─> routes ─> listen
 //!   serve   listener ─ accept ─> connection ─ HTTP/1.1 or HTTP/2 ─> entrance ─> grpc | http
-//!   stop    ready = 503, no new connections ─> what was begun is finished ─> store.close(), which
-//!           ends subscriptions ─> what is still open at the deadline is cut
+//!   stop    ready = 503, no new connections ─> what was begun is finished; a transfer that waits
+//!           for something rests until the next start ─> store.close(), which ends subscriptions
+//!           ─> what is still open at the deadline is cut
 //! ```
 //!
 //! The listener is an argument, as is the moment to stop: tests run nodes on port 0 in their own
@@ -42,6 +44,9 @@ use listener::Connections;
 
 /// How often a stop looks whether calls are still being answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Time a stop gives the transfers that are under way. Far more than they take, unless they wait
+/// for somebody else.
+const TRANSFERS_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Time a stop waits for calls that were cut to let go of the store.
 const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Where in the data directory snapshots are kept. Disposable: it may be deleted at any time
@@ -212,13 +217,11 @@ impl Node {
         self.context.advance(Phase::Draining);
         // Half of the time is for answers that are being made; the rest for subscribers to hear
         // that their subscription ended.
-        while self.context.metrics().calls_open.get() > signed(self.context.endless_calls())
-            && clock.monotonic().saturating_sub(began) < deadline / 2
-        {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-        // What is under way rests until the next start; who waits for it is told how far it came.
+        self.drained(began + TRANSFERS_WAIT_MAX.min(deadline / 2)).await;
+        // Transfers that still wait for something rest until the next start; who waits for one is
+        // told how far it came.
         self.context.ledger().stop();
+        self.drained(began + deadline / 2).await;
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();
@@ -231,6 +234,17 @@ impl Node {
         }
         close_snapshots(self.snapshots).await;
         Stopped { connections_cut }
+    }
+}
+
+impl Node {
+    /// Waits until no answer is being made, or it is `until` on the monotonic clock.
+    async fn drained(&self, until: Duration) {
+        while self.context.metrics().calls_open.get() > signed(self.context.endless_calls())
+            && self.context.clock().monotonic() < until
+        {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
     }
 }
 

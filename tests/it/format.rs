@@ -98,6 +98,11 @@ async fn check_events(store: &daybook_store::Store, committed: u64) {
                 assert_eq!(found.content_type, expected.content_type);
                 assert_eq!(found.metadata, &expected.metadata[..]);
                 assert_eq!(found.data, &expected.data[..]);
+            } else if found.stream == PURSE {
+                let expected = contents::transaction(found.revision.0);
+                assert_eq!(found.id, expected.id);
+                assert_eq!(found.metadata, &expected.metadata[..]);
+                assert_eq!(found.data, &expected.data[..]);
             }
             position += 1;
         }

@@ -6,7 +6,7 @@
 //!   directory    data directories that are not a sound store's own
 //!   faults       a disk that fails or is full; a clock that leaps
 //!   pressure     more appends, subscribers, slowness than there is room for
-//!   ledger_doors the ledger's streams, met through every other door
+//!   ledger…      accounts and transfers: input, doors, history, crashes, risk
 //!   lifecycle    signals, restarts, index files that are gone
 //!   format       a store of each format version, kept for ever
 //! ```
@@ -19,7 +19,11 @@
 mod directory;
 mod faults;
 mod format;
+mod ledger;
+mod ledger_cli;
 mod ledger_doors;
+mod ledger_input;
+mod ledger_risk;
 mod lifecycle;
 mod limits;
 mod pressure;

@@ -6,19 +6,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use daybook_tests::sim::planted::Caught;
-use daybook_tests::sim::{self, Counts, Failure, STEPS, Sights, exhaustive, planted};
+use daybook_tests::sim::{self, Counts, Failure, STEPS, Sights, exhaustive, ledger, planted};
 
 /// Histories of the fixed run.
 const CI_SEEDS: u64 = 25_000;
 /// Histories of the fixed run that are run twice.
 const CI_TWICE: u64 = 200;
+/// Histories of the ledger in the fixed run.
+const CI_LEDGER_SEEDS: u64 = 3_000;
 /// Histories after which a planted bug counts as not noticed.
 const PLANTED_SEEDS_MAX: u64 = 6_000;
 /// Threads.
 const THREADS: usize = 2;
 
 const USAGE: &str = "cargo sim -- [--ci] [--minutes N] [--seed N] [--seeds N] [--from N] \
-                     [--steps N] [--trace N] [--planted] [--exhaustive] [--json[=FILE]]
+                     [--steps N] [--trace N] [--planted] [--exhaustive] [--ledger] [--ledger-seed N] \
+                     [--json[=FILE]]
 
   --ci          the fixed seeds, all short histories, all planted bugs; two to five minutes
   --minutes N   new seeds for so long
@@ -28,6 +31,8 @@ const USAGE: &str = "cargo sim -- [--ci] [--minutes N] [--seed N] [--seeds N] [-
   --trace N     lines of what happened before a failure
   --planted     the planted bugs only
   --exhaustive  the short histories only
+  --ledger      the ledger's histories only: --seeds N of them, from --from N on, or --minutes N
+  --ledger-seed N  one history of the ledger
   --json[=FILE] the results as JSON, on standard output or into FILE";
 
 #[derive(Default)]
@@ -40,6 +45,8 @@ struct Options {
     steps: Option<u64>,
     planted: bool,
     exhaustive: bool,
+    ledger: bool,
+    ledger_seed: Option<u64>,
     json: Option<Option<String>>,
 }
 
@@ -55,6 +62,8 @@ fn options() -> Result<Options, String> {
             "--ci" => options.ci = true,
             "--planted" => options.planted = true,
             "--exhaustive" => options.exhaustive = true,
+            "--ledger" => options.ledger = true,
+            "--ledger-seed" => options.ledger_seed = number()?,
             "--minutes" => options.minutes = number()?,
             "--seed" => options.seed = number()?,
             "--seeds" => options.seeds = number()?,
@@ -83,6 +92,8 @@ struct Results {
     broken: Vec<String>,
     short: exhaustive::Tried,
     caught: Vec<Caught>,
+    ledger: ledger::Run,
+    ledger_cuts: u64,
     seeds_per_second: u64,
 }
 
@@ -103,8 +114,11 @@ fn main() -> ExitCode {
     if let Some(seed) = options.seed {
         return one(seed, steps);
     }
+    if let Some(seed) = options.ledger_seed {
+        return one_of_ledger(seed, options.steps.unwrap_or(ledger::STEPS));
+    }
     let mut results = Results::default();
-    let all = !options.planted && !options.exhaustive;
+    let all = !options.planted && !options.exhaustive && !options.ledger;
     if options.ci || options.exhaustive {
         short(&mut results);
     }
@@ -115,6 +129,9 @@ fn main() -> ExitCode {
         // A long run is for seeds that were never run.
         let new = until.map(|_| u64::from(std::process::id()) << 32);
         many(&mut results, options.from.or(new).unwrap_or(1), count, until, steps);
+    }
+    if options.ci || options.ledger {
+        many_of_ledger(&mut results, &options);
     }
     if options.ci || options.planted {
         hunt(&mut results);
@@ -133,6 +150,75 @@ fn one(seed: u64, steps: u64) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn one_of_ledger(seed: u64, steps: u64) -> ExitCode {
+    match ledger::twice(seed, steps) {
+        Ok(run) => {
+            println!("ledger seed {seed}: ok\n{run:#?}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn many_of_ledger(results: &mut Results, options: &Options) {
+    let started = clock();
+    let until = options.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let count = match (until, options.ci) {
+        (Some(_), _) => u64::MAX,
+        (None, true) => CI_LEDGER_SEEDS,
+        (None, false) => options.seeds.unwrap_or(CI_LEDGER_SEEDS),
+    };
+    let new = until.map(|_| u64::from(std::process::id()) << 32);
+    let from = options.from.or(new).unwrap_or(1);
+    let steps = options.steps.unwrap_or(ledger::STEPS);
+    let next = AtomicU64::new(0);
+    let shared = Mutex::new(Results::default());
+    std::thread::scope(|scope| {
+        for me in 0..THREADS {
+            let (next, shared) = (&next, &shared);
+            scope.spawn(move || {
+                let cuts = ledger::exhaustive::all(|i| i % THREADS == me);
+                let lock = || shared.lock().unwrap_or_else(|e| e.into_inner());
+                match cuts {
+                    Ok(cuts) => lock().ledger_cuts += cuts,
+                    Err(reason) => lock().broken.push(reason),
+                }
+                while lock().broken.len() < 5 {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || until.is_some_and(|until| started.elapsed() > until) {
+                        break;
+                    }
+                    let run = ledger::run(from.wrapping_add(index), steps);
+                    match run {
+                        Ok(run) => lock().ledger.add(&run),
+                        Err(reason) => lock().broken.push(reason),
+                    }
+                }
+            });
+        }
+    });
+    let shared = shared.into_inner().unwrap_or_else(|e| e.into_inner());
+    for reason in &shared.broken {
+        println!("{reason}\n");
+    }
+    for (what, times) in &shared.ledger.sights {
+        println!("{times:>12}  {what}");
+    }
+    let ledger::Run { histories, transfers, completed, compensated, crashes, .. } = shared.ledger;
+    println!(
+        "ledger: {} cuts of single transfers; {histories} histories, {transfers} transfers, \
+         {completed} completed, {compensated} compensated, {crashes} crashes, {:.1?}",
+        shared.ledger_cuts,
+        started.elapsed()
+    );
+    results.ledger = shared.ledger;
+    results.ledger_cuts = shared.ledger_cuts;
+    results.broken.extend(shared.broken);
 }
 
 fn short(results: &mut Results) {
@@ -296,6 +382,11 @@ fn json(results: &Results, good: bool) -> String {
         "seeds_per_second": results.seeds_per_second,
         "short_histories": results.short.histories,
         "short_history_cuts": results.short.cuts,
+        "ledger_histories": results.ledger.histories,
+        "ledger_transfers": results.ledger.transfers,
+        "ledger_crashes": results.ledger.crashes,
+        "ledger_cuts": results.ledger_cuts,
+        "ledger_what_happened": results.ledger.sights,
         "planted_bugs": caught,
         "failures": failures,
         "broken": results.broken,

@@ -49,6 +49,7 @@ pub mod checker;
 pub mod damage;
 pub mod exhaustive;
 pub mod feed;
+pub mod ledger;
 pub mod model;
 pub mod payload;
 pub mod planted;

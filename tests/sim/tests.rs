@@ -1,6 +1,6 @@
 //! The part of the simulation that every `cargo test` runs.
 
-use daybook_tests::sim::{self, STEPS, exhaustive};
+use daybook_tests::sim::{self, STEPS, exhaustive, ledger};
 
 /// Histories of every test run.
 const SEEDS: u64 = 300;
@@ -26,6 +26,29 @@ fn the_same_seed_is_the_same_history() {
             panic!("{failure}");
         }
     }
+}
+
+/// Histories of the ledger in every test run.
+const LEDGER_SEEDS: u64 = 100;
+
+#[test]
+fn no_history_of_the_ledger_breaks_a_promise() {
+    let mut counts = ledger::Run::default();
+    for seed in 1..=LEDGER_SEEDS {
+        match ledger::twice(seed, ledger::STEPS) {
+            Ok(run) => counts.add(&run),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    assert!(counts.completed > LEDGER_SEEDS, "{counts:?}");
+    assert!(counts.compensated > LEDGER_SEEDS, "{counts:?}");
+    assert!(counts.crashes > LEDGER_SEEDS, "{counts:?}");
+}
+
+#[test]
+fn a_transfer_cut_at_a_change_of_the_disk_is_resumed() {
+    let cuts = ledger::exhaustive::all(|kind| kind < 2).expect("no promise is broken");
+    assert!(cuts > 100, "{cuts}");
 }
 
 mod regressions;

@@ -108,7 +108,7 @@ impl BookKeeper {
         let known = self.summed.lock().clone();
         let mut summed = match known {
             Some(summed) => summed,
-            None => self.from_snapshot().await,
+            None => self.restored().await,
         };
         let before = summed.next;
         let mut wrong = None;
@@ -201,7 +201,7 @@ impl BookKeeper {
         Ok(())
     }
 
-    async fn from_snapshot(&self) -> Summed {
+    async fn restored(&self) -> Summed {
         let newest = Revision(u64::MAX);
         let found = self.store.snapshot(&snapshot_name(), newest).await;
         let known = found.filter(|found| found.schema == SCHEMA && found.kind == KIND);
@@ -267,7 +267,72 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use daybook_log::disk::os::{Access, OsDisk};
+    use daybook_model::append::Append;
+    use daybook_model::{ExpectedRevision, NewEvent, SystemClock, SystemEntropy};
+    use daybook_store::snapshot::{Identity, SnapshotStore};
+    use daybook_store::{Environment, Options, Store};
+    use uuid::Uuid;
+
     use super::*;
+
+    fn deposit(number: u128, amount: &str) -> Append {
+        let account = Uuid::from_u128(number);
+        let data = format!(
+            r#"{{"account_id":"{account}","account_type":"checking","currency":"USD",
+            "owner_id":"{account}","initial_balance":"{amount}","contra":"cash",
+            "overdraft_limit":"0.00","daily_withdrawal_limit":"0.00","transaction_id":"{account}",
+            "occurred_at":"2026-01-31T12:00:00Z"}}"#
+        );
+        let stream = daybook_ledger::account::account_stream(account);
+        let event = NewEvent::json(account, "AccountOpened", data);
+        Append::to_stream(stream, ExpectedRevision::NoStream, [event])
+    }
+
+    fn customers(summed: &Summed) -> String {
+        summed.books.sums(usd()).expect("some USD").customers.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_restart_goes_on_from_the_sums_that_were_put() {
+        let data = tempfile::TempDir::new().expect("a directory");
+        let disk = OsDisk::open(&data.path().join("log"), Access::Write).expect("a disk");
+        let environment = Environment {
+            disk: Arc::new(disk),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let store = Store::open(environment, Options::default()).expect("a store");
+        let about = store.about();
+        let identity =
+            Identity { store_id: about.store_id, epoch: about.epoch, committed: Position(0) };
+        let kept = Arc::new(SnapshotStore::open(&data.path().join("snapshots"), identity));
+        let beside = WithSnapshots::new(store.clone(), Some(kept.clone())).expect("a thread");
+        for (number, amount) in [(1, "1.00"), (2, "2.50")] {
+            store.append(deposit(number, amount)).await.expect("room");
+        }
+        let before = BookKeeper::new(beside.clone());
+        let summed = before.sum().await.expect("sums");
+        assert_eq!((customers(&summed).as_str(), summed.position), ("3.50", Some(2)));
+        before.put_snapshot(&summed);
+        while kept.latest(&snapshot_name(), None).expect("snapshots").is_none() {
+            tokio::task::yield_now().await;
+        }
+        let after = BookKeeper::new(beside);
+        assert_eq!(after.restored().await, summed);
+        store.append(deposit(3, "4.00")).await.expect("room");
+        let summed = after.sum().await.expect("sums");
+        assert_eq!((customers(&summed).as_str(), summed.position), ("7.50", Some(3)));
+        let verified = after.verify(&summed).await.expect("a check");
+        assert_eq!(verified, Verified { accounts: 3, events: 3, equal: true });
+        // A check counts up to the sums' position, not up to now.
+        store.append(deposit(4, "8.00")).await.expect("room");
+        let verified = after.verify(&summed).await.expect("a check");
+        assert_eq!(verified, Verified { accounts: 3, events: 3, equal: true });
+        store.close().await;
+    }
 
     fn usd() -> Currency {
         Currency::from_code("USD").expect("a currency")

@@ -111,13 +111,8 @@ impl Ledger {
     ) -> Ledger {
         let (clock, timer, entropy) = seams.clone();
         let kept = repository::Options::default();
-        let accounts = Repository::new(
-            store.clone(),
-            clock.clone(),
-            timer.clone(),
-            entropy.clone(),
-            kept,
-        );
+        let accounts =
+            Repository::new(store.clone(), clock.clone(), timer.clone(), entropy.clone(), kept);
         let rules = Repository::new(store.clone(), clock.clone(), timer, entropy, kept);
         let service = options.risk.map(|url| HttpRisk::new(url, options.risk_timeout));
         let risk = Arc::new(RulesThenService::new(RuleEngine::new(rules.clone()), service));

@@ -12,9 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daybook_ledger::orchestrator::{
-    ControlError, Counters, Known, StartError, Started, WaitError,
-};
+use daybook_ledger::orchestrator::{ControlError, Counters, Known, StartError, Started, WaitError};
 use daybook_ledger::transfer::TransferRequest;
 use daybook_model::append::AppendError;
 use daybook_model::repository::LoadError;

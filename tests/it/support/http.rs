@@ -76,5 +76,23 @@ fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(&bytes);
     let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    let body = match head.contains("transfer-encoding: chunked") {
+        true => unchunked(body),
+        false => body.to_owned(),
+    };
+    Answer { status, head: head.to_owned(), body }
+}
+
+/// What the chunks of a body hold. Texts of ASCII, as those of these tests are.
+fn unchunked(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, rest)) = chunks.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        if size == 0 {
+            break;
+        }
+        body.push_str(&rest[..size]);
+        chunks = rest[size..].trim_start_matches("\r\n");
+    }
+    body
 }

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod events;
 pub mod gate;
 pub mod http;
+pub mod ledger;
 pub mod node;
 pub mod protocol;
 

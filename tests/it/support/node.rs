@@ -29,6 +29,11 @@ impl Server {
         Server::try_start(data, Sizes::default()).await.expect("a server")
     }
 
+    /// A server set up so.
+    pub async fn start_with(config: Config) -> Server {
+        Server::of(Node::start(config, listener().await).await.expect("a server"))
+    }
+
     /// A server on `data`, or why there is none.
     pub async fn try_start(data: &Path, sizes: Sizes) -> Result<Server, StartError> {
         let config = Config { options: Options { sizes }, ..Config::in_directory(data) };

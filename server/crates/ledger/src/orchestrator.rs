@@ -172,26 +172,25 @@ impl<S: EventStore> Orchestrator<S> {
     /// then over. The same request again gives the transfer as it is now.
     ///
     /// Dropped before it answers, or with an unknown outcome, it may have begun a transfer that
-    /// nobody drives; [`Orchestrator::next_lost`] tells of it.
+    /// nobody drives; [`Orchestrator::next_lost`] tells of it. Whoever drives it begins it again,
+    /// which does nothing if it was begun.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(&self, request: &TransferRequest) -> Result<Started, StartError> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let initiated = request.initiate(now, inner.options.timeout)?;
+        let initiated = Arc::new(request.initiate(now, inner.options.timeout)?);
         let id = initiated.transfer_id;
-        let claim = inner.registry.claim(id).ok_or(StartError::Overloaded)?;
-        let draft = Draft::birth(initiated);
-        let wrote = self.write(&draft, DEBIT_SENDER, Direction::Action).await;
+        let claim = inner.registry.claim(&initiated).ok_or(StartError::Overloaded)?;
+        let wrote = self.begin(&initiated).await;
         let refused = match wrote {
             Wrote::Done(draft) => {
-                count(&inner.counters.started);
                 let known = Arc::new(known(&draft));
                 claim.settle(Some(&known));
                 return Ok(Started { known, first: true });
             }
-            // The claim is dropped: whether it began is found out by driving it.
+            // The claim is dropped, and the transfer lost: whoever drives it finds out.
             Wrote::Unknown(reason) => {
                 return Err(StartError::Append(AppendError::Unknown { reason }));
             }
@@ -200,12 +199,22 @@ impl<S: EventStore> Orchestrator<S> {
         };
         claim.settle(None);
         match refused {
-            None => self.repeated(draft.transfer().initiated()).await,
+            None => self.repeated(&initiated).await,
             Some(ExecuteError::Conflict { stream }) => Err(StartError::Conflict { stream }),
             Some(ExecuteError::Load(error)) => Err(StartError::Load(error)),
             Some(ExecuteError::Append(error)) => Err(StartError::Append(error)),
             Some(_) => Err(StartError::Reused { id }),
         }
+    }
+
+    /// The first commit of a transfer: the sender's debit, or that it refuses.
+    async fn begin(&self, initiated: &Arc<PaymentInitiated>) -> Wrote {
+        let draft = Draft::birth(initiated.clone());
+        let wrote = self.write(&draft, DEBIT_SENDER, Direction::Action).await;
+        if let Wrote::Done(_) = wrote {
+            count(&self.inner.counters.started);
+        }
+        wrote
     }
 
     /// The answer to a request whose id was used before.

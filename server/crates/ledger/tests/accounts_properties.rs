@@ -93,6 +93,8 @@ fn command() -> impl Strategy<Value = AccountCommand> {
     let x = || "x".to_owned();
     let place = (hold_id(), amount(), proptest::option::of(-10i64..3_000));
     let refund = (transfer(), 0i64..3_000);
+    let close = CloseAccount { reason: x(), closed_by: x(), transaction_id };
+    let flag = FlagAccount { reason: x(), flagged_by: x(), transaction_id };
     let limits = (proptest::option::of(amount()), proptest::option::of(amount()));
     prop_oneof![
         6 => money().prop_map(AccountCommand::Deposit),
@@ -107,8 +109,12 @@ fn command() -> impl Strategy<Value = AccountCommand> {
             transaction_id,
         })),
         5 => (hold_id(), proptest::option::of(amount())).prop_map(move |(hold_id, amount)| {
-            let description = String::new();
-            AccountCommand::CaptureHold(CaptureHold { hold_id, amount, description, transaction_id })
+            AccountCommand::CaptureHold(CaptureHold {
+                hold_id,
+                amount,
+                description: String::new(),
+                transaction_id,
+            })
         }),
         3 => hold_id().prop_map(move |hold_id| {
             AccountCommand::ReleaseHold(ReleaseHold { hold_id, reason: x(), transaction_id })
@@ -132,7 +138,7 @@ fn command() -> impl Strategy<Value = AccountCommand> {
             transaction_id,
         })),
         2 => Just(AccountCommand::Unfreeze(UnfreezeAccount { unfrozen_by: x(), transaction_id })),
-        1 => Just(AccountCommand::Close(CloseAccount { reason: x(), closed_by: x(), transaction_id })),
+        1 => Just(AccountCommand::Close(close)),
         2 => limits.prop_map(move |(overdraft_limit, daily_withdrawal_limit)| {
             AccountCommand::ChangeLimits(ChangeLimits {
                 overdraft_limit,
@@ -142,7 +148,7 @@ fn command() -> impl Strategy<Value = AccountCommand> {
                 transaction_id,
             })
         }),
-        1 => Just(AccountCommand::Flag(FlagAccount { reason: x(), flagged_by: x(), transaction_id })),
+        1 => Just(AccountCommand::Flag(flag)),
         1 => Just(AccountCommand::Unflag(UnflagAccount { unflagged_by: x(), transaction_id })),
     ]
 }

@@ -1,6 +1,7 @@
 //! For tests: an event store in memory that fails on demand, and a time that only a test moves.
 //!
-//! INVARIANT: keeps every rule of the port (atomic, expected revisions, all that is shown stays),
+//! INVARIANT: keeps every rule of the port (atomic, expected revisions, an append whose ids are
+//! there already is answered and not done, all that is shown stays),
 //! so that what passes here may be blamed on the real store only if that one breaks a rule.
 
 use std::collections::BTreeMap;
@@ -104,6 +105,31 @@ impl Inner {
         len.checked_sub(1).map(|last| Revision(last as u64))
     }
 
+    /// The answer to an append that was done before: the ids of its events are those that follow
+    /// the revisions it expects.
+    fn duplicate(&self, append: &Append) -> Option<Appended> {
+        let mut next = Vec::with_capacity(append.streams.len());
+        for condition in &append.streams {
+            next.push(match condition.expected {
+                ExpectedRevision::NoStream => 0,
+                ExpectedRevision::Exact(revision) => revision.0 as usize + 1,
+                _ => return None,
+            });
+        }
+        let mut last = None;
+        for (index, event) in &append.events {
+            let own = self.streams.get(&append.streams[*index as usize].stream)?;
+            let at = *own.get(next[*index as usize])?;
+            if self.log[at].id != event.id {
+                return None;
+            }
+            next[*index as usize] += 1;
+            last = Some(self.log[at].position);
+        }
+        let revisions = next.iter().map(|next| next.checked_sub(1).map(|at| Revision(at as u64)));
+        last.map(|last| Appended { revisions: revisions.collect(), position: Some(last) })
+    }
+
     fn check(&self, append: &Append) -> Result<(), AppendError> {
         for (index, condition) in append.streams.iter().enumerate() {
             let stream = condition.stream.clone();
@@ -168,7 +194,10 @@ impl EventStore for MemoryStore {
                 None => Fate::Done,
             };
             let now = self.clock.now();
-            let mut write = || inner.check(&append).map(|()| inner.write(&append, now));
+            let mut write = || match inner.duplicate(&append) {
+                Some(appended) => Ok(appended),
+                None => inner.check(&append).map(|()| inner.write(&append, now)),
+            };
             match fate {
                 Fate::Done => Some(write()),
                 Fate::Refused(error) => Some(Err(error)),

@@ -41,7 +41,7 @@ use crate::aggregate::Aggregate;
 use crate::append::AppendError;
 use crate::{Clock, Entropy, EventStore, Revision, Snapshot, StreamName, Timer};
 use batch::{Batch, Mark};
-use slot::{Baton, Entered, Entry, Loaded, Signal, Slot};
+use slot::{Answer, Baton, Entered, Entry, Loaded, Settled, Signal, Slot};
 pub use task::{Companion, ExecuteError, Executed, LoadError, Record, Task, Transaction};
 
 /// Aggregates whose state is kept in memory unless the options say otherwise: some 64 MiB of
@@ -152,6 +152,16 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         stream: &StreamName,
         task: Task<A>,
     ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
+        let transaction = task.transaction;
+        match self.settle(stream, task).await? {
+            Settled::Executed(executed) => Ok(executed),
+            // Replaying history is not done in a turn: it may take long, and others wait.
+            Settled::Repeated(first) => self.first_answer(stream, transaction, first).await,
+        }
+    }
+
+    /// Has the task done in a turn: its own or another's.
+    async fn settle(&self, stream: &StreamName, task: Task<A>) -> Answer<A> {
         let slot = self.slot(stream);
         let (own, baton) = match slot.enter(task)? {
             Entered::Turn(task, baton) => (task, baton),
@@ -173,7 +183,7 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         own: Box<Task<A>>,
         others: Vec<Entry<A>>,
         baton: Baton<A>,
-    ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
+    ) -> Answer<A> {
         let (mut tasks, mut answers) = (vec![own], Vec::with_capacity(others.len()));
         for Entry { task, signal } in others {
             tasks.push(task);
@@ -197,7 +207,7 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
         stream: &StreamName,
         slot: &Slot<A>,
         tasks: &[Box<Task<A>>],
-    ) -> Vec<Result<Executed<A>, ExecuteError<A::Rejection>>> {
+    ) -> Vec<Answer<A>> {
         let mut moved: Vec<Option<ExecuteError<A::Rejection>>> = Vec::new();
         moved.resize_with(tasks.len(), || None);
         let mut attempt = 0;
@@ -244,8 +254,10 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
                 return fail(ExecuteError::Conflict { stream });
             }
             self.back_off(attempt).await;
-            if let Err(error) = self.refresh(stream, Some(batch.base)).await {
-                return fail(ExecuteError::Load(error));
+            match self.refresh(stream, Some(batch.base)).await {
+                // This slot may not be the cache's any more.
+                Ok(loaded) => slot.keep(loaded),
+                Err(error) => return fail(ExecuteError::Load(error)),
             }
         }
     }
@@ -263,49 +275,52 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
                 count(&self.inner.counters.hits, 1);
                 loaded
             }
-            None => self.refresh(stream, None).await?,
+            None => {
+                let loaded = self.refresh(stream, None).await?;
+                slot.keep(loaded.clone());
+                loaded
+            }
         };
         let mut batch = Batch::new(base);
         for (task, moved) in tasks.iter().zip(moved) {
             if let Some(error) = moved {
                 batch.answer(Err(error.clone()));
-            } else if let Some(answer) = self.repeated(stream, &batch, task).await? {
-                batch.answer(answer);
-            } else {
-                batch.decide(stream, task, self.inner.clock.now());
+                continue;
+            }
+            let first = match batch.base.revision {
+                Some(_) => self.inner.store.transaction(stream, task.transaction.id).await?,
+                None => None,
+            };
+            match first {
+                Some(first) => batch.answer(Ok(Settled::Repeated(first))),
+                None => batch.decide(stream, task, self.inner.clock.now()),
             }
         }
         Ok(batch)
     }
 
-    /// The answer to a task that was done before, if it was.
-    async fn repeated(
+    /// The answer that the first request of `transaction` got, whose first event is at `first`.
+    async fn first_answer(
         &self,
         stream: &StreamName,
-        batch: &Batch<A>,
-        task: &Task<A>,
-    ) -> Result<Option<Result<Executed<A>, ExecuteError<A::Rejection>>>, LoadError> {
-        if batch.base.revision.is_none() {
-            return Ok(None);
-        }
-        let id = task.transaction.id;
-        let Some(first) = self.inner.store.transaction(stream, id).await? else { return Ok(None) };
-        let mut found = None;
+        transaction: Transaction,
+        first: Revision,
+    ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
+        let mut mark = None;
         let read = |event: crate::EventView<'_>| {
-            found = Mark::read(event.metadata);
+            mark = Mark::read(event.metadata);
             ControlFlow::Break(())
         };
-        self.inner.store.replay(stream, first, read).await?;
-        let reused =
-            || ExecuteError::TransactionReused { stream: stream.clone(), id: task.transaction.id };
-        let Some(mark) = found.filter(|mark| mark.digest == task.transaction.digest) else {
-            return Ok(Some(Err(reused())));
+        let read = self.inner.store.replay(stream, first, read).await;
+        read.map_err(|error| ExecuteError::Load(error.into()))?;
+        let Some(mark) = mark.filter(|mark| mark.digest == transaction.digest) else {
+            let (stream, id) = (stream.clone(), transaction.id);
+            return Err(ExecuteError::TransactionReused { stream, id });
         };
         count(&self.inner.counters.repeats, 1);
         let revision = Revision(first.0 + u64::from(mark.events) - 1);
-        let state = self.load_at(stream, revision).await?;
-        let revision = Some(revision);
-        Ok(Some(Ok(Executed { state, revision, position: None, repeated: true })))
+        let state = self.load_at(stream, revision).await.map_err(ExecuteError::Load)?;
+        Ok(Executed { state, revision: Some(revision), position: None, repeated: true })
     }
 
     /// Takes in that `batch` is durable.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Placed, Recovery, Sizes, WriteError};
 use daybook_model::append::{Append, AppendError, Appended, Deletion, StreamCondition};
-use daybook_model::{Epoch, ExpectedRevision, NewEvent, Position, StreamName};
+use daybook_model::{Epoch, ExpectedRevision, NewEvent, Position, Revision, StreamName};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -21,6 +21,7 @@ use crate::feed::{SubscribeFrom, Subscription, SubscriptionFilter};
 use crate::index::Access;
 use crate::maintenance;
 use crate::open::{first_append, open};
+use crate::port::first_revision;
 use crate::prepare::Prepared;
 use crate::read::{
     AllReader, Direction, IndexKey, IndexReader, ReadAll, ReadError, ReadStream, StreamReader,
@@ -402,6 +403,20 @@ impl Engine {
         count: u64,
     ) -> IndexReader {
         IndexReader::open(&self.core, key, from, direction, count)
+    }
+
+    /// The revision of the first event of `stream` with this `$transactionId`, as
+    /// [`daybook_model::EventStore::transaction`].
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk fails or its bytes are damaged.
+    pub fn transaction(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Revision>, ReadError> {
+        let key = self.core.hasher.transaction(stream.as_str(), transaction);
+        first_revision(&self.core, key, Access::Disk)
     }
 
     /// Subscribes to a stream; see [`Subscription::try_next`].

@@ -58,7 +58,11 @@ fn last_number(core: &Core, key: Key, access: Access) -> Result<Option<Revision>
 }
 
 /// The revision of the event that is the first entry of `key`, if it has any.
-fn first_revision(core: &Core, key: Key, access: Access) -> Result<Option<Revision>, ReadError> {
+pub(crate) fn first_revision(
+    core: &Core,
+    key: Key,
+    access: Access,
+) -> Result<Option<Revision>, ReadError> {
     let committed = core.committed();
     let view = core.view.load();
     // Most transactions are new, and counting is all it takes to know.

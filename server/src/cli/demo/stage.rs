@@ -113,11 +113,13 @@ impl Stage {
             }));
         }
         let text = format!(
-            "{:>3}  {title}\n     {} {}\n     {}\n\n",
+            "{:>3}  {}\n     {} {}\n     {}\n     {}\n\n",
             self.steps,
+            bold(title),
             mood.sign(),
             escaped(outcome),
-            dim(&format!("{request} → {status}   curl {}{look}", self.url)),
+            dim(&format!("{request} → {status}")),
+            dim(&format!("curl {}{look}", self.url)),
         );
         self.say(&text)
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::api::{Answered, Api, new_id, text};
 use super::stage::{Mood, Stage, Step};
-use crate::cli::load::check::check_trial_balance;
+use crate::cli::load::verdict::check_trial_balance;
 
 /// What a step wants done.
 struct Wanted<'a> {
@@ -163,7 +163,8 @@ async fn transfer(
         let state = answer.text("state")?;
         let expected = if mood == Mood::Done { "completed" } else { "compensated" };
         ensure!(state == expected, "the transfer is {state}");
-        Ok(format!("{state}: {}", outcome(answer)?))
+        let word = if mood == Mood::Refused { "refused" } else { state };
+        Ok(format!("{word}: {}", outcome(answer)?))
     })
     .await?;
     Ok(id)
@@ -221,7 +222,7 @@ async fn risk(api: &mut Api, stage: &mut Stage, people: &People) -> anyhow::Resu
         path: &path,
         key: new_id(),
         body: json!({ "reason": "reported by two customers", "flagged_by": "Grace, risk desk" }),
-        status: 200,
+        status: 201,
         look: &format!("/v1/accounts/{mallory}"),
     };
     act(api, stage, wanted, |_| Ok("payments from and to it will fail the risk check".to_owned()))
@@ -255,7 +256,9 @@ async fn hold(api: &mut Api, stage: &mut Stage, people: &People) -> anyhow::Resu
         let account = &answer.body["account"];
         let (balance, available) = (text(account, "balance")?, text(account, "available")?);
         ensure!(balance == "1030.00", "the balance is {balance}");
-        Ok(format!("balance still {balance}, but only {available} available"))
+        Ok(format!(
+            "balance still {balance}, of which {available} are available with the overdraft"
+        ))
     })
     .await?;
     let path = format!("{account}/holds/{hold}/capture");

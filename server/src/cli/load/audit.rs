@@ -292,8 +292,10 @@ impl<'a> Audit<'a> {
         match (state, sent.told) {
             (None, _) => Some("the log has it half done or twice"),
             (_, Told::Failed) => Some("its saga failed"),
-            (Some(State::Completed), _) if self.plan.is_risky(sender) => {
-                Some("completed though its sender is flagged")
+            (Some(State::Completed), _)
+                if self.plan.is_risky(sender) || self.plan.is_risky(sent.receiver) =>
+            {
+                Some("completed though its sender or its receiver is flagged")
             }
             (_, Told::Unknown)
             | (Some(State::Completed), Told::Completed)
@@ -479,13 +481,31 @@ mod tests {
     }
 
     #[test]
-    fn a_flagged_senders_completed_transfer_is_found() {
+    fn a_completed_transfer_to_or_from_a_flagged_account_is_found() {
         let audited = audited(&[(7, Told::Completed)], |audit| {
             leg(audit, Side::Debit, 7, |_| {});
             leg(audit, Side::Credit, 7, |_| {});
             audit.end(transfer(7), End::Completed, None);
         });
         assert_eq!(audited.findings.count, 1, "{:?}", audited.findings);
+        let sent = [vec![Sent { receiver: 7, amount: AMOUNT, told: Told::Completed }]];
+        let mut audit = Audit::new(plan(), &sent);
+        let flagged = plan().account_id(7);
+        let stream = format!("ledger.account-{flagged}");
+        leg(&mut audit, Side::Debit, 0, |leg| leg.counterparty = flagged);
+        let credited = Leg {
+            side: Side::Credit,
+            stream: &stream,
+            account: flagged,
+            counterparty: plan().account_id(0),
+            transfer: transfer(0),
+            amount: "12.34",
+            currency: "USD",
+            contra: "clearing",
+        };
+        audit.leg(&credited);
+        audit.end(transfer(0), End::Completed, None);
+        assert_eq!(audit.finish().findings.count, 1);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Fault {
     Misreported,
     /// A transfer stays debited for ever, and no answer says how it ends.
     Stuck,
-    /// Flagged senders' transfers are completed.
+    /// Flagged accounts' transfers are completed.
     RiskIgnored,
     /// An account's balance is not what its history adds up to.
     BalanceOff,
@@ -226,7 +226,8 @@ async fn transfer(State(fake): State<Fake>, headers: HeaderMap, Json(body): Json
     let fault = if struck { fake.fault } else { Fault::None };
     let amount = minor(&body, "amount");
     let mut state = "completed";
-    let risky = ledger.flagged.contains(&transfer.sender) && fake.fault != Fault::RiskIgnored;
+    let flagged = [transfer.sender, transfer.receiver].map(|id| ledger.flagged.contains(&id));
+    let risky = flagged.contains(&true) && fake.fault != Fault::RiskIgnored;
     if fault != Fault::Forgotten {
         ledger.leg("TransferDebited", &transfer, -amount);
     }

@@ -173,14 +173,30 @@ impl Connection {
         Connection { address, stream: None, out: String::new(), input: Vec::new(), filled: 0 }
     }
 
-    /// Sends `request` and waits for its answer. After an error the next request makes a new
-    /// connection; whether the server acted on this one is then unknown.
+    /// Sends `request` and waits for its answer. A server may end a connection that was idle, so a
+    /// request that finds it ended is sent once more over a new one: every request of ours is one
+    /// that may be repeated. After an error the next request makes a new connection; whether the
+    /// server acted on this one is then unknown.
     ///
     /// # Errors
     /// [`HttpError`]
     pub async fn send(&mut self, request: Request<'_>) -> Result<Answer<'_>, HttpError> {
         self.write_request(&request);
-        let mut stream = match self.stream.take() {
+        let kept = self.stream.take();
+        let was_kept = kept.is_some();
+        let head = match self.exchange(kept).await {
+            Err(HttpError::Io { .. }) if was_kept && self.filled == 0 => self.exchange(None).await,
+            done => done,
+        }?;
+        let body = &self.input[head.size..head.size + head.body_size];
+        Ok(Answer { status: head.status, body })
+    }
+
+    /// Sends what is to be sent, over a connection that was kept or a new one, and keeps it if it
+    /// stays open.
+    async fn exchange(&mut self, kept: Option<TcpStream>) -> Result<Head, HttpError> {
+        self.filled = 0;
+        let mut stream = match kept {
             Some(stream) => stream,
             None => self.connect().await?,
         };
@@ -189,8 +205,7 @@ impl Connection {
         if !head.closes {
             self.stream = Some(stream);
         }
-        let body = &self.input[head.size..head.size + head.body_size];
-        Ok(Answer { status: head.status, body })
+        Ok(head)
     }
 
     async fn connect(&self) -> Result<TcpStream, HttpError> {
@@ -225,7 +240,6 @@ impl Connection {
     }
 
     async fn read_answer(&mut self, stream: &mut TcpStream) -> Result<Head, HttpError> {
-        self.filled = 0;
         let mut searched = 0;
         let head = loop {
             self.fill(stream).await?;
@@ -398,6 +412,20 @@ mod tests {
         assert!(matches!(error, HttpError::Answer(_)), "{error}");
         let answer = connection.send(Request::get("/")).await.expect("an answer");
         assert_eq!(answer.status, 201);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ended_while_it_was_idle_is_made_again_once() {
+        let whole = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        // Each ends after one answer, the third without one.
+        let address = server(vec![vec![whole], vec![whole], vec![]]).await;
+        let mut connection = Connection::new(address);
+        for _ in 0..2 {
+            let answer = connection.send(Request::get("/")).await.expect("an answer");
+            assert_eq!(answer.status, 200);
+        }
+        let error = connection.send(Request::get("/")).await.expect_err("no answer twice");
+        assert!(matches!(error, HttpError::Io { .. }), "{error}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod report;
 pub mod stats;
 pub mod target;
 pub mod user;
+pub mod verdict;
 
 #[cfg(test)]
 mod fake;

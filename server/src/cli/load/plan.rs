@@ -170,7 +170,7 @@ impl Plan {
         account >= self.users
     }
 
-    /// Whether the user is flagged: no transfer of theirs may be completed.
+    /// Whether the user is flagged: no transfer of theirs, and none to them, may be completed.
     #[must_use]
     pub fn is_risky(&self, account: u32) -> bool {
         !self.is_merchant(account) && account % RISKY_EVERY == RISKY_FIRST

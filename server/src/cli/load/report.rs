@@ -6,8 +6,8 @@ use comfy_table::{Cell, CellAlignment};
 use owo_colors::OwoColorize as _;
 use serde_json::{Value, json};
 
-use super::check::Check;
 use super::stats::{Operation, Second, Totals, quantile_ms};
+use super::verdict::Check;
 use crate::cli::report::{colours, escaped, facts, table};
 
 /// The percentiles that are told, and their names.

@@ -42,29 +42,30 @@ pub fn routes() -> OpenApiRouter<Context> {
 pub struct OpenRequest {
     /// Checking accounts may be overdrawn, savings need an initial deposit of at least 100,
     /// credit accounts a credit limit.
-    #[schema(schema_with = schema::account_type)]
+    #[schema(value_type = schema::AccountTypeName)]
     account_type: AccountType,
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// Whose it is.
     owner_id: Uuid,
     /// Paid in at once.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     initial_deposit: Option<String>,
     /// How far the balance may go below zero; for checking accounts, 500 if nothing is said.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     overdraft_limit: Option<String>,
     /// The same for credit accounts, which need it.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     credit_limit: Option<String>,
     /// How much may leave it on one UTC day; 5000 if nothing is said.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     daily_withdrawal_limit: Option<String>,
 }
 
 /// Opens an account. Its id is the Idempotency-Key.
 #[utoipa::path(
-    post, path = "/v1/accounts", tag = "accounts", request_body = OpenRequest,
+    post, path = "/v1/accounts", tag = "accounts",
+    operation_id = "open_account", request_body = OpenRequest,
     params(("Idempotency-Key" = Uuid, Header, description = "The account's id")),
     responses(
         (status = 201, description = "It is open", body = AccountView,
@@ -104,7 +105,7 @@ async fn open(
 #[into_params(parameter_in = Query)]
 pub struct GetParams {
     /// As it was at this time.
-    #[param(schema_with = schema::time)]
+    #[param(value_type = Option<schema::Time>)]
     at: Option<String>,
     /// As it was after its event of this number.
     #[serde(default, deserialize_with = "parsed")]
@@ -115,6 +116,7 @@ pub struct GetParams {
 /// An account now, or as it was.
 #[utoipa::path(
     get, path = "/v1/accounts/{account_id}", tag = "accounts",
+    operation_id = "get_account",
     params(("account_id" = Uuid, Path), GetParams),
     responses((status = 200, description = "The account", body = AccountView), Refusals)
 )]
@@ -137,6 +139,10 @@ async fn get(
         }
         (Some(at), None) => {
             let at = time("at", &at)?;
+            let known = account.state().map_or(at, |state| state.updated_at);
+            if at > ledger.now().max(known) {
+                return Err(Problem::field("at", "is in the future; nobody knows that yet"));
+            }
             let revision = ledger.revision_at(&stream, at, last).await?;
             let early = "the account was not open yet at that time";
             (revision.ok_or_else(|| Problem::account_not_found_as(early))?, Some(at))
@@ -156,10 +162,10 @@ async fn get(
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoneyRequest {
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     amount: String,
     /// The account's.
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What for; up to 1000 bytes.
     description: Option<String>,
@@ -179,6 +185,7 @@ impl MoneyRequest {
 /// Pays cash into an account.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/deposits", tag = "accounts",
+    operation_id = "deposit",
     request_body = MoneyRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is paid in", body = DoneView), Rejections)
@@ -197,6 +204,7 @@ async fn deposit(
 /// Pays cash out of an account.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/withdrawals", tag = "accounts",
+    operation_id = "withdraw",
     request_body = MoneyRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is paid out", body = DoneView), Rejections)
@@ -215,6 +223,7 @@ async fn withdraw(
 /// Charges a fee to an account.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/fees", tag = "accounts",
+    operation_id = "charge_fee",
     request_body = MoneyRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is charged", body = DoneView), Rejections)
@@ -241,6 +250,7 @@ pub struct FreezeRequest {
 /// Freezes an account: money goes in, but not out.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/freeze", tag = "accounts",
+    operation_id = "freeze_account",
     request_body = FreezeRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is frozen", body = DoneView), Rejections)
@@ -266,6 +276,7 @@ pub struct UnfreezeRequest {
 /// Unfreezes an account.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/unfreeze", tag = "accounts",
+    operation_id = "unfreeze_account",
     request_body = UnfreezeRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is active again", body = DoneView), Rejections)
@@ -292,6 +303,7 @@ pub struct CloseRequest {
 /// Closes an account for ever. It must be empty and without holds.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/close", tag = "accounts",
+    operation_id = "close_account",
     request_body = CloseRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is closed", body = DoneView), Rejections)
@@ -313,10 +325,10 @@ async fn close(
 #[serde(deny_unknown_fields)]
 pub struct LimitsRequest {
     /// How far the balance may go below zero; of a credit account, its credit limit.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     overdraft_limit: Option<String>,
     /// How much may leave it on one UTC day.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     daily_withdrawal_limit: Option<String>,
     changed_by: String,
     reason: String,
@@ -325,6 +337,7 @@ pub struct LimitsRequest {
 /// Changes an account's limits.
 #[utoipa::path(
     put, path = "/v1/accounts/{account_id}/limits", tag = "accounts",
+    operation_id = "change_limits",
     request_body = LimitsRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "They hold", body = DoneView), Rejections)

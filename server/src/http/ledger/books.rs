@@ -52,25 +52,25 @@ pub struct TrialView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sums)]
 pub struct SumsView {
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What is in all accounts.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     customers: Decimal,
     /// What was paid in and out; below zero by what was paid in.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     cash: Decimal,
     /// What is on its way from one account to another.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     clearing: Decimal,
     /// What was charged.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     fees: Decimal,
     /// What was bought and sold for other currencies.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     fx_position: Decimal,
     /// All of them together: zero.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     total: Decimal,
 }
 
@@ -102,7 +102,8 @@ impl SumsView {
 
 /// The trial balance: per currency and class of account the sum of all legs.
 #[utoipa::path(
-    get, path = "/v1/trial-balance", tag = "books", params(TrialParams),
+    get, path = "/v1/trial-balance", tag = "books",
+    operation_id = "get_trial_balance", params(TrialParams),
     responses((status = 200, description = "The sums", body = TrialView), Refusals)
 )]
 async fn trial_balance(

@@ -24,21 +24,22 @@ pub fn routes() -> OpenApiRouter<Context> {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     amount: String,
     /// The account's.
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What for; up to 1000 bytes.
     description: Option<String>,
     /// When it ends by itself.
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = Option<schema::Time>)]
     expires_at: Option<String>,
 }
 
 /// Reserves money of an account. The hold's id is the Idempotency-Key.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account_id}/holds", tag = "holds", request_body = HoldRequest,
+    post, path = "/v1/accounts/{account_id}/holds", tag = "holds",
+    operation_id = "place_hold", request_body = HoldRequest,
     params(
         ("account_id" = Uuid, Path),
         ("Idempotency-Key" = Uuid, Header, description = "The hold's id"),
@@ -69,7 +70,7 @@ async fn place(
 #[serde(deny_unknown_fields)]
 pub struct CaptureRequest {
     /// All that remains if absent; the rest stays reserved.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     amount: Option<String>,
     /// What for; up to 1000 bytes.
     description: Option<String>,
@@ -78,6 +79,7 @@ pub struct CaptureRequest {
 /// Pays out reserved money.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/holds/{hold_id}/capture", tag = "holds",
+    operation_id = "capture_hold",
     request_body = CaptureRequest,
     params(
         ("account_id" = Uuid, Path), ("hold_id" = Uuid, Path),
@@ -115,6 +117,7 @@ pub struct ReleaseRequest {
 /// Gives back what is still reserved.
 #[utoipa::path(
     post, path = "/v1/accounts/{account_id}/holds/{hold_id}/release", tag = "holds",
+    operation_id = "release_hold",
     request_body = ReleaseRequest,
     params(
         ("account_id" = Uuid, Path), ("hold_id" = Uuid, Path),

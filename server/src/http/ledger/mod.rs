@@ -6,7 +6,8 @@
 //!   /v1/accounts/{id}/{deposits|withdrawals|fees|freeze|unfreeze|close}  POST
 //!   /v1/accounts/{id}/limits                    PUT
 //!   /v1/accounts/{id}/holds[/{hold}/{capture|release}]  POST                      holds
-//!   /v1/accounts/{id}/{transactions|statement}  GET                               history
+//!   /v1/accounts/{id}/transactions              GET   page by page                history
+//!   /v1/accounts/{id}/statement                 GET   ?from=&to=, JSON or CSV     statement
 //!   /v1/transfers[/{id}]                        POST  GET                         transfers
 //!   /v1/sagas[/{id}[/{resume|abandon}]]         GET   POST                        sagas
 //!   /v1/risk/accounts/{id}/flag                 PUT   DELETE                      risk
@@ -33,6 +34,7 @@ pub mod request;
 pub mod risk;
 pub mod sagas;
 pub mod schema;
+pub mod statement;
 pub mod transfers;
 pub mod view;
 
@@ -54,6 +56,8 @@ use crate::node::Context;
                        strings; what changes something carries an Idempotency-Key, a UUID of your \
                        own, and can be repeated with it at will.",
     ),
+    // Refusals name it without bringing it along.
+    components(schemas(schema::ProblemShape)),
     tags(
         (name = "accounts", description = "Accounts, and the money in them"),
         (name = "holds", description = "Money reserved now and paid out later"),
@@ -70,9 +74,8 @@ pub fn routes() -> axum::Router<Context> {
     let (router, api) = described();
     let json = api.to_json().expect("a description is JSON");
     let json = Bytes::from(json);
-    let answer = move || async move {
-        ([(header::CONTENT_TYPE, "application/json")], json).into_response()
-    };
+    let answer =
+        move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() };
     router.route("/openapi.json", get(answer))
 }
 
@@ -81,6 +84,7 @@ fn described() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .merge(accounts::routes())
         .merge(holds::routes())
         .merge(history::routes())
+        .merge(statement::routes())
         .merge(transfers::routes())
         .merge(sagas::routes())
         .merge(risk::routes())

@@ -120,7 +120,8 @@ fn mistake<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else {
         return Problem::field("body", "has more after its end");
     };
-    let path = error.path().to_string();
+    // A mistake within a name, or at no place at all, is the body's.
+    let path = error.path().to_string().replace('?', ".");
     let reason = error.into_inner().to_string();
     // These name the field themselves, and are met at the object that has it or should.
     let named = ["missing field `", "unknown field `", "duplicate field `"]

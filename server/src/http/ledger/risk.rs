@@ -43,7 +43,8 @@ pub struct FlagRequest {
 
 /// Flags an account as suspect.
 #[utoipa::path(
-    put, path = "/v1/risk/accounts/{account_id}/flag", tag = "risk", request_body = FlagRequest,
+    put, path = "/v1/risk/accounts/{account_id}/flag", tag = "risk",
+    operation_id = "flag_account", request_body = FlagRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is flagged", body = DoneView), Rejections)
 )]
@@ -68,6 +69,7 @@ pub struct UnflagRequest {
 /// Takes an account's flag away.
 #[utoipa::path(
     delete, path = "/v1/risk/accounts/{account_id}/flag", tag = "risk",
+    operation_id = "unflag_account",
     request_body = UnflagRequest,
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is not flagged", body = DoneView), Rejections)
@@ -113,7 +115,7 @@ pub struct RulesView {
     /// Who said so last; null if nobody ever did.
     changed_by: Option<String>,
     #[serde(with = "rfc3339::option")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = Option<schema::Time>)]
     changed_at: Option<Timestamp>,
 }
 
@@ -134,6 +136,7 @@ impl RulesView {
 /// The rules by which transfers are let through.
 #[utoipa::path(
     get, path = "/v1/risk/rules", tag = "risk",
+    operation_id = "get_risk_rules",
     responses((status = 200, description = "The rules", body = RulesView), Refusals)
 )]
 async fn rules(State(context): State<Context>) -> Result<Response, Problem> {
@@ -144,7 +147,8 @@ async fn rules(State(context): State<Context>) -> Result<Response, Problem> {
 
 /// Sets all the rules by which transfers are let through, from the next one on.
 #[utoipa::path(
-    put, path = "/v1/risk/rules", tag = "risk", request_body = RulesRequest,
+    put, path = "/v1/risk/rules", tag = "risk",
+    operation_id = "set_risk_rules", request_body = RulesRequest,
     params(("Idempotency-Key" = Uuid, Header)),
     responses((status = 200, description = "They hold", body = RulesView), Rejections)
 )]

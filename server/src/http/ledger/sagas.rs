@@ -40,7 +40,7 @@ pub struct SagaView<'a> {
     saga: &'a str,
     /// Its id: the transfer's.
     id: Uuid,
-    #[schema(schema_with = schema::transfer_state)]
+    #[schema(value_type = schema::SagaStateName)]
     state: &'static str,
     /// The step that is to be taken, or taken back; null if none is.
     step: Option<&'static str>,
@@ -49,11 +49,11 @@ pub struct SagaView<'a> {
     /// Why it is being undone, or failed.
     reason: Option<&'a str>,
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     initiated_at: Timestamp,
     /// When it is undone unless it is done.
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     deadline: Timestamp,
     /// What was tried, oldest first; only of a single one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,8 @@ pub struct SagasView<'a> {
 
 /// The sagas that are not over: under way, or failed and waiting for somebody.
 #[utoipa::path(
-    get, path = "/v1/sagas", tag = "sagas", params(ListParams),
+    get, path = "/v1/sagas", tag = "sagas",
+    operation_id = "list_sagas", params(ListParams),
     responses((status = 200, description = "A page", body = SagasView), Refusals)
 )]
 async fn list(
@@ -158,6 +159,7 @@ async fn list(
 /// A saga, with what was tried so far.
 #[utoipa::path(
     get, path = "/v1/sagas/{transfer_id}", tag = "sagas",
+    operation_id = "get_saga",
     params(("transfer_id" = Uuid, Path)),
     responses((status = 200, description = "The saga", body = SagaView), Refusals)
 )]
@@ -179,7 +181,8 @@ pub struct ResumeRequest {
 
 /// Has a failed saga tried again.
 #[utoipa::path(
-    post, path = "/v1/sagas/{transfer_id}/resume", tag = "sagas", request_body = ResumeRequest,
+    post, path = "/v1/sagas/{transfer_id}/resume", tag = "sagas",
+    operation_id = "resume_saga", request_body = ResumeRequest,
     params(("transfer_id" = Uuid, Path)),
     responses((status = 200, description = "It is under way again", body = SagaView), Rejections)
 )]
@@ -203,7 +206,8 @@ pub struct AbandonRequest {
 
 /// Ends a failed saga, whose money somebody has seen to.
 #[utoipa::path(
-    post, path = "/v1/sagas/{transfer_id}/abandon", tag = "sagas", request_body = AbandonRequest,
+    post, path = "/v1/sagas/{transfer_id}/abandon", tag = "sagas",
+    operation_id = "abandon_saga", request_body = AbandonRequest,
     params(("transfer_id" = Uuid, Path)),
     responses((status = 200, description = "It is over", body = SagaView), Rejections)
 )]

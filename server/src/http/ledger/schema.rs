@@ -1,75 +1,108 @@
 //! Parts of the API's description that several shapes share.
 
 use serde::Serialize;
-use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, SchemaFormat, Type};
 use utoipa::{IntoResponses, ToSchema};
 
-/// An amount: digits, a point, as many digits as the currency has.
-#[must_use]
-pub fn amount() -> Object {
-    text().pattern(Some(r"^(0|[1-9]\d*)(\.\d+)?$")).examples([serde_json::json!("10.00")]).build()
+/// An amount: digits, and if there is a point at most as many digits after it as the currency has.
+/// Answers have exactly as many.
+#[derive(ToSchema)]
+#[schema(pattern = r"^(0|[1-9]\d*)(\.\d+)?$", example = "10.00")]
+pub struct Amount(pub String);
+
+/// An amount that may be below zero.
+#[derive(ToSchema)]
+#[schema(pattern = r"^-?(0|[1-9]\d*)(\.\d+)?$", example = "-3.50")]
+pub struct SignedAmount(pub String);
+
+/// What one unit of a currency is worth in another: up to 12 digits after the point.
+#[derive(ToSchema)]
+#[schema(pattern = r"^\d+(\.\d{1,12})?$", example = "0.9213")]
+pub struct Rate(pub String);
+
+/// The code of a currency in ISO 4217.
+#[derive(ToSchema)]
+#[schema(as = Currency, pattern = "^[A-Z]{3}$", example = "USD")]
+pub struct CurrencyCode(pub String);
+
+/// A time in RFC 3339. Answers are in UTC, with nine digits of a second.
+#[derive(ToSchema)]
+#[schema(format = DateTime, example = "2026-01-31T12:00:00.000000000Z")]
+pub struct Time(pub String);
+
+/// The kind of an account.
+#[derive(ToSchema)]
+#[schema(as = AccountType, rename_all = "snake_case")]
+pub enum AccountTypeName {
+    /// For every day; may be overdrawn.
+    Checking,
+    /// Opened with at least 100; never overdrawn.
+    Savings,
+    /// Money lent, up to a credit limit.
+    Credit,
 }
 
-/// An amount that may be negative.
-#[must_use]
-pub fn signed_amount() -> Object {
-    text().pattern(Some(r"^-?(0|[1-9]\d*)(\.\d+)?$")).examples([serde_json::json!("-3.50")]).build()
+/// Whether money may move.
+#[derive(ToSchema)]
+#[schema(as = AccountStatus, rename_all = "snake_case")]
+pub enum AccountStatusName {
+    /// In and out.
+    Active,
+    /// In, not out.
+    Frozen,
+    /// Neither, for ever.
+    Closed,
 }
 
-/// A currency's code.
-#[must_use]
-pub fn currency() -> Object {
-    let text = text().description(Some("ISO 4217")).pattern(Some("^[A-Z]{3}$"));
-    text.examples([serde_json::json!("USD")]).build()
+/// Where a saga stands. The last four are ends, but a failed one can be resumed.
+#[derive(ToSchema)]
+#[schema(as = SagaState, rename_all = "snake_case")]
+pub enum SagaStateName {
+    /// Its steps are being taken.
+    Running,
+    /// Its steps are being taken back.
+    Compensating,
+    /// All steps were taken.
+    Completed,
+    /// All that was taken was taken back: it is as if it had not been.
+    Compensated,
+    /// Something could not be taken back; somebody must look.
+    Failed,
+    /// Somebody looked, and ended it.
+    Abandoned,
 }
 
-/// A time.
-#[must_use]
-pub fn time() -> Object {
-    let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
-    let text = text().description(Some("RFC 3339")).format(Some(format));
-    text.examples([serde_json::json!("2026-01-31T12:00:00.000000000Z")]).build()
-}
-
-/// The kinds of account.
-#[must_use]
-pub fn account_type() -> Object {
-    text().enum_values(Some(["checking", "savings", "credit"])).build()
-}
-
-/// What an account may be.
-#[must_use]
-pub fn account_status() -> Object {
-    text().enum_values(Some(["active", "frozen", "closed"])).build()
-}
-
-/// What a transfer may be.
-#[must_use]
-pub fn transfer_state() -> Object {
-    let states = ["running", "completed", "compensating", "compensated", "failed", "abandoned"];
-    text().enum_values(Some(states)).build()
-}
-
-/// How amounts are rounded.
-#[must_use]
-pub fn rounding() -> Object {
-    text().enum_values(Some(["half_even", "half_up", "down", "up"])).build()
+/// How an amount is rounded to its currency's minor unit.
+#[derive(ToSchema)]
+#[schema(as = Rounding, rename_all = "snake_case")]
+pub enum RoundingName {
+    /// To the nearest; from the middle to the even digit.
+    HalfEven,
+    /// To the nearest; from the middle up.
+    HalfUp,
+    /// Towards zero.
+    Down,
+    /// Away from zero.
+    Up,
 }
 
 /// Whether a step is taken or taken back.
-#[must_use]
-pub fn direction() -> Object {
-    text().enum_values(Some(["action", "compensation"])).build()
+#[derive(ToSchema)]
+#[schema(as = Direction, rename_all = "snake_case")]
+pub enum DirectionName {
+    /// Taken.
+    Action,
+    /// Taken back.
+    Compensation,
 }
 
 /// What came of an attempt.
-#[must_use]
-pub fn outcome() -> Object {
-    text().enum_values(Some(["completed", "failed"])).build()
-}
-
-fn text() -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String)
+#[derive(ToSchema)]
+#[schema(as = Outcome, rename_all = "snake_case")]
+pub enum OutcomeName {
+    /// It was done.
+    Completed,
+    /// It was not.
+    Failed,
 }
 
 /// An error, as RFC 9457 has it. Some have more members that say what it is about.

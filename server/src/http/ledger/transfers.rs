@@ -44,10 +44,10 @@ pub struct StartRequest {
     /// Who is paid.
     receiver_account_id: Uuid,
     /// What the sender pays.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     amount: String,
     /// The sender's.
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What for; up to 1000 bytes.
     description: Option<String>,
@@ -61,13 +61,13 @@ pub struct StartRequest {
 #[schema(as = FxQuote)]
 pub struct FxBody {
     /// What one unit of the sender's currency is worth in the receiver's.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Rate)]
     rate: String,
     /// The receiver's.
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// How what the receiver gets is rounded to its currency's minor unit.
-    #[schema(schema_with = schema::rounding)]
+    #[schema(value_type = schema::RoundingName)]
     rounding: Rounding,
 }
 
@@ -94,7 +94,7 @@ impl StartRequest {
 #[schema(as = Transfer)]
 pub struct TransferView<'a> {
     transfer_id: Uuid,
-    #[schema(schema_with = schema::transfer_state)]
+    #[schema(value_type = schema::SagaStateName)]
     state: &'static str,
     /// Why it is, or will be, undone, or failed; begins with a word that never changes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,31 +102,31 @@ pub struct TransferView<'a> {
     sender_account_id: Uuid,
     receiver_account_id: Uuid,
     /// What the sender pays.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     amount: Decimal,
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What the receiver got, once it did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = Option<schema::Amount>)]
     credited_amount: Option<Decimal>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = Option<schema::CurrencyCode>)]
     credited_currency: Option<Currency>,
     description: &'a str,
     /// How it converts.
     #[serde(skip_serializing_if = "Option::is_none")]
     fx: Option<FxView>,
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     initiated_at: Timestamp,
     /// When it is undone unless it is done.
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     deadline: Timestamp,
     /// When it was over.
     #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = Option<schema::Time>)]
     completed_at: Option<Timestamp>,
     /// What was tried, oldest first.
     steps: Vec<StepView<'a>>,
@@ -136,14 +136,14 @@ pub struct TransferView<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Fx)]
 pub struct FxView {
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Rate)]
     rate: Decimal,
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What the receiver gets.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     amount: Decimal,
-    #[schema(schema_with = schema::rounding)]
+    #[schema(value_type = schema::RoundingName)]
     rounding: Rounding,
 }
 
@@ -154,9 +154,9 @@ pub struct StepView<'a> {
     /// debit_sender, check_risk or credit_receiver.
     step: &'static str,
     /// action, or compensation if it was taken back.
-    #[schema(schema_with = schema::direction)]
+    #[schema(value_type = schema::DirectionName)]
     direction: &'static str,
-    #[schema(schema_with = schema::outcome)]
+    #[schema(value_type = schema::OutcomeName)]
     outcome: &'static str,
     /// 1 for the first.
     attempt: u32,
@@ -164,7 +164,7 @@ pub struct StepView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     at: Timestamp,
 }
 
@@ -219,7 +219,8 @@ impl<'a> TransferView<'a> {
 /// Begins a transfer. Its id is the Idempotency-Key. A sender that refuses makes a transfer that
 /// is compensated at once, and says why.
 #[utoipa::path(
-    post, path = "/v1/transfers", tag = "transfers", request_body = StartRequest,
+    post, path = "/v1/transfers", tag = "transfers",
+    operation_id = "start_transfer", request_body = StartRequest,
     params(
         ("Idempotency-Key" = Uuid, Header, description = "The transfer's id"),
         ("Prefer" = Option<String>, Header,
@@ -262,6 +263,7 @@ async fn start(
 /// A transfer, with what was tried so far.
 #[utoipa::path(
     get, path = "/v1/transfers/{transfer_id}", tag = "transfers",
+    operation_id = "get_transfer",
     params(("transfer_id" = Uuid, Path)),
     responses((status = 200, description = "The transfer", body = TransferView), Refusals)
 )]

@@ -32,41 +32,41 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
 #[schema(as = Account)]
 pub struct AccountView {
     account_id: Uuid,
-    #[schema(schema_with = schema::account_type)]
+    #[schema(value_type = schema::AccountTypeName)]
     account_type: &'static str,
-    #[schema(schema_with = schema::account_status)]
+    #[schema(value_type = schema::AccountStatusName)]
     status: &'static str,
-    #[schema(schema_with = schema::currency)]
+    #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     owner_id: Uuid,
     /// What is in it; below zero if it is overdrawn.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     balance: Decimal,
     /// What may leave it, as far as money goes: balance, plus overdraft limit, minus held.
-    #[schema(schema_with = schema::signed_amount)]
+    #[schema(value_type = schema::SignedAmount)]
     available: Decimal,
     /// What is reserved.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     held: Decimal,
     /// How far the balance may go below zero; of a credit account, its credit limit.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     overdraft_limit: Decimal,
     /// How much may leave it on one UTC day.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     daily_withdrawal_limit: Decimal,
     /// How much of that is used up on this UTC day.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     withdrawn_today: Decimal,
     /// Why it is suspect; null if it is not.
     flagged: Option<FlagView>,
     /// Money that is reserved, oldest first.
     holds: Vec<HoldView>,
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     opened_at: Timestamp,
     /// When something last happened to it.
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     updated_at: Timestamp,
     /// The number of its last event.
     revision: u64,
@@ -79,7 +79,7 @@ pub struct FlagView {
     reason: String,
     flagged_by: String,
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     flagged_at: Timestamp,
 }
 
@@ -89,17 +89,17 @@ pub struct FlagView {
 pub struct HoldView {
     hold_id: Uuid,
     /// What it reserved at first.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     amount: Decimal,
     /// What it reserves still.
-    #[schema(schema_with = schema::amount)]
+    #[schema(value_type = schema::Amount)]
     remaining: Decimal,
     #[serde(with = "rfc3339")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = schema::Time)]
     placed_at: Timestamp,
     /// When it ends by itself; null if it does not.
     #[serde(with = "rfc3339::option")]
-    #[schema(schema_with = schema::time)]
+    #[schema(value_type = Option<schema::Time>)]
     expires_at: Option<Timestamp>,
 }
 

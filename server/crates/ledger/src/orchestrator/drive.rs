@@ -9,12 +9,12 @@ use daybook_model::repository::ExecuteError;
 use daybook_model::{EventStore, Timestamp};
 use uuid::Uuid;
 
-use super::registry::Registry;
+use super::registry::{InHand, Registry};
 use super::step::{Wrote, is_transient, word};
 use super::{Known, Orchestrator, append, count, known};
 use crate::risk::{Assessment, OnUnreachable};
 use crate::saga::{Direction, Next, Retry};
-use crate::transfer::{CHECK_RISK, Draft, PAYMENT_TRANSFER, reason};
+use crate::transfer::{CHECK_RISK, Draft, PAYMENT_TRANSFER, PaymentInitiated, reason};
 
 /// The pauses of what cannot be recorded, because the store takes no records either.
 const OUTAGE: Retry = Retry {
@@ -66,7 +66,8 @@ impl<S: EventStore> Orchestrator<S> {
 
     async fn drive_to_rest(&self, id: Uuid) -> Rest {
         let mut flow = match self.inner.registry.get(id) {
-            Some(known) => ControlFlow::Continue(draft_of(&known)),
+            Some(InHand::Known(known)) => ControlFlow::Continue(draft_of(&known)),
+            Some(InHand::Lost(initiated)) => self.begin_again(&initiated).await,
             None => self.reload(id).await,
         };
         // Time does not go back for one who waited, whatever the clock says.
@@ -100,6 +101,32 @@ impl<S: EventStore> Orchestrator<S> {
                     self.record(draft).await
                 }
             };
+        }
+    }
+
+    /// Begins a transfer whose caller went away: the same commit once more, because the first one may
+    /// be under way still, and only its repetition tells that it will not come.
+    async fn begin_again(&self, initiated: &Arc<PaymentInitiated>) -> Flow {
+        let mut failures = 0;
+        loop {
+            match self.begin(initiated).await {
+                Wrote::Done(draft) => return self.put(draft),
+                Wrote::Moved => return self.reload(initiated.transfer_id).await,
+                Wrote::Failed {
+                    error: ExecuteError::Append(AppendError::Closed { .. }), ..
+                } => {
+                    return ControlFlow::Break(Rest::Closed);
+                }
+                Wrote::Failed { error, is_final: true } => {
+                    let transfer = initiated.transfer_id;
+                    tracing::error!(%transfer, %error, "a transfer cannot be begun again");
+                    return ControlFlow::Break(Rest::Stuck);
+                }
+                Wrote::Unknown(_) | Wrote::Failed { .. } => {
+                    failures += 1;
+                    self.pause(failures).await;
+                }
+            }
         }
     }
 
@@ -233,10 +260,7 @@ impl<S: EventStore> Orchestrator<S> {
                     self.inner.registry.put(&Arc::new(known.clone()));
                     return ControlFlow::Continue(draft_of(&known));
                 }
-                Ok(None) => {
-                    self.inner.registry.never_began(id);
-                    return ControlFlow::Break(Rest::Settled);
-                }
+                Ok(None) => return ControlFlow::Break(Rest::Settled),
                 Err(error) => {
                     tracing::error!(transfer = %id, %error, "a transfer cannot be read");
                     failures += 1;

@@ -1,5 +1,7 @@
 //! A transfer with events that are decided but not yet written.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use daybook_model::repository::Companion;
 use daybook_model::{ContentType, ExpectedRevision, NewEvent, Revision, Timestamp};
@@ -23,8 +25,7 @@ pub struct Draft {
 impl Draft {
     /// A transfer that nothing is written of.
     #[must_use]
-    pub fn birth(initiated: PaymentInitiated) -> Draft {
-        let initiated = std::sync::Arc::new(initiated);
+    pub fn birth(initiated: Arc<PaymentInitiated>) -> Draft {
         let pending = vec![TransferEvent::Initiated(initiated.clone())];
         Draft { transfer: Transfer::begin(initiated), revision: None, pending }
     }

@@ -277,7 +277,7 @@ fn events_are_stored_as_documented_and_read_back() {
 }
 
 fn draft() -> Draft {
-    Draft::birth(initiated(&request("1.00", "USD", None)).expect("a good request"))
+    Draft::birth(Arc::new(initiated(&request("1.00", "USD", None)).expect("a good request")))
 }
 
 fn types(draft: &Draft) -> Vec<String> {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::slot::Loaded;
+use super::slot::{Answer, Loaded, Settled};
 use super::{Companion, ExecuteError, Executed, Task, Transaction};
 use crate::aggregate::{Aggregate, Decision};
 use crate::append::{Append, StreamCondition};
@@ -60,9 +60,13 @@ fn unmarked<A: Aggregate>(task: &Task<A>) -> Bytes {
     correlation.map(Bytes::from).unwrap_or_default()
 }
 
-/// The id of the `n`-th event of a command: a retry after an unknown outcome has the same.
-fn event_id(stream: &StreamName, transaction: Uuid, n: usize) -> Uuid {
-    Uuid::new_v5(&transaction, format!("{stream}/{n}").as_bytes())
+/// The id of the `n`-th event of a command. Made of all that decides what the event says, so that
+/// of two decisions under one transaction id the store refuses the second, and does not take it for
+/// a retry of the first; a retry is recognised by its transaction.
+fn event_id(stream: &StreamName, transaction: Transaction, n: usize, now: Timestamp) -> Uuid {
+    let digest = u128::from_be_bytes(transaction.digest);
+    let name = format!("{stream}/{n}/{digest:x}/{}", now.0);
+    Uuid::new_v5(&transaction.id, name.as_bytes())
 }
 
 /// What became of a task.
@@ -71,7 +75,7 @@ enum Outcome<A: Aggregate> {
     Accepted(Executed<A>, Option<usize>),
     Rejected(A::Rejection),
     /// It needs no append.
-    Known(Result<Executed<A>, ExecuteError<A::Rejection>>),
+    Known(Answer<A>),
 }
 
 pub(super) struct Batch<A: Aggregate> {
@@ -102,7 +106,7 @@ impl<A: Aggregate> Batch<A> {
     }
 
     /// Answers the next task with what is known without deciding it.
-    pub fn answer(&mut self, answer: Result<Executed<A>, ExecuteError<A::Rejection>>) {
+    pub fn answer(&mut self, answer: Answer<A>) {
         self.outcomes.push(Outcome::Known(answer));
     }
 
@@ -110,12 +114,9 @@ impl<A: Aggregate> Batch<A> {
     pub fn decide(&mut self, stream: &StreamName, task: &Task<A>, now: Timestamp) {
         let outcome = match self.state.decide(&task.command, now) {
             Ok(events) => {
-                let last = self.accept(stream, task, &events);
-                self.record(
-                    task,
-                    Decision::Accepted { events: &events, state: &self.state.clone() },
-                );
+                let last = self.accept(stream, task, &events, now);
                 let (state, revision) = (self.state.clone(), self.revision);
+                self.record(task, Decision::Accepted { events: &events, state: &state });
                 let executed = Executed { state, revision, position: None, repeated: false };
                 Outcome::Accepted(executed, last)
             }
@@ -133,12 +134,13 @@ impl<A: Aggregate> Batch<A> {
         stream: &StreamName,
         task: &Task<A>,
         events: &[A::Event],
+        now: Timestamp,
     ) -> Option<usize> {
         for (n, event) in events.iter().enumerate() {
             let (event_type, data) = A::encode(event);
             let metadata = if n == 0 { marked(task, events.len()) } else { unmarked(task) };
             let new = NewEvent {
-                id: event_id(stream, task.transaction.id, n),
+                id: event_id(stream, task.transaction, n, now),
                 event_type: event_type.to_owned(),
                 content_type: ContentType::Json,
                 metadata,
@@ -187,15 +189,12 @@ impl<A: Aggregate> Batch<A> {
     }
 
     /// Each task's answer, after the append whose last event got position `last`.
-    pub fn answers(
-        self,
-        last: Option<Position>,
-    ) -> Vec<Result<Executed<A>, ExecuteError<A::Rejection>>> {
+    pub fn answers(self, last: Option<Position>) -> Vec<Answer<A>> {
         let len = self.events_len;
         let position = |at: usize| last.map(|last| Position(last.0 - (len - 1 - at) as u64));
         let answer = |outcome| match outcome {
             Outcome::Accepted(executed, at) => {
-                Ok(Executed { position: at.and_then(position), ..executed })
+                Ok(Settled::Executed(Executed { position: at.and_then(position), ..executed }))
             }
             Outcome::Rejected(rejection) => Err(ExecuteError::Rejected(rejection)),
             Outcome::Known(answer) => answer,

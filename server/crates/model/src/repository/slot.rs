@@ -22,10 +22,21 @@ pub(super) struct Loaded<A> {
     pub revision: Option<Revision>,
 }
 
+/// What became of a command.
+pub(super) enum Settled<A> {
+    /// It was done.
+    Executed(Executed<A>),
+    /// It was done before; its first event is at this revision.
+    Repeated(Revision),
+}
+
+/// What a turn gives for each command of its batch.
+pub(super) type Answer<A> = Result<Settled<A>, ExecuteError<<A as Aggregate>::Rejection>>;
+
 /// What ends the wait of a queued command.
 pub(super) enum Signal<A: Aggregate> {
     /// Another did it.
-    Answer(Box<Result<Executed<A>, ExecuteError<A::Rejection>>>),
+    Answer(Box<Answer<A>>),
     /// It is first now, and has the turn.
     Turn(Box<Task<A>>, Baton<A>),
 }

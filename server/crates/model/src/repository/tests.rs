@@ -210,6 +210,41 @@ async fn a_retry_that_overtakes_its_first_is_done_once() {
 }
 
 #[tokio::test]
+async fn two_requests_under_one_id_never_pass_for_each_other() {
+    let Bench { time, store, sums } = bench(Options::default());
+    let (other, name) = (repository(&store, &time, Options::default()), stream("sum-1"));
+    sums.execute(&name, add(1, 1)).await.expect("done");
+    store.hold(true);
+    let mut first = Box::pin(sums.execute(&name, add(10, 2)));
+    let mut second = Box::pin(other.execute(&name, add(20, 2)));
+    assert!(poll!(&mut first).is_pending(), "its append is on its way");
+    assert!(poll!(&mut second).is_pending(), "decided on the same state");
+    store.hold(false);
+    assert_eq!(first.await.expect("done").state, Sum(11));
+    let reused = as_time_passes(&time, second).await.expect_err("another request");
+    assert!(matches!(reused, ExecuteError::TransactionReused { .. }), "{reused}");
+    assert_eq!(other.load(&name).await.expect("loads"), Some((Sum(11), Revision(1))));
+}
+
+#[tokio::test]
+async fn a_slot_that_left_the_cache_in_a_turn_loses_one_race_and_no_more() {
+    let Bench { time, store, sums } = bench(Options { cache_len: 2, snapshot_every: 0 });
+    let (other, name) = (repository(&store, &time, Options::default()), stream("sum-1"));
+    sums.execute(&name, add(1, 1)).await.expect("done");
+    other.execute(&name, add(2, 2)).await.expect("done");
+    let mut late = Box::pin(sums.execute(&name, add(3, 3)));
+    assert!(poll!(&mut late).is_pending(), "it lost the race, and waits a moment");
+    // Often enough that the cache takes them for hotter.
+    for n in 2..100 {
+        for _ in 0..9 {
+            sums.load(&stream(&format!("sum-{n}"))).await.expect("loads");
+        }
+    }
+    assert_eq!(as_time_passes(&time, late).await.expect("done").state, Sum(6));
+    assert_eq!(sums.counters().conflicts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_is_resolved_by_the_same_task() {
     for (fate, repeated) in [(Fate::Lost, true), (Fate::Dropped, false)] {
         let Bench { store, sums, .. } = bench(Options::default());
