@@ -14,7 +14,8 @@
 //!   customers' sums from the accounts' own states, not from legs; what it shares with the sums is
 //!   the decoding of events.
 //!
-//! INVARIANT: no lock is held across an await; one catches up at a time, the others wait.
+//! INVARIANT: no lock is held across an await; one catches up at a time, the others wait; one checks
+//! at a time, the others are refused.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -35,6 +36,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Account events after which the sums are put as a snapshot: a restart counts fewer than twice as
 /// many, which takes some tens of milliseconds.
 const SNAPSHOT_EVERY: u64 = 50_000;
+/// Account events that are entered before the sums are kept: who gives up waiting for a long log's
+/// sums has not waited for nothing, and who asks next goes on from there.
+const STRETCH_LEN: u64 = 20_000;
 /// The version of the snapshot's layout.
 const SCHEMA: u32 = 1;
 /// What the snapshot is called, and the name it is kept under. No stream has it.
@@ -78,6 +82,9 @@ pub enum SumError {
         /// Why.
         reason: BooksError,
     },
+    /// Another check runs; each reads every account.
+    #[error("the accounts are being counted already; try again when that is done")]
+    Busy,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -110,7 +117,22 @@ impl BookKeeper {
             Some(summed) => summed,
             None => self.restored().await,
         };
-        let before = summed.next;
+        loop {
+            let before = summed.next;
+            self.enter(&mut summed).await?;
+            if before / SNAPSHOT_EVERY != summed.next / SNAPSHOT_EVERY {
+                self.put_snapshot(&summed);
+            }
+            *self.summed.lock() = Some(summed.clone());
+            if summed.next < before + STRETCH_LEN {
+                return Ok(summed);
+            }
+        }
+    }
+
+    /// Enters what is new, up to [`STRETCH_LEN`] events of it.
+    async fn enter(&self, summed: &mut Summed) -> Result<(), SumError> {
+        let first = summed.next;
         let mut wrong = None;
         let enter = |number: u64, event: EventView<'_>| {
             if let Err(reason) = summed.books.apply(event) {
@@ -119,17 +141,13 @@ impl BookKeeper {
             }
             summed.next = number + 1;
             summed.position = Some(event.position.0);
+            if summed.next == first + STRETCH_LEN {
+                return ControlFlow::Break(());
+            }
             ControlFlow::Continue(())
         };
-        self.store.replay_category(ACCOUNT_CATEGORY, before, enter).await?;
-        if let Some(wrong) = wrong {
-            return Err(wrong);
-        }
-        if before / SNAPSHOT_EVERY != summed.next / SNAPSHOT_EVERY {
-            self.put_snapshot(&summed);
-        }
-        *self.summed.lock() = Some(summed.clone());
-        Ok(summed)
+        self.store.replay_category(ACCOUNT_CATEGORY, first, enter).await?;
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Counts every account by itself up to the position of `summed`, and compares.
@@ -137,7 +155,7 @@ impl BookKeeper {
     /// # Errors
     /// [`SumError`] names the event, or what could not be read.
     pub async fn verify(&self, summed: &Summed) -> Result<Verified, SumError> {
-        let _turn = wait(&self.checks).await?;
+        let _turn = self.checks.try_acquire().map_err(|_| SumError::Busy)?;
         let mut count = Count { until: summed.position, ..Count::default() };
         let prefix = format!("{ACCOUNT_CATEGORY}-");
         let mut after: Option<String> = None;

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daybook_ledger::account::AccountId;
 use daybook_ledger::orchestrator::{ControlError, Counters, Known, StartError, Started, WaitError};
 use daybook_ledger::transfer::TransferRequest;
 use daybook_model::append::AppendError;
@@ -100,6 +101,12 @@ impl Ledger {
     /// [`LoadError`]: it cannot be read.
     pub async fn transfer_now(&self, id: Uuid) -> Result<Option<Known>, LoadError> {
         self.inner.transfers.transfer(id).await
+    }
+
+    /// Whether a transfer from this account is under way, or has failed and waits for somebody.
+    #[must_use]
+    pub fn pays(&self, id: AccountId) -> bool {
+        self.unfinished().iter().any(|known| known.transfer.initiated().sender_account_id == id)
     }
 
     /// The transfers that are not over, in the order of their ids.

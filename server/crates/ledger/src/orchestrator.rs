@@ -182,6 +182,12 @@ impl<S: EventStore> Orchestrator<S> {
         let now = inner.clock.now();
         let initiated = Arc::new(request.initiate(now, inner.options.timeout)?);
         let id = initiated.transfer_id;
+        // A repetition is known by its stream, whatever became of the transfer then; asking costs
+        // less than losing the sender's turn to it.
+        let head = self.store().head(&transfer_stream(id)).await.map_err(LoadError::Read)?;
+        if head.is_some() {
+            return self.repeated(&initiated).await;
+        }
         let claim = inner.registry.claim(&initiated).ok_or(StartError::Overloaded)?;
         let wrote = self.begin(&initiated).await;
         let refused = match wrote {

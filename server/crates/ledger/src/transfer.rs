@@ -45,7 +45,7 @@ use crate::saga::{Definition, Direction, Effect, Progress, Record, Retry, Step};
 pub use draft::Draft;
 pub use event::{
     Fx, PaymentAbandoned, PaymentCompleted, PaymentEnded, PaymentInitiated, PaymentResumed,
-    SagaStepCompleted, SagaStepFailed, TransferEvent,
+    SagaStepCompleted, SagaStepFailed, TransferEvent, Velocity,
 };
 pub use request::parse_rate;
 pub use request::{
@@ -167,6 +167,8 @@ pub struct Transfer {
     pub steps: Vec<StepOutcome>,
     /// When the sender was debited.
     pub debited_at: Option<Timestamp>,
+    /// How many transfers it had made lately then.
+    pub velocity: Velocity,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
 }
@@ -184,6 +186,7 @@ impl Transfer {
             reason: None,
             steps: Vec::with_capacity(PAYMENT_TRANSFER.steps.len()),
             debited_at: None,
+            velocity: Velocity::default(),
             ended_at: None,
         }
     }
@@ -217,9 +220,10 @@ impl Transfer {
         match event {
             TransferEvent::Initiated(_) => {}
             TransferEvent::StepCompleted(e) => {
-                let SagaStepCompleted { step, direction, attempt, .. } = *e;
+                let SagaStepCompleted { step, direction, attempt, velocity, .. } = *e;
                 if (step, direction) == (DEBIT_SENDER, Direction::Action) {
                     self.debited_at = Some(at);
+                    self.velocity = velocity.unwrap_or_default();
                 }
                 self.enter(step, direction, attempt, None, at);
                 self.progress.apply(Record::StepCompleted { step, direction }, at);

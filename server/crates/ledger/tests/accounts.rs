@@ -198,6 +198,9 @@ impl Live {
         self.last = events.iter().map(AccountEvent::event_type).collect();
         for event in &events {
             self.account.evolve(event);
+            let balance = self.account.state().map(|state| state.balance);
+            let told = event.balance().or(balance);
+            assert_eq!(told.map(|b| b.to_string()), balance.map(|b| b.to_string()), "{event:?}");
             let (event_type, data) = Account::encode(event);
             let view = stored(event_type, &data);
             let decoded = Account::decode(view).expect("what was encoded can be decoded");

@@ -10,15 +10,15 @@ use uuid::Uuid;
 /// One event of each type, byte for byte.
 const STORED: &str = r#"
 AccountOpened {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","account_type":"checking","currency":"USD","owner_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","initial_balance":"1000.00","contra":"cash","overdraft_limit":"500.00","daily_withdrawal_limit":"5000.00","transaction_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","occurred_at":"2026-03-02T00:00:00.000000000Z"}
-MoneyDeposited {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","amount":"10.50","currency":"USD","contra":"cash","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"salary","occurred_at":"2026-03-02T00:00:00.000000001Z"}
-MoneyWithdrawn {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","amount":"0.01","currency":"USD","contra":"cash","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"","occurred_at":"2026-03-02T00:00:00.000000001Z"}
-FeeCharged {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","amount":"7","currency":"JPY","contra":"fees","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"Überweisung „eilig“","occurred_at":"2026-03-02T00:00:00.000000001Z"}
-TransferDebited {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","transfer_id":"d2719a3f-1c6b-4a53-9a52-1df3a4b5c604","counterparty_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","amount":"250.00","currency":"USD","contra":"clearing","description":"rent","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
-TransferCredited {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","transfer_id":"d2719a3f-1c6b-4a53-9a52-1df3a4b5c604","counterparty_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","amount":"230.33","currency":"EUR","contra":"fx_position","description":"rent","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
-TransferRefunded {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","transfer_id":"d2719a3f-1c6b-4a53-9a52-1df3a4b5c604","counterparty_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","amount":"250.00","currency":"USD","contra":"clearing","description":"rent","reason":"risk_check_failed: flagged","debited_at":"2026-03-01T23:59:59.999999999Z","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+MoneyDeposited {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","amount":"10.50","currency":"USD","contra":"cash","balance":"1010.50","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"salary","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+MoneyWithdrawn {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","amount":"0.01","currency":"USD","contra":"cash","balance":"1010.49","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+FeeCharged {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","amount":"7","currency":"JPY","contra":"fees","balance":"-7","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"Überweisung „eilig“","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+TransferDebited {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","transfer_id":"d2719a3f-1c6b-4a53-9a52-1df3a4b5c604","counterparty_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","amount":"250.00","currency":"USD","contra":"clearing","balance":"-250.00","description":"rent","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+TransferCredited {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","transfer_id":"d2719a3f-1c6b-4a53-9a52-1df3a4b5c604","counterparty_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","amount":"230.33","currency":"EUR","contra":"fx_position","balance":"1000000000000000230.33","description":"rent","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+TransferRefunded {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","transfer_id":"d2719a3f-1c6b-4a53-9a52-1df3a4b5c604","counterparty_id":"4f7f9b86-18a5-4b62-8a5c-95b7a16d6f02","amount":"250.00","currency":"USD","contra":"clearing","balance":"0.00","description":"rent","reason":"risk_check_failed: flagged","debited_at":"2026-03-01T23:59:59.999999999Z","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
 HoldPlaced {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","hold_id":"a5b1c2d3-0e4f-4a6b-8c7d-9e0f1a2b3c05","amount":"40.000","currency":"KWD","description":"hotel","expires_at":"2026-03-09T00:00:00.000000000Z","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
 HoldPlaced {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","hold_id":"a5b1c2d3-0e4f-4a6b-8c7d-9e0f1a2b3c05","amount":"40.00","currency":"USD","description":"hotel","expires_at":null,"transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
-HoldCaptured {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","hold_id":"a5b1c2d3-0e4f-4a6b-8c7d-9e0f1a2b3c05","amount":"15.00","currency":"USD","contra":"cash","remaining":"25.00","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"hotel","occurred_at":"2026-03-02T00:00:00.000000001Z"}
+HoldCaptured {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","hold_id":"a5b1c2d3-0e4f-4a6b-8c7d-9e0f1a2b3c05","amount":"15.00","currency":"USD","contra":"cash","balance":"995.49","remaining":"25.00","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","description":"hotel","occurred_at":"2026-03-02T00:00:00.000000001Z"}
 HoldReleased {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","hold_id":"a5b1c2d3-0e4f-4a6b-8c7d-9e0f1a2b3c05","amount":"25.00","currency":"USD","reason":"left early","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
 HoldExpired {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","hold_id":"a5b1c2d3-0e4f-4a6b-8c7d-9e0f1a2b3c05","amount":"25.00","currency":"USD","occurred_at":"2026-03-02T00:00:00.000000001Z"}
 AccountFrozen {"account_id":"0b9d2b43-5a5d-4f0e-9f34-6a2c7d1e8f01","reason":"lost card","frozen_by":"support","transaction_id":"7c1f0a52-3a7e-4c0d-8f55-0c6f9a1b2c03","occurred_at":"2026-03-02T00:00:00.000000001Z"}
@@ -93,12 +93,16 @@ fn what_the_ledger_cannot_have_written_is_refused() {
     let limits = stored().nth(15).expect("limits").1;
     let captured = stored().nth(9).expect("a capture").1;
     let cases = [
-        ("MoneyDeposited", deposit.replace("10.50", "10.5")),
-        ("MoneyDeposited", deposit.replace("10.50", "10.500")),
-        ("MoneyDeposited", deposit.replace("10.50", "-10.50")),
-        ("MoneyDeposited", deposit.replace("10.50", "1000000000000000.01")),
+        ("MoneyDeposited", deposit.replace(r#""10.50""#, r#""10.5""#)),
+        ("MoneyDeposited", deposit.replace(r#""10.50""#, r#""10.500""#)),
+        ("MoneyDeposited", deposit.replace(r#""10.50""#, r#""-10.50""#)),
+        ("MoneyDeposited", deposit.replace(r#""10.50""#, r#""1000000000000000.01""#)),
         ("MoneyDeposited", deposit.replace(r#""10.50""#, "10.50")),
-        ("MoneyDeposited", deposit.replace("10.50", "ten")),
+        ("MoneyDeposited", deposit.replace(r#""10.50""#, r#""ten""#)),
+        ("MoneyDeposited", deposit.replace("1010.50", "1010.5")),
+        ("MoneyDeposited", deposit.replace("1010.50", "-1010.500")),
+        ("MoneyDeposited", deposit.replace("1010.50", "all")),
+        ("MoneyDeposited", deposit.replace("balance", "left")),
         ("MoneyDeposited", deposit.replace("USD", "JPY")),
         ("MoneyDeposited", deposit.replace("USD", "XAU")),
         ("MoneyDeposited", deposit.replace("cash", "customers")),
@@ -114,12 +118,25 @@ fn what_the_ledger_cannot_have_written_is_refused() {
         ("LimitsChanged", limits.replace("0.00\",\"daily", "-1.00\",\"daily")),
         ("LimitsChanged", limits.replace("10000.00", "10000")),
         ("HoldCaptured", captured.replace("25.00", "25")),
+        ("HoldCaptured", captured.replace("995.49", "995")),
         ("MoneyBurnt", deposit.to_owned()),
         ("PaymentInitiated", "{}".to_owned()),
     ];
     for (event_type, json) in cases {
         let error = decode(event_type, &json).expect_err(&json);
         assert!(error.contains(event_type), "the message names the event: {error}");
+    }
+}
+
+#[test]
+fn what_can_move_money_says_the_balance_after_it() {
+    for (event_type, json) in stored() {
+        let event = decode(event_type, json).expect("as above");
+        let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        let field = value.get("balance").or(value.get("initial_balance"));
+        let found = event.balance().map(|balance| serde_json::Value::from(balance.to_string()));
+        assert_eq!(found.as_ref(), field, "{event_type}");
+        assert_eq!(event.balance().is_some(), event.legs().is_some(), "{event_type}");
     }
 }
 

@@ -319,6 +319,9 @@ proptest! {
             let Ok(events) = live.decide(&at(given.command, now), now) else { continue };
             for event in &events {
                 live.evolve(event);
+                if let Some(balance) = event.balance() {
+                    prop_assert_eq!(Some(balance), live.state().map(|state| state.balance));
+                }
                 let (event_type, data) = Account::encode(event);
                 books.apply(view(event_type, &data)).expect("small figures");
                 let decoded = Account::decode(view(event_type, &data)).expect("as it was written");

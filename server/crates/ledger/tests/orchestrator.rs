@@ -100,6 +100,8 @@ async fn a_host_can_spawn_what_it_drives() {
     assert_eq!(known.expect("it exists").state(), State::Completed);
     let unknown = bank.orchestrator.finished(transfer(9)).await.expect("readable");
     assert!(unknown.is_none());
+    bank.orchestrator.drive(transfer(9)).await;
+    assert!(bank.orchestrator.unfinished().is_empty());
 }
 
 #[tokio::test]
@@ -327,7 +329,9 @@ async fn a_drive_that_is_dropped_is_found() {
     let (bank, switch) = without_risk(OnUnreachable::Park).await;
     let request = dollars(1, 1, 2, "100");
     bank.orchestrator.start(&request).await.expect("it starts");
-    assert!(bank.orchestrator.drive(request.transfer_id).now_or_never().is_none());
+    drop(bank.orchestrator.drive(request.transfer_id));
+    let lost = bank.orchestrator.next_lost().now_or_never().expect("never polled, it is found");
+    assert!(bank.orchestrator.drive(lost).now_or_never().is_none());
     let lost = bank.orchestrator.next_lost().now_or_never().expect("it is found");
     switch.there.store(true, Ordering::Relaxed);
     bank.run(bank.orchestrator.drive(lost)).await;

@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use daybook_ledger::account::account_stream;
 use daybook_ledger::orchestrator::StartError;
@@ -279,4 +280,35 @@ async fn payments_on_the_same_accounts_at_once_lose_no_cent() {
         assert!(!bank.balance(n).await.starts_with('-'), "account {n} is overdrawn");
     }
     assert!(bank.orchestrator.unfinished().is_empty());
+}
+
+#[tokio::test]
+async fn how_many_transfers_a_sender_made_is_counted_when_it_is_debited() {
+    let bank = Bank::new();
+    bank.open(1, "1000", "USD").await;
+    bank.open(2, "0", "USD").await;
+    let rules = Rules { transfers_per_hour: Some(5), ..Rules::default() };
+    let transaction = Transaction { id: Uuid::from_u128(1), digest: [0; 16] };
+    let command = RulesCommand { rules, changed_by: "ops".to_owned() };
+    let task = Task { command, transaction, correlation: None, record: None };
+    bank.engine.change(task).await.expect("good rules");
+    // A second before 23:00 ten are debited before the first is checked, and an eleventh after it.
+    bank.time.advance(Duration::from_secs(46 * 60 + 39));
+    for n in 1..=11 {
+        if n == 11 {
+            bank.time.advance(Duration::from_secs(2));
+        }
+        bank.orchestrator.start(&dollars(n, 1, 2, "1")).await.expect("it starts");
+    }
+    for n in 1..=11 {
+        bank.run(bank.orchestrator.drive(transfer(n))).await;
+    }
+    let mut completed = Vec::new();
+    for n in 1..=11 {
+        if bank.known(transfer(n)).await.state() == State::Completed {
+            completed.push(n);
+        }
+    }
+    assert_eq!(completed, [1, 2, 3, 4, 5, 11]);
+    bank.settled();
 }

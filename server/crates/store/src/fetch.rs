@@ -8,6 +8,7 @@ use daybook_log::{Segment, frame};
 use daybook_model::Position;
 
 use crate::core::Core;
+use crate::index::posting::CHUNK_LEN;
 use crate::index::{Access, View};
 use crate::page::{Located, PAGE_EVENTS_MAX, PAGE_SIZE_TARGET, Page};
 use crate::read::ReadError;
@@ -162,12 +163,13 @@ fn locate_sealed(
     let mut offsets = Vec::new();
     let mut i = 0;
     while i < run.len() {
-        // Neighbouring positions share one look-up.
-        let step = |a: Position, b: Position| a.0.abs_diff(b.0) == 1;
-        let len = 1 + run[i..].windows(2).take_while(|pair| step(pair[0], pair[1])).count();
-        let low = run[i].min(run[i + len - 1]);
+        // Near positions share one look-up: decoding what lies between costs less than another.
+        let near = |a: Position, b: Position| a.0.abs_diff(b.0) <= CHUNK_LEN as u64;
+        let len = 1 + run[i..].windows(2).take_while(|pair| near(pair[0], pair[1])).count();
+        let (low, high) = (run[i].min(run[i + len - 1]), run[i].max(run[i + len - 1]));
+        let span = (high.0 - low.0) as usize + 1;
         offsets.clear();
-        sealed.offsets(low, len, Access::Disk, &mut offsets)?;
+        sealed.offsets(low, span, Access::Disk, &mut offsets)?;
         for &position in &run[i..i + len] {
             let index = (position.0 - low.0) as usize;
             let (start, end) = (u64::from(offsets[index]), u64::from(offsets[index + 1]));

@@ -101,7 +101,7 @@ impl EventStore for Store {
             count: u64::MAX,
         };
         let mut reader = match self.read_stream(query).await {
-            Ok(reader) => reader,
+            Ok(reader) => reader.cautious(),
             Err(ReadError::StreamNotFound { .. }) => return Ok(()),
             Err(e) => return Err(failed(stream.as_str())(e)),
         };

@@ -256,6 +256,7 @@ impl StreamReader {
             direction: query.direction,
             next: Some(next),
             left: u64::MAX,
+            page_len: PAGE_EVENTS_MAX as u64,
         };
         Ok(StreamReader { list, visible, head, left: query.count })
     }
@@ -270,6 +271,13 @@ impl StreamReader {
     #[must_use]
     pub fn first_revision(&self) -> Option<Revision> {
         Some(Revision(self.visible.first))
+    }
+
+    /// Reads a short page first, and longer ones after it: for who may stop at any event.
+    #[must_use]
+    pub(crate) fn cautious(mut self) -> StreamReader {
+        self.list.page_len = PAGE_EVENTS_FIRST;
+        self
     }
 
     /// The next page; none at the end.
@@ -317,6 +325,9 @@ impl StreamReader {
     }
 }
 
+/// Events of the first page of a reader whose caller may stop at any event.
+const PAGE_EVENTS_FIRST: u64 = 16;
+
 /// Reads the postings of one key, page by page.
 #[derive(Clone)]
 struct ListReader {
@@ -329,13 +340,15 @@ struct ListReader {
     direction: Direction,
     next: Option<u64>,
     left: u64,
+    /// Events of the next page, at most.
+    page_len: u64,
 }
 
 impl ListReader {
     /// The next page and the number of its first event.
     fn read(&mut self, access: Access) -> Result<Option<(u64, Page)>, ReadError> {
         let Some(next) = self.next else { return Ok(None) };
-        let limit = self.left.min(PAGE_EVENTS_MAX as u64);
+        let limit = self.left.min(self.page_len);
         let forwards = self.direction == Direction::Forwards;
         let at_end = if forwards { next >= self.count } else { next < self.floor };
         if limit == 0 || at_end {
@@ -355,6 +368,7 @@ impl ListReader {
         }
         let page = fetch(&self.core, &view, &positions, access)?;
         let read = page.len() as u64;
+        self.page_len = (4 * self.page_len).min(PAGE_EVENTS_MAX as u64);
         self.left -= read;
         self.next = if forwards { Some(next + read) } else { (next + 1).checked_sub(read + 1) };
         Ok((read > 0).then_some((next, page)))
@@ -558,6 +572,7 @@ impl IndexReader {
                     direction: self.direction,
                     next,
                     left: self.left,
+                    page_len: PAGE_EVENTS_MAX as u64,
                 })
             }
         };

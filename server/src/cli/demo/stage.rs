@@ -227,8 +227,8 @@ impl Stage {
 #[must_use]
 pub fn goodbye(own: bool) -> String {
     let text = if own {
-        "This server and its data are gone now. To look around afterwards, run\n\n  daybook serve\n  \
-         daybook demo --url http://127.0.0.1:2113\n"
+        "This server and its data are gone now. To look around afterwards, run\n\n  daybook \
+         serve\n  daybook demo --url http://127.0.0.1:2113\n"
     } else {
         "All of it is still there: follow the curl lines above.\n"
     };

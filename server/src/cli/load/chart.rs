@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 /// The drawing's size, in its own units.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 270.0;
-/// Room around the lines: for the y axis, the names of the lines, the title of the axis, the x axis.
+/// Room around the lines: for the y axis, the lines' names, the y axis' title, the x axis.
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 104.0;
 const TOP: f64 = 26.0;

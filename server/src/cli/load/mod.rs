@@ -1,10 +1,10 @@
-//! `daybook load`: many users who move money among themselves, and whether all of it is still there.
+//! `daybook load`: many users who move money among themselves, and whether it is all still there.
 //!
 //! ```text
 //!   settle    each user opens an account over a connection of its own, and pays into it
 //!   trade     closed loops until time is up: 1 in 20 transfers to a hot account, 1 user in 100
 //!             flagged as risky, 1 in 10 also reading         <- throughput and latency
-//!   check     from the outside: the log, the accounts, the trial balance against what users were told
+//!   check     from the outside: the log, the accounts, the books against what users were told
 //! ```
 //!
 //! The server is a process of its own, started on an empty directory unless `--url` names another,

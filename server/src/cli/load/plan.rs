@@ -95,7 +95,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a run of `users` users, at most [`USERS_MAX`]; `chance` tells it from all others.
+    /// The plan of a run of `users` users, at most [`USERS_MAX`]; `chance` tells it from others.
     #[must_use]
     pub fn new(chance: [u8; 16], users: u32) -> Plan {
         let [a, b, c, d, e, f, ..] = chance;

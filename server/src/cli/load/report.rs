@@ -1,4 +1,4 @@
-//! What a run says: tables for people, JSON for programs. The page with charts is [`super::html`]'s.
+//! What a run says: tables for people, JSON for programs. The page is [`super::html`]'s.
 
 use std::fmt::Write as _;
 

@@ -21,7 +21,7 @@ use super::view::json;
 use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
-use crate::ledger::history::{Entry, PAGE_LEN_MAX};
+use crate::ledger::history::{Entry, PAGE_LEN_MAX, Walk};
 use crate::node::Context;
 
 const _: () = assert!(LIMIT_MAX as usize <= PAGE_LEN_MAX);
@@ -46,9 +46,9 @@ pub struct TransactionView {
     pub(super) currency: Currency,
     /// The other leg: cash, clearing, fees or fx_position; null if no money moved.
     contra: Option<&'static str>,
-    /// The balance after it.
-    #[schema(value_type = schema::SignedAmount)]
-    pub(super) balance: Decimal,
+    /// The balance after it; null for what never moves money, and leaves it as it was.
+    #[schema(value_type = Option<schema::SignedAmount>)]
+    balance: Option<Decimal>,
     /// What for, or why; may be empty.
     pub(super) description: String,
     /// The id of the command that did it; null for what happened by itself.
@@ -70,7 +70,7 @@ pub struct TransactionView {
 impl TransactionView {
     /// What `entry` did to an account of `currency`.
     #[must_use]
-    pub fn new(entry: Entry, currency: Currency) -> TransactionView {
+    pub fn new(entry: &Entry, currency: Currency) -> TransactionView {
         let about = About::of(&entry.event);
         let moves = entry.event.legs().is_some();
         TransactionView {
@@ -79,7 +79,7 @@ impl TransactionView {
             amount: if moves { entry.change() } else { major(0, currency) },
             currency,
             contra: about.contra.filter(|_| moves),
-            balance: entry.balance,
+            balance: entry.event.balance(),
             transaction_id: entry.event.transaction_id(),
             transfer_id: about.transfer_id,
             counterparty_id: about.counterparty_id,
@@ -193,11 +193,11 @@ async fn transactions(
     if from > last {
         return Err(bad());
     }
-    let mut walk = ledger.walk(account_stream(id), from, last).await?;
+    let mut walk = Walk::new(account_stream(id), from, last.next());
     let limit = usize::try_from(limit).expect("at most LIMIT_MAX");
     let entries = walk.page(ledger, limit).await?;
     let view = TransactionsView {
-        transactions: entries.into_iter().map(|e| TransactionView::new(e, currency)).collect(),
+        transactions: entries.iter().map(|e| TransactionView::new(e, currency)).collect(),
         next: walk.next_revision().map(|revision| revision.to_string()),
     };
     Ok(json(StatusCode::OK, &view))

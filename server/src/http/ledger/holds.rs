@@ -30,9 +30,11 @@ pub struct HoldRequest {
     #[schema(value_type = schema::CurrencyCode)]
     currency: Currency,
     /// What for; up to 1000 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     /// When it ends by itself.
     #[schema(value_type = Option<schema::Time>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
 }
 
@@ -71,8 +73,10 @@ async fn place(
 pub struct CaptureRequest {
     /// All that remains if absent; the rest stays reserved.
     #[schema(value_type = Option<schema::Amount>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<String>,
     /// What for; up to 1000 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
 }
 
@@ -111,6 +115,7 @@ async fn capture(
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 

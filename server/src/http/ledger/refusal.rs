@@ -123,6 +123,7 @@ impl From<ControlError> for Problem {
 impl From<SumError> for Problem {
     fn from(error: SumError) -> Problem {
         match error {
+            SumError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
             SumError::Stopping => Problem::new(Kind::Unavailable, error.to_string()),
             SumError::Read(_) | SumError::Entry { .. } => {
                 tracing::error!(%error, "the books cannot be summed up");

@@ -21,6 +21,9 @@ use crate::http::problem::Problem;
 pub const REQUEST_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// The header that names a command, so that its repetition is recognised.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The space of clients' keys among transaction ids. The steps of sagas have ids of their own on the
+/// same accounts, which anybody can work out: no key must pass for one.
+const KEY_SPACE: Uuid = Uuid::from_u128(0x7f0c_2a51_9d3e_4b68_8a47_c1d5_06e2_93bf);
 /// Bytes of a command's canonical form; longer texts make the buffer grow.
 const CANONICAL_SIZE_USUAL: usize = 512;
 
@@ -36,7 +39,8 @@ impl<T: Serialize> Command<T> {
     /// What names this command of `account`, with a digest of all it says.
     #[must_use]
     pub fn transaction(&self, verb: &str, targets: &[Uuid]) -> Transaction {
-        Transaction { id: self.key, digest: digest(verb, targets, &self.body) }
+        let id = Uuid::new_v5(&KEY_SPACE, self.key.as_bytes());
+        Transaction { id, digest: digest(verb, targets, &self.body) }
     }
 }
 
@@ -135,7 +139,16 @@ fn mistake<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
         }
         (path, _) => path.to_owned(),
     };
-    Problem::field(&field, reason)
+    Problem::field(&excerpt(&field), excerpt(&reason))
+}
+
+/// As much of a client's own words as is worth repeating to it.
+fn excerpt(text: &str) -> String {
+    const SIZE_MAX: usize = 300;
+    if text.len() <= SIZE_MAX {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(SIZE_MAX)])
 }
 
 /// An amount of `currency`.

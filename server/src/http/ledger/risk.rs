@@ -94,8 +94,10 @@ pub struct RulesRequest {
     #[schema(value_type = BTreeMap<String, String>, example = json!({ "USD": "10000.00" }))]
     maximum_amount: BTreeMap<Currency, String>,
     /// Transfers that an account may make in a UTC hour; null for any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
     transfers_per_hour: Option<u32>,
     /// Transfers that an account may make on a UTC day; null for any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
     transfers_per_day: Option<u32>,
     /// Whether transfers from and to flagged accounts are rejected.
     reject_flagged: bool,

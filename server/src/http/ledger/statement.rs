@@ -108,19 +108,19 @@ async fn statement(
     let first = ledger.revision_at(&stream, before(from), last).await?;
     let first = first.map_or(Revision::FIRST, Revision::next);
     let end = ledger.revision_at(&stream, before(to), last).await?;
-    // An account that was opened later has no entries: its walk is over before it begins.
-    let walk = match end {
-        Some(end) => ledger.walk(stream, first, end).await?,
-        None => ledger.walk(stream, Revision::FIRST, Revision::FIRST).await?.ended(),
-    };
+    let end = end.map_or(Revision::FIRST, Revision::next);
     let currency = state.currency;
-    let opening = walk.balance().unwrap_or_else(|| major(0, currency));
+    let opening = match first.0.checked_sub(1) {
+        Some(last) => ledger.balance_at(&stream, Revision(last)).await?,
+        None => major(0, currency),
+    };
+    let walk = Walk::new(stream, first, end);
     let head = Head { account_id: id, currency, from, to, opening };
     let (kind, form) = match wants_csv(&headers) {
         true => ("text/csv; charset=utf-8; header=present", Form::Csv),
         false => ("application/json", Form::Json),
     };
-    let writing = Writing { ledger, walk, head, form, part: Part::Head };
+    let writing = Writing { ledger, walk, head, balance: opening, form, part: Part::Head };
     let body = Body::from_stream(try_unfold(writing, Writing::next));
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
@@ -182,6 +182,8 @@ struct Writing {
     ledger: Ledger,
     walk: Walk,
     head: Head,
+    /// After what was written so far.
+    balance: Decimal,
     form: Form,
     part: Part,
 }
@@ -207,7 +209,7 @@ impl Writing {
                 break;
             }
             for entry in entries.into_iter().filter(|entry| entry.event.legs().is_some()) {
-                self.entry(entry, &mut out);
+                self.entry(&entry, &mut out);
             }
         }
         Ok(Some((out.into(), self)))
@@ -233,7 +235,8 @@ impl Writing {
         }
     }
 
-    fn entry(&mut self, entry: Entry, out: &mut Vec<u8>) {
+    fn entry(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        self.balance = entry.event.balance().unwrap_or(self.balance);
         let view = TransactionView::new(entry, self.head.currency);
         match self.form {
             Form::Json => {
@@ -252,7 +255,7 @@ impl Writing {
                         view.r#type,
                         &harmless(&view.description),
                         &view.amount.to_string(),
-                        &view.balance.to_string(),
+                        &self.balance.to_string(),
                         view.currency.code(),
                         &id(view.counterparty_id),
                         &id(view.transaction_id),
@@ -264,7 +267,7 @@ impl Writing {
     }
 
     fn end(&self, out: &mut Vec<u8>) {
-        let closing = self.walk.balance().unwrap_or(self.head.opening);
+        let closing = self.balance;
         match self.form {
             Form::Json => {
                 let end = format!("],\"closing_balance\":\"{closing}\"}}");

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::AccountEvent;
 use super::event::each;
+use crate::books::Leg;
 use crate::currency::Currency;
 use crate::money::is_exact;
 
@@ -35,6 +36,12 @@ pub(super) fn decode(event_type: &str, data: &[u8]) -> Result<AccountEvent, Unde
     let event = parse(event_type, data).map_err(undecodable)?;
     if let Some((amount, currency)) = amounts(&event).find(|(a, c)| !is_exact(*a, *c)) {
         return Err(undecodable(format!("'{amount}' is not an amount as {currency} has them")));
+    }
+    let balance = event.balance().zip(event.legs());
+    if let Some((balance, [Leg { currency, .. }, _])) = balance
+        && balance.scale() != currency.minor_units()
+    {
+        return Err(undecodable(format!("'{balance}' is not a balance as {currency} has them")));
     }
     Ok(event)
 }

@@ -57,6 +57,13 @@ struct Rules<'a> {
     now: Timestamp,
 }
 
+/// Which way money goes, as the account sees it.
+#[derive(Clone, Copy)]
+enum Way {
+    In,
+    Out,
+}
+
 impl Rules<'_> {
     fn decide(&self, command: &AccountCommand) -> Result<AccountEvent, AccountRejection> {
         if let AccountCommand::Open(_) = command {
@@ -100,6 +107,15 @@ impl Rules<'_> {
             return Err(AccountRejection::CurrencyMismatch { expected, given: currency });
         }
         positive("amount", amount, currency)
+    }
+
+    /// The balance once `amount` has moved. What comes along with a command, the ends of holds,
+    /// leaves it as it is.
+    fn balance_after(&self, way: Way, amount: Decimal) -> Decimal {
+        match way {
+            Way::In => self.account.balance + amount,
+            Way::Out => self.account.balance - amount,
+        }
     }
 
     /// That `amount` is there to leave the account.

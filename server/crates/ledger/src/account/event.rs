@@ -4,6 +4,7 @@
 mod fields;
 
 use daybook_model::Timestamp;
+use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::AccountId;
@@ -139,6 +140,29 @@ impl AccountEvent {
             AccountEvent::LimitsChanged(e) => Some(e.transaction_id),
             AccountEvent::AccountFlagged(e) => Some(e.transaction_id),
             AccountEvent::AccountUnflagged(e) => Some(e.transaction_id),
+        }
+    }
+
+    /// The account's balance after it; none if it is of a kind that never moves money.
+    #[must_use]
+    pub fn balance(&self) -> Option<Decimal> {
+        match self {
+            AccountEvent::AccountOpened(e) => Some(e.initial_balance),
+            AccountEvent::MoneyDeposited(e)
+            | AccountEvent::MoneyWithdrawn(e)
+            | AccountEvent::FeeCharged(e) => Some(e.balance),
+            AccountEvent::TransferDebited(e) | AccountEvent::TransferCredited(e) => Some(e.balance),
+            AccountEvent::TransferRefunded(e) => Some(e.balance),
+            AccountEvent::HoldCaptured(e) => Some(e.balance),
+            AccountEvent::HoldPlaced(_)
+            | AccountEvent::HoldReleased(_)
+            | AccountEvent::HoldExpired(_)
+            | AccountEvent::AccountFrozen(_)
+            | AccountEvent::AccountUnfrozen(_)
+            | AccountEvent::AccountClosed(_)
+            | AccountEvent::LimitsChanged(_)
+            | AccountEvent::AccountFlagged(_)
+            | AccountEvent::AccountUnflagged(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use daybook_model::repository::ExecuteError;
 use daybook_model::{EventStore, Timestamp};
 use uuid::Uuid;
 
-use super::registry::{InHand, Registry};
+use super::registry::InHand;
 use super::step::{Wrote, is_transient, word};
 use super::{Known, Orchestrator, append, count, known};
 use crate::risk::{Assessment, OnUnreachable};
@@ -38,30 +38,39 @@ enum Rest {
 
 /// A transfer that is being driven. Dropped before the end it is lost, unless driving it panics: then
 /// it rests until a restart, lest it panic for ever.
-struct Driving<'a> {
-    registry: &'a Registry,
+struct Driving<S: EventStore> {
+    orchestrator: Orchestrator<S>,
     id: Uuid,
     ended: bool,
 }
 
-impl Drop for Driving<'_> {
+impl<S: EventStore> Driving<S> {
+    fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl<S: EventStore> Drop for Driving<S> {
     fn drop(&mut self) {
         if !self.ended && !std::thread::panicking() {
-            self.registry.lose(self.id);
+            self.orchestrator.inner.registry.lose(self.id);
         }
     }
 }
 
 impl<S: EventStore> Orchestrator<S> {
-    /// Takes a transfer to its end: returns when it is over or has failed, or when the store takes no
-    /// appends any more. May be dropped at any time, and run twice at once.
-    pub async fn drive(&self, id: Uuid) {
-        let registry = &self.inner.registry;
-        let mut driving = Driving { registry, id, ended: false };
-        if let Rest::Closed = self.drive_to_rest(id).await {
-            registry.close();
+    /// Takes a transfer to its end: resolves when it is over or has failed, or when the store takes
+    /// no appends any more. May be dropped at any time, also before it was ever polled, and run
+    /// twice at once.
+    pub fn drive(&self, id: Uuid) -> impl Future<Output = ()> + Send + use<S> {
+        let driving = Driving { orchestrator: self.clone(), id, ended: false };
+        async move {
+            let orchestrator = &driving.orchestrator;
+            if let Rest::Closed = orchestrator.drive_to_rest(id).await {
+                orchestrator.inner.registry.close();
+            }
+            driving.end();
         }
-        driving.ended = true;
     }
 
     async fn drive_to_rest(&self, id: Uuid) -> Rest {
@@ -260,7 +269,10 @@ impl<S: EventStore> Orchestrator<S> {
                     self.inner.registry.put(&Arc::new(known.clone()));
                     return ControlFlow::Continue(draft_of(&known));
                 }
-                Ok(None) => return ControlFlow::Break(Rest::Settled),
+                Ok(None) => {
+                    self.inner.registry.absent(id);
+                    return ControlFlow::Break(Rest::Settled);
+                }
                 Err(error) => {
                     tracing::error!(transfer = %id, %error, "a transfer cannot be read");
                     failures += 1;

@@ -130,6 +130,11 @@ impl Registry {
         (inner.entries.len() <= limit).then(|| inner.entries.keys().copied().collect())
     }
 
+    /// Takes in that there is no such transfer.
+    pub fn absent(&self, id: Uuid) {
+        self.inner.lock().tidy(id);
+    }
+
     /// Nothing is driven any more: who waits is told so, now and from now on.
     pub fn close(&self) {
         let mut inner = self.inner.lock();

@@ -15,7 +15,7 @@ use super::Orchestrator;
 use crate::account::{Account, AccountId, AccountRejection, AccountState, account_stream};
 use crate::risk::{Assessment, RiskRequest, Unreachable};
 use crate::saga::Direction;
-use crate::transfer::{Draft, Transfer, refusal, step_transaction};
+use crate::transfer::{DEBIT_SENDER, Draft, Transfer, Velocity, refusal, step_transaction};
 
 /// What became of a write.
 pub(super) enum Wrote {
@@ -46,9 +46,14 @@ impl<S: EventStore> Orchestrator<S> {
         let record: Record<Account> = Box::new(move |decision| {
             let mut draft = Box::new(base.clone());
             match decision {
-                Decision::Accepted { events, .. } => {
+                Decision::Accepted { events, state } => {
                     let at = events.last().map_or_else(|| clock.now(), |e| e.occurred_at());
-                    draft.done(step, direction, at);
+                    let is_debit = (step, direction) == (DEBIT_SENDER, Direction::Action);
+                    let velocity = state.state().filter(|_| is_debit).map(|sender| Velocity {
+                        hour: sender.transfers_this_hour(at),
+                        day: sender.transfers_today(at),
+                    });
+                    draft.done_at(step, direction, velocity, at);
                 }
                 Decision::Rejected(rejection) => {
                     let why = refusal(step, rejection);
@@ -107,8 +112,6 @@ impl<S: EventStore> Orchestrator<S> {
         let flag = |account: Option<&AccountState>| {
             account.and_then(|account| account.flag.as_ref()).map(|flag| flag.reason.clone())
         };
-        // The sender's counts at its own debit, which they include.
-        let at = transfer.debited_at.unwrap_or(initiated.occurred_at);
         Ok(RiskRequest {
             transfer_id: initiated.transfer_id,
             sender_account_id: initiated.sender_account_id,
@@ -117,8 +120,8 @@ impl<S: EventStore> Orchestrator<S> {
             currency: initiated.currency,
             sender_flag: flag(sender),
             receiver_flag: flag(receiver),
-            sender_transfers_hour: sender.map_or(0, |sender| sender.transfers_this_hour(at)),
-            sender_transfers_day: sender.map_or(0, |sender| sender.transfers_today(at)),
+            sender_transfers_hour: transfer.velocity.hour,
+            sender_transfers_day: transfer.velocity.day,
         })
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     PAYMENT_TRANSFER, PaymentCompleted, PaymentEnded, PaymentInitiated, SagaStepCompleted,
-    SagaStepFailed, Transfer, TransferEvent, transfer_stream,
+    SagaStepFailed, Transfer, TransferEvent, Velocity, transfer_stream,
 };
 use crate::saga::{Direction, Next};
 
@@ -68,12 +68,24 @@ impl Draft {
 
     /// Adds that a step was taken, or taken back, and, if that was the last, that all is over.
     pub fn done(&mut self, step: usize, direction: Direction, now: Timestamp) {
+        self.done_at(step, direction, None, now);
+    }
+
+    /// As [`Draft::done`], with how many transfers the sender had made lately.
+    pub fn done_at(
+        &mut self,
+        step: usize,
+        direction: Direction,
+        velocity: Option<Velocity>,
+        now: Timestamp,
+    ) {
         let occurred_at = self.at(now);
         self.push(TransferEvent::StepCompleted(SagaStepCompleted {
             transfer_id: self.transfer.id(),
             step,
             direction,
             attempt: self.transfer.progress.failures + 1,
+            velocity,
             occurred_at,
         }));
         self.close(now);

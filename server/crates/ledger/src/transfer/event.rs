@@ -90,9 +90,22 @@ pub struct SagaStepCompleted {
     pub direction: Direction,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// Of the sender's debit: how many transfers it then had made lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub velocity: Option<Velocity>,
     /// When.
     #[serde(with = "rfc3339")]
     pub occurred_at: Timestamp,
+}
+
+/// How many transfers left an account lately, this one included, as it was debited. Recorded, so
+/// that the answer of a rule does not hang on when the rule is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Velocity {
+    /// In the UTC hour of the debit.
+    pub hour: u32,
+    /// On the UTC day of the debit.
+    pub day: u32,
 }
 
 /// An attempt at a step failed.

@@ -163,6 +163,7 @@ fn samples() -> Vec<(TransferEvent, &'static str)> {
         ),
         (
             TransferEvent::StepCompleted(SagaStepCompleted {
+                velocity: None,
                 transfer_id: id,
                 step: DEBIT_SENDER,
                 direction: Direction::Compensation,

@@ -426,28 +426,35 @@ impl Table {
         let after = self.blocks.partition_point(|b| (b.key, b.number) <= (key, number));
         let mut index = after.saturating_sub(1);
         // The value that holds `number` is the last that begins at or before it.
-        let mut held: Option<(u32, Vec<u8>)> = None;
+        let mut held: Option<(u32, Bytes)> = None;
         while let Some(block) = self.blocks.get(index) {
             if block.key > key {
                 break;
             }
             let bytes = self.block(index, block.offset, block.size, access)?;
             let mut rest = &bytes[..];
+            let mut last: Option<(u32, &[u8])> = None;
             while let Some((found, at, value)) = take_entry(&mut rest) {
                 if found < key || (found == key && at <= number) {
                     if found == key {
-                        held = Some((at, value.to_vec()));
+                        last = Some((at, value));
                     }
                     continue;
                 }
-                if let Some((at, value)) = held.take()
-                    && !visit(at, &value)
+                // What a later entry has overtaken is not wanted.
+                let before = held.take();
+                let before = before.as_ref().map(|(at, value)| (*at, &value[..]));
+                if let Some((at, value)) = last.take().or(before)
+                    && !visit(at, value)
                 {
                     return Ok(());
                 }
                 if found > key || !visit(at, value) {
                     return Ok(());
                 }
+            }
+            if let Some((at, value)) = last {
+                held = Some((at, bytes.slice_ref(value)));
             }
             index += 1;
         }

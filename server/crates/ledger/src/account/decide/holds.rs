@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Rules, description, positive, reason};
+use super::{Rules, Way, description, positive, reason};
 use crate::account::command::{CaptureHold, PlaceHold, ReleaseHold};
 use crate::account::event::{HoldCaptured, HoldPlaced, HoldReleased};
 use crate::account::limits::HOLDS_OPEN_MAX;
@@ -63,6 +63,7 @@ impl Rules<'_> {
             amount,
             currency,
             contra: ContraAccount::Cash,
+            balance: self.balance_after(Way::Out, amount),
             remaining: hold.remaining - amount,
             transaction_id: command.transaction_id,
             description,

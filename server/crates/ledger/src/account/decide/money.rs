@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{Rules, description};
+use super::{Rules, Way, description};
 use crate::account::command::{MoveMoney, MoveTransfer, RefundTransfer};
 use crate::account::event::{MoneyMoved, TransferLeg, TransferRefunded};
 use crate::account::{AccountEvent, AccountRejection};
@@ -11,14 +11,14 @@ use crate::money::BALANCE_MAX;
 
 impl Rules<'_> {
     pub(super) fn deposit(&self, command: &MoveMoney) -> Result<AccountEvent, AccountRejection> {
-        let moved = self.moved(command, ContraAccount::Cash)?;
+        let moved = self.moved(command, Way::In, ContraAccount::Cash)?;
         self.require_room(moved.amount)?;
         Ok(AccountEvent::MoneyDeposited(moved))
     }
 
     pub(super) fn withdraw(&self, command: &MoveMoney) -> Result<AccountEvent, AccountRejection> {
         self.require_active()?;
-        let moved = self.moved(command, ContraAccount::Cash)?;
+        let moved = self.moved(command, Way::Out, ContraAccount::Cash)?;
         self.require_daily_limit(moved.amount)?;
         self.require_funds(moved.amount)?;
         Ok(AccountEvent::MoneyWithdrawn(moved))
@@ -26,7 +26,7 @@ impl Rules<'_> {
 
     pub(super) fn charge_fee(&self, command: &MoveMoney) -> Result<AccountEvent, AccountRejection> {
         self.require_active()?;
-        let moved = self.moved(command, ContraAccount::Fees)?;
+        let moved = self.moved(command, Way::Out, ContraAccount::Fees)?;
         self.require_funds(moved.amount)?;
         Ok(AccountEvent::FeeCharged(moved))
     }
@@ -36,7 +36,7 @@ impl Rules<'_> {
         command: &MoveTransfer,
     ) -> Result<AccountEvent, AccountRejection> {
         self.require_active()?;
-        let leg = self.leg(command)?;
+        let leg = self.leg(command, Way::Out)?;
         description(&leg.description)?;
         self.require_daily_limit(leg.amount)?;
         self.require_funds(leg.amount)?;
@@ -49,7 +49,7 @@ impl Rules<'_> {
         &self,
         command: &MoveTransfer,
     ) -> Result<AccountEvent, AccountRejection> {
-        let leg = self.leg(command)?;
+        let leg = self.leg(command, Way::In)?;
         self.require_room(leg.amount)?;
         Ok(AccountEvent::TransferCredited(leg))
     }
@@ -68,6 +68,7 @@ impl Rules<'_> {
             amount,
             currency: self.account.currency,
             contra: command.contra,
+            balance: self.balance_after(Way::In, amount),
             description: command.description.clone(),
             reason: command.reason.clone(),
             debited_at: command.debited_at,
@@ -79,27 +80,32 @@ impl Rules<'_> {
     fn moved(
         &self,
         command: &MoveMoney,
+        way: Way,
         contra: ContraAccount,
     ) -> Result<MoneyMoved, AccountRejection> {
+        let amount = self.amount(command.amount, command.currency)?;
         Ok(MoneyMoved {
             account_id: self.account.account_id,
-            amount: self.amount(command.amount, command.currency)?,
+            amount,
             currency: self.account.currency,
             contra,
+            balance: self.balance_after(way, amount),
             transaction_id: command.transaction_id,
             description: description(&command.description)?,
             occurred_at: self.now,
         })
     }
 
-    fn leg(&self, command: &MoveTransfer) -> Result<TransferLeg, AccountRejection> {
+    fn leg(&self, command: &MoveTransfer, way: Way) -> Result<TransferLeg, AccountRejection> {
+        let amount = self.amount(command.amount, command.currency)?;
         Ok(TransferLeg {
             account_id: self.account.account_id,
             transfer_id: command.transfer_id,
             counterparty_id: command.counterparty_id,
-            amount: self.amount(command.amount, command.currency)?,
+            amount,
             currency: self.account.currency,
             contra: command.contra,
+            balance: self.balance_after(way, amount),
             description: command.description.clone(),
             transaction_id: command.transaction_id,
             occurred_at: self.now,
@@ -108,7 +114,7 @@ impl Rules<'_> {
 
     /// That the balance can take `amount` more.
     fn require_room(&self, amount: Decimal) -> Result<(), AccountRejection> {
-        if self.account.balance + amount > Decimal::from(BALANCE_MAX) {
+        if self.balance_after(Way::In, amount) > Decimal::from(BALANCE_MAX) {
             return Err(AccountRejection::BalanceLimitExceeded {
                 amount,
                 currency: self.account.currency,

@@ -47,6 +47,8 @@ pub struct MoneyMoved {
     pub currency: Currency,
     /// The other leg.
     pub contra: ContraAccount,
+    /// The account's balance after it; below zero if it is overdrawn.
+    pub balance: Decimal,
     /// The command's id.
     pub transaction_id: Uuid,
     /// What for, in its user's words; may be empty.
@@ -71,6 +73,8 @@ pub struct TransferLeg {
     pub currency: Currency,
     /// The other leg: clearing, or the FX position if the transfer converts.
     pub contra: ContraAccount,
+    /// The account's balance after it; below zero if it is overdrawn.
+    pub balance: Decimal,
     /// What for, in its user's words; may be empty.
     pub description: String,
     /// The step's id.
@@ -95,6 +99,8 @@ pub struct TransferRefunded {
     pub currency: Currency,
     /// The other leg: the one of the debit.
     pub contra: ContraAccount,
+    /// The account's balance after it; below zero if it is overdrawn.
+    pub balance: Decimal,
     /// What for, in its user's words; may be empty.
     pub description: String,
     /// Why it was undone.
@@ -145,6 +151,8 @@ pub struct HoldCaptured {
     pub currency: Currency,
     /// Where it went.
     pub contra: ContraAccount,
+    /// The account's balance after it; below zero if it is overdrawn.
+    pub balance: Decimal,
     /// What is still held; at zero the hold has ended.
     pub remaining: Decimal,
     /// The command's id.
