@@ -8,13 +8,13 @@ use std::time::Duration;
 use daybook::ledger::Options;
 use daybook::node::Config;
 use daybook_ledger::risk::OnUnreachable;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::support::http::{call, get};
+use crate::support::http::{Answer, call, get};
 use crate::support::ledger::{Ledger, id, payment, word};
 use crate::support::node::Server;
 use crate::support::{assert_says, until};
@@ -160,42 +160,72 @@ async fn silence_undoes_a_transfer_or_parks_it() {
     server.stop().await;
 }
 
+/// Fills the account `id(1)`, which is empty, with the largest balance there may be, so that no
+/// money can be given back to it.
+async fn fill(ledger: Ledger) {
+    const LARGEST_AMOUNT: &str = "1000000000000000";
+    let path = format!("/v1/accounts/{}/deposits", id(1));
+    let body = json!({ "amount": LARGEST_AMOUNT, "currency": "USD" });
+    let payers = (0..8).map(|payer| {
+        let (path, body) = (path.clone(), body.clone());
+        tokio::spawn(async move {
+            for number in 0..125 {
+                ledger.post(&path, id(1000 + payer * 125 + number), &body).await;
+            }
+        })
+    });
+    let payers: Vec<_> = payers.collect();
+    for payer in payers {
+        payer.await.expect("no panic");
+    }
+    assert_eq!(ledger.balance(id(1)).await, "1000000000000000000.00");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_cannot_be_undone_waits_for_somebody() {
     let data = TempDir::new().expect("a directory");
     let service = Service::start(Says::Nothing).await;
     let (server, ledger) = server(&data, &service, OnUnreachable::Park).await;
-    ledger.open(id(1), "100.00").await;
+    ledger.open(id(1), "150.00").await;
     ledger.open(id(2), "0.00").await;
-    let all = ledger.ask_transfer(id(10), &payment(id(1), id(2), "100.00"), 0).await;
-    assert_eq!(all.json()["state"], "running");
-    let not_failed = resume(&ledger, json!({ "resumed_by": "ops" })).await;
+    for (transfer, amount) in [(10, "100.00"), (11, "50.00")] {
+        let body = payment(id(1), id(2), amount);
+        let begun = ledger.ask_transfer(id(transfer), &body, 0).await;
+        assert_eq!(begun.json()["state"], "running", "{begun:?}");
+    }
+    let by = json!({ "resumed_by": "ops" });
+    let not_failed = control(&ledger, 10, "resume", &by).await;
     assert_eq!((not_failed.status, word(&not_failed).as_str()), (422, "saga-not-failed"));
-    // Nothing is in it any more, so it may be closed; and then nothing can be given back.
-    let close = format!("/v1/accounts/{}/close", id(1));
-    ledger.post(&close, id(30), &json!({ "closed_by": "owner" })).await;
+    fill(ledger).await;
     service.say(Says::Reject);
-    let failed = ledger.pay(id(10), id(1), id(2), "100.00").await;
-    assert_eq!(failed["state"], "failed", "{failed}");
-    assert_says(failed["reason"].as_str().expect("a reason"), &["account_closed"]);
+    for (transfer, amount) in [(10, "100.00"), (11, "50.00")] {
+        let failed = ledger.pay(id(transfer), id(1), id(2), amount).await;
+        assert_eq!(failed["state"], "failed", "{failed}");
+        assert_says(failed["reason"].as_str().expect("a reason"), &["balance_limit_exceeded"]);
+    }
     let listed = ledger.get("/v1/sagas?state=failed").await;
-    assert_eq!(listed["sagas"][0]["id"], json!(id(10)));
+    let ids: Vec<_> = listed["sagas"].as_array().expect("sagas").iter().map(|s| &s["id"]).collect();
+    assert_eq!(ids, [&json!(id(10)), &json!(id(11))]);
     let metrics = get(ledger.address, "/metrics").await.body;
-    assert_says(&metrics, &["daybook_transfers_failed 1", "daybook_transfers_unfinished 0"]);
+    assert_says(&metrics, &["daybook_transfers_failed 2", "daybook_transfers_unfinished 0"]);
     // The money is on its way, and accounted for.
-    assert_eq!(ledger.trial_balance().await["currencies"][0]["clearing"], "100.00");
+    assert_eq!(ledger.trial_balance().await["currencies"][0]["clearing"], "150.00");
 
-    let resumed = resume(&ledger, json!({ "resumed_by": "ops" })).await;
-    assert_eq!(resumed.status, 200, "{resumed:?}");
-    let path = format!("/v1/transfers/{}", id(10));
-    until("it to fail again", || async { ledger.get(&path).await["state"] == "failed" }).await;
-    let nameless = resume(&ledger, json!({ "resumed_by": "" })).await;
+    // Somebody makes room for one of them, and it is undone.
+    let body = json!({ "amount": "100.00", "currency": "USD" });
+    ledger.post(&format!("/v1/accounts/{}/withdrawals", id(1)), id(30), &body).await;
+    let nameless = control(&ledger, 10, "resume", &json!({ "resumed_by": "" })).await;
     assert_eq!((nameless.status, &nameless.json()["field"]), (400, &json!("resumed_by")));
+    let resumed = control(&ledger, 10, "resume", &by).await;
+    assert_eq!(resumed.status, 200, "{resumed:?}");
+    let undone = ledger.pay(id(10), id(1), id(2), "100.00").await;
+    assert_eq!(undone["state"], "compensated", "{undone}");
+    // The other is paid out by hand.
     let abandon = json!({ "reason": "paid out by hand", "abandoned_by": "ops" });
-    let path = format!("/v1/sagas/{}/abandon", id(10));
-    let abandoned = call(ledger.address, "POST", &path, &[], abandon.to_string()).await;
+    let abandoned = control(&ledger, 11, "abandon", &abandon).await;
     assert_eq!(abandoned.json()["state"], "abandoned", "{abandoned:?}");
     assert_eq!(ledger.get("/v1/sagas").await["sagas"], json!([]));
+    assert_eq!(ledger.trial_balance().await["currencies"][0]["clearing"], "50.00");
     server.stop().await;
 }
 
@@ -223,7 +253,7 @@ async fn a_stop_lets_go_of_a_transfer_and_tells_who_waits_for_it() {
     server.stop().await;
 }
 
-async fn resume(ledger: &Ledger, body: serde_json::Value) -> crate::support::http::Answer {
-    let path = format!("/v1/sagas/{}/resume", id(10));
+async fn control(ledger: &Ledger, saga: u128, verb: &str, body: &Value) -> Answer {
+    let path = format!("/v1/sagas/{}/{verb}", id(saga));
     call(ledger.address, "POST", &path, &[], body.to_string()).await
 }

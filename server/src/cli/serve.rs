@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use daybook_ledger::risk::OnUnreachable;
 use daybook_ledger::transfer::{CHECK_RISK, PAYMENT_TRANSFER};
+use daybook_model::repository::SNAPSHOT_EVERY_DEFAULT;
 use owo_colors::OwoColorize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -90,6 +91,25 @@ pub struct ServeArgs {
         default_value_t = RiskUnreachable::Park
     )]
     risk_unreachable: RiskUnreachable,
+
+    /// How long a transfer may take before it is undone
+    #[arg(
+        long,
+        env = "DAYBOOK_TRANSFER_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5m",
+        value_parser = transfer_timeout
+    )]
+    transfer_timeout: Duration,
+
+    /// Events of an account after which a snapshot of it is kept; 0 for never
+    #[arg(
+        long,
+        env = "DAYBOOK_SNAPSHOT_EVERY",
+        value_name = "N",
+        default_value_t = SNAPSHOT_EVERY_DEFAULT
+    )]
+    snapshot_every: u64,
 }
 
 /// What happens to a transfer that the risk service says nothing about.
@@ -110,6 +130,8 @@ impl ServeArgs {
                 RiskUnreachable::Reject => OnUnreachable::Reject,
                 RiskUnreachable::Park => OnUnreachable::Park,
             },
+            transfer_timeout: self.transfer_timeout,
+            snapshot_every: self.snapshot_every,
         }
     }
 }
@@ -120,6 +142,17 @@ fn risk_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(timeout) if (Duration::from_millis(1)..=longest).contains(&timeout) => Ok(timeout),
         Ok(_) => Err(format!("give 1ms to {}s", longest.as_secs())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time that a transfer may take: long enough for its steps, short enough to wait for.
+fn transfer_timeout(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    match humantime::parse_duration(text) {
+        Ok(timeout) if (SHORTEST..=LONGEST).contains(&timeout) => Ok(timeout),
+        Ok(_) => Err("give 1s to 7days".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -9,7 +9,7 @@
 //! - *What do the sums name?* The position of the last account event that is in them. A transfer's
 //!   two halves are two events, so that `clearing` holds what is on its way at that position.
 //! - *Does a restart count all over?* No: the sums are put beside the store as a snapshot every
-//!   [`SNAPSHOT_EVERY`] events, with the category's number they reach. It is disposable.
+//!   `SNAPSHOT_EVERY` events, with the category's number they reach. It is disposable.
 //! - *How independent is the check?* It reads every account's stream by itself and takes the
 //!   customers' sums from the accounts' own states, not from legs; what it shares with the sums is
 //!   the decoding of events.

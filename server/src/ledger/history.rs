@@ -3,7 +3,7 @@
 //! An account's times never go backwards, so that a moment is found among its events by halving;
 //! and events that move money say the balance after them, so that nothing before them is read.
 //!
-//! INVARIANT: holds no more of a stream than one page, and reads no more than it tells.
+//! INVARIANT: holds no more of a stream than one page, and reads none of what is before it.
 
 use std::ops::Range;
 
@@ -44,8 +44,8 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Of the account in `stream`, the events from the first revision up to the second, which is
-    /// not a part of it: at most one beyond the account's last.
+    /// Of the account in `stream`, the events from revision `from` on that are before `end`, which
+    /// is one beyond the account's last event at most.
     #[must_use]
     pub fn new(stream: StreamName, from: Revision, end: Revision) -> Walk {
         Walk { stream, left: from.0..end.0 }
@@ -181,4 +181,158 @@ fn decode(stream: &StreamName, event: EventView<'_>) -> Result<AccountEvent, Loa
         revision,
         reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use daybook_ledger::account::{
+        AccountCommand, AccountType, FlagAccount, MoveMoney, OpenAccount, account_stream,
+    };
+    use daybook_ledger::currency::Currency;
+    use daybook_log::disk::os::{Access, OsDisk};
+    use daybook_model::append::Append;
+    use daybook_model::repository::Transaction;
+    use daybook_model::{ExpectedRevision, NewEvent, SystemClock, SystemEntropy};
+    use daybook_store::port::WithSnapshots;
+    use daybook_store::{Environment, Options, Store};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const OWNER: Uuid = Uuid::from_u128(7);
+
+    async fn ledger(data: &tempfile::TempDir) -> Ledger {
+        let disk = OsDisk::open(&data.path().join("log"), Access::Write).expect("a disk");
+        let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+        let environment =
+            Environment { disk: Arc::new(disk), clock: clock.clone(), entropy: entropy.clone() };
+        let store = Store::open(environment, Options::default()).expect("a store");
+        let store = WithSnapshots::new(store, None).expect("a thread");
+        Ledger::start(store, clock, entropy, super::super::Options::default()).await.expect("reads")
+    }
+
+    /// The `n`-th thing that happens: mostly money moves, for a while in the middle none does.
+    fn command(n: u128, transaction_id: Uuid) -> AccountCommand {
+        let currency = Currency::from_code("USD").expect("a currency");
+        let text = || n.to_string();
+        let money = |cents: i64| MoveMoney {
+            amount: Decimal::new(cents, 2),
+            currency,
+            description: text(),
+            transaction_id,
+        };
+        match n {
+            0 => AccountCommand::Open(OpenAccount {
+                account_id: OWNER,
+                account_type: AccountType::Checking,
+                currency,
+                owner_id: OWNER,
+                initial_deposit: Some(Decimal::from(100)),
+                overdraft_limit: None,
+                credit_limit: None,
+                daily_withdrawal_limit: None,
+                transaction_id,
+            }),
+            40..70 | 81 | 95.. => AccountCommand::Flag(FlagAccount {
+                reason: text(),
+                flagged_by: text(),
+                transaction_id,
+            }),
+            _ if n % 3 == 0 => AccountCommand::Withdraw(money(1_250)),
+            _ if n % 5 == 0 => AccountCommand::ChargeFee(money(7)),
+            _ => AccountCommand::Deposit(money(n as i64)),
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_and_balances_are_those_of_a_fold_from_the_beginning() {
+        const EVENTS: u64 = 100;
+        let data = tempfile::TempDir::new().expect("a directory");
+        let ledger = ledger(&data).await;
+        let stream = account_stream(OWNER);
+        let (mut account, mut folded) = (Account::default(), Vec::new());
+        for n in 0..u128::from(EVENTS) {
+            let id = Uuid::from_u128(1_000 + n);
+            let transaction = Transaction { id, digest: n.to_le_bytes() };
+            ledger.execute(OWNER, command(n, id), transaction).await.expect("accepted");
+        }
+        let whole = read(&ledger, &stream, 0, EVENTS, PAGE_LEN_MAX).await.expect("readable");
+        for entry in &whole {
+            account.evolve(&entry.event);
+            let state = account.state().expect("open");
+            folded.push((entry.event.clone(), state.balance, state.updated_at));
+        }
+        assert_eq!(folded.len() as u64, EVENTS);
+        for (from, end, limit) in [(0, 100, 7), (35, 75, 1), (50, 51, 9), (60, 60, 9), (93, 100, 3)]
+        {
+            let read = read(&ledger, &stream, from, end, limit).await.expect("readable");
+            assert_eq!(read.len() as u64, end - from);
+            for (revision, entry) in (from..end).zip(read) {
+                let (event, balance, _) = &folded[revision as usize];
+                assert_eq!((entry.revision.0, &entry.event), (revision, event));
+                assert!(entry.event.balance().is_none_or(|told| told == *balance), "{revision}");
+            }
+        }
+        let last = Revision(EVENTS - 1);
+        for (revision, (_, balance, at)) in (0..).map(Revision).zip(&folded) {
+            let found = ledger.balance_at(&stream, revision).await.expect("readable");
+            assert_eq!(found.to_string(), balance.to_string(), "{revision}");
+            for at in [*at, Timestamp(at.0 - 1)] {
+                let happened = folded.iter().filter(|(_, _, time)| *time <= at).count() as u64;
+                let found = ledger.revision_at(&stream, at, last).await.expect("readable");
+                assert_eq!(found, happened.checked_sub(1).map(Revision), "{revision}");
+            }
+        }
+        ledger.store().store().close().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_before_a_page_is_not_read_and_what_is_missing_is_no_end() {
+        let data = tempfile::TempDir::new().expect("a directory");
+        let ledger = ledger(&data).await;
+        let stream = account_stream(OWNER);
+        let deposit = format!(
+            r#"{{"account_id":"{OWNER}","amount":"1.00","currency":"USD","contra":"cash",
+            "balance":"33.00","transaction_id":"{OWNER}","description":"",
+            "occurred_at":"2026-01-31T12:00:00Z"}}"#
+        );
+        let events = [
+            NewEvent::json(Uuid::from_u128(1), "Unreadable", "{}"),
+            NewEvent::json(Uuid::from_u128(2), "MoneyDeposited", deposit),
+        ];
+        let append = Append::to_stream(stream.clone(), ExpectedRevision::NoStream, events);
+        ledger.store().store().append(append).await.expect("room");
+        let page = read(&ledger, &stream, 1, 2, 10).await.expect("readable");
+        assert_eq!(page.len(), 1);
+        let balance = ledger.balance_at(&stream, Revision(1)).await.expect("readable");
+        assert_eq!(balance.to_string(), "33.00");
+        for (from, end) in [(0, 2), (1, 3), (2, 3)] {
+            let wrong = read(&ledger, &stream, from, end, 10).await.expect_err("not all is there");
+            let reason = wrong.to_string();
+            assert!(reason.contains("Unreadable") || reason.contains("revision 2 is"), "{reason}");
+        }
+        assert!(ledger.balance_at(&stream, Revision(0)).await.is_err());
+        ledger.store().store().close().await;
+    }
+
+    /// All entries of a walk in pages of `limit`.
+    async fn read(
+        ledger: &Ledger,
+        stream: &StreamName,
+        from: u64,
+        end: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, LoadError> {
+        let mut walk = Walk::new(stream.clone(), Revision(from), Revision(end));
+        let mut all = Vec::new();
+        while walk.next_revision().is_some() {
+            let page = walk.page(ledger, limit).await?;
+            assert!((1..=limit).contains(&page.len()));
+            all.extend(page);
+        }
+        assert!(walk.page(ledger, limit).await?.is_empty());
+        Ok(all)
+    }
 }

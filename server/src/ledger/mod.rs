@@ -26,6 +26,7 @@ use daybook_ledger::account::{
 };
 use daybook_ledger::orchestrator::{self, Orchestrator};
 use daybook_ledger::risk::{OnUnreachable, RuleEngine, RulesState};
+use daybook_ledger::transfer::PAYMENT_TRANSFER;
 use daybook_model::append::AppendError;
 use daybook_model::repository::{self, ExecuteError, Executed, LoadError, Task, Transaction};
 use daybook_model::{
@@ -47,12 +48,22 @@ pub struct Options {
     pub risk_timeout: Duration,
     /// What happens to a transfer if it gives none.
     pub on_unreachable: OnUnreachable,
+    /// How long a transfer may take before it is undone.
+    pub transfer_timeout: Duration,
+    /// Events of an account after which a snapshot of it is put; 0 for never.
+    pub snapshot_every: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let on_unreachable = OnUnreachable::default();
-        Options { risk: None, risk_timeout: risk::TIMEOUT_DEFAULT, on_unreachable }
+        Options {
+            risk: None,
+            risk_timeout: risk::TIMEOUT_DEFAULT,
+            on_unreachable,
+            transfer_timeout: PAYMENT_TRANSFER.timeout,
+            snapshot_every: repository::SNAPSHOT_EVERY_DEFAULT,
+        }
     }
 }
 
@@ -110,7 +121,10 @@ impl Ledger {
         options: Options,
     ) -> Ledger {
         let (clock, timer, entropy) = seams.clone();
-        let kept = repository::Options::default();
+        let kept = repository::Options {
+            snapshot_every: options.snapshot_every,
+            ..repository::Options::default()
+        };
         let accounts =
             Repository::new(store.clone(), clock.clone(), timer.clone(), entropy.clone(), kept);
         let rules = Repository::new(store.clone(), clock.clone(), timer, entropy, kept);
@@ -118,7 +132,7 @@ impl Ledger {
         let risk = Arc::new(RulesThenService::new(RuleEngine::new(rules.clone()), service));
         let moving = orchestrator::Options {
             on_unreachable: options.on_unreachable,
-            ..orchestrator::Options::default()
+            timeout: options.transfer_timeout,
         };
         let transfers = Orchestrator::new(accounts.clone(), risk, seams, moving);
         let books = BookKeeper::new(store.clone());

@@ -189,8 +189,8 @@ impl Bank {
 
     /// Takes a transfer to its end.
     pub fn drive(&mut self, id: Uuid) {
-        let orchestrator = self.orchestrator.clone();
-        self.spawn(async move { orchestrator.drive(id).await });
+        let work = self.orchestrator.drive(id);
+        self.spawn(work);
     }
 
     /// Begins a transfer, and takes it to its end.
