@@ -82,6 +82,7 @@ async fn server(
         // Silence is noticed soon; a service that speaks here does so at once.
         risk_timeout: Duration::from_millis(200),
         on_unreachable,
+        ..Options::default()
     };
     let server = Server::start_with(Config { ledger, ..Config::in_directory(data.path()) }).await;
     let ledger = Ledger { address: server.address() };

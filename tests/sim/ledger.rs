@@ -10,20 +10,21 @@
 //!
 //! # What must hold, at every end of a commit
 //!
-//! - Each currency's books sum to zero, and what stands in `clearing` is what the transfers that are
-//!   under way were debited.
-//! - A transfer debits its sender at most once and either credits its receiver or refunds its sender,
-//!   never both, and its own stream says so in the same commit.
+//! - Each currency's books sum to zero, and what stands in `clearing` is what the transfers that
+//!   are under way were debited.
+//! - A transfer debits its sender at most once and either credits its receiver or refunds its
+//!   sender, never both, and its own stream says so in the same commit.
 //! - No account is overdrawn further than its limit.
 //!
-//! # What must hold in the end
+//! # What must hold after a crash, and in the end
 //!
-//! When the disk, the risk service and the clock are well again, every transfer that anybody was told
-//! about is over, completed or compensated, and nothing is left in `clearing`; the orchestrator
-//! lists nothing; a recovery with a checkpoint and one without find the same.
+//! Every recovery, with a checkpoint or without, finds exactly the transfers that are unfinished.
+//! When the disk, the risk service and the clock are well again, every transfer is over, completed
+//! or compensated, whether the process that began it lives on or not; nothing is left in
+//! `clearing`, the orchestrator lists nothing, and each account is what its events say.
 //!
-//! [`exhaustive`] leaves nothing to chance: one transfer of each kind, cut at every change of the disk,
-//! and cut once more at every change of the disk while the next process resumes it.
+//! [`exhaustive`] leaves nothing to chance: one transfer of each kind, cut at every change of the
+//! disk, and cut once more at every change of the disk while the next process resumes it.
 
 mod audit;
 mod bank;

@@ -240,8 +240,8 @@ mod tests {
                 flagged_by: text(),
                 transaction_id,
             }),
-            _ if n % 3 == 0 => AccountCommand::Withdraw(money(1_250)),
-            _ if n % 5 == 0 => AccountCommand::ChargeFee(money(7)),
+            _ if n.is_multiple_of(3) => AccountCommand::Withdraw(money(1_250)),
+            _ if n.is_multiple_of(5) => AccountCommand::ChargeFee(money(7)),
             _ => AccountCommand::Deposit(money(n as i64)),
         }
     }

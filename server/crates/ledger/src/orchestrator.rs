@@ -10,8 +10,8 @@
 //!
 //! Nothing it keeps in memory matters: the registry of unfinished transfers is rebuilt from their
 //! streams, and whatever a `drive` believes is tried against the transfer's exact revision by its
-//! next commit. So a `drive` can be dropped at any await, run twice at once, or die with the machine:
-//! the next one reads the stream and goes on where it ends.
+//! next commit. So a `drive` can be dropped at any await, run twice at once, or die with the
+//! machine: the next one reads the stream and goes on where it ends.
 //!
 //! What fails:
 //!
@@ -21,10 +21,10 @@
 //! | store busy, disk full, clock leapt, races lost | recorded, and tried again after a pause |
 //! | outcome unknown | a pause, then the stream says what happened |
 //! | store closed | driving stops; a restart resumes |
-//! | the caller of `start` goes away | the transfer is lost, and found: see [`Orchestrator::next_lost`] |
+//! | the caller of `start` goes away | it is lost, and found: [`Orchestrator::next_lost`] |
 //!
-//! INVARIANT: spawns nothing, knows no runtime; time and chance come from the seams. No lock is held
-//! across an await.
+//! INVARIANT: spawns nothing, knows no runtime; time and chance come from the seams. No lock is
+//! held across an await.
 //!
 //! Left out: several orchestrators over one store. Two would not harm each other's transfers, but
 //! each lists, and checkpoints, only its own.
@@ -57,8 +57,8 @@ use step::Wrote;
 
 pub use error::{ControlError, StartError, WaitError};
 
-/// Transfers that may be unfinished at once. Each takes about a kilobyte here; beyond it new ones are
-/// refused, because so many waiting means that something they wait for has failed.
+/// Transfers that may be unfinished at once. Each takes about a kilobyte here; beyond it new ones
+/// are refused, because so many waiting means that something they wait for has failed.
 pub const UNFINISHED_MAX: usize = 100_000;
 /// Transfer events after which a checkpoint is put, so that a recovery reads few more than that:
 /// some seconds of a busy server.
@@ -299,8 +299,8 @@ impl<S: EventStore> Orchestrator<S> {
         failed
     }
 
-    /// Waits for a transfer that may have begun and that nobody drives, because whoever asked for it
-    /// went away: drive it.
+    /// Waits for a transfer that may have begun and that nobody drives, because whoever asked for
+    /// it went away: drive it.
     pub async fn next_lost(&self) -> Uuid {
         self.inner.registry.next_lost().await
     }

@@ -7,8 +7,9 @@
 //!                                     └ RuleEngine: assess(rules, request), in process
 //! ```
 //!
-//! The built-in engine's [`Rules`] are an aggregate of their own, on one stream: a change is an event,
-//! and holds from the next assessment on. Flags stand on the accounts, and come with the request.
+//! The built-in engine's [`Rules`] are an aggregate of their own, on one stream: a change is an
+//! event, and holds from the next assessment on. Flags stand on the accounts, and come with the
+//! request.
 //!
 //! INVARIANT: [`assess`] is pure; what it knows of time, the counts of the last hour and day, was
 //! taken from the sender's recorded events.

@@ -1,4 +1,5 @@
-//! A saga: named steps that run in order, and are undone in reverse when one of them fails for good.
+//! A saga: named steps that run in order, and are undone in reverse when one of them fails for
+//! good.
 //!
 //! ```text
 //!                    every step done
@@ -11,19 +12,20 @@
 //!      └───────────────^
 //! ```
 //!
-//! A [`Definition`] says what the steps are. A [`Progress`] is the fold of one saga's [`Record`]s, and
-//! [`Progress::next`] says what is to be done now. Nothing else is remembered, so that whoever reads
-//! the records after a crash goes on where they end.
+//! A [`Definition`] says what the steps are. A [`Progress`] is the fold of one saga's [`Record`]s,
+//! and [`Progress::next`] says what is to be done now. Nothing else is remembered, so that whoever
+//! reads the records after a crash goes on where they end.
 //!
-//! A step is a write or a query. A write and its record are one atomic commit: it is recorded if and
-//! only if it happened, so a write that failed for good left nothing to undo. A query changes nothing;
-//! its record may travel with the commit of the next write, and is asked again if that never came.
+//! A step is a write or a query. A write and its record are one atomic commit: it is recorded if
+//! and only if it happened, so a write that failed for good left nothing to undo. A query changes
+//! nothing; its record may travel with the commit of the next write, and is asked again if that
+//! never came.
 //!
-//! Time: the whole saga has a deadline, which is recorded when it starts. An attempt at a step begins
-//! when the record before it was written (or when its pause after a failure is over) and fails when
-//! it has taken longer than the step's timeout. Both are reckoned from recorded times, so a restart
-//! neither forgets nor extends them. Compensations have no deadline: what was taken is given back,
-//! however late.
+//! Time: the whole saga has a deadline, which is recorded when it starts. An attempt at a step
+//! begins when the record before it was written (or when its pause after a failure is over) and
+//! fails when it has taken longer than the step's timeout. Both are reckoned from recorded times,
+//! so a restart neither forgets nor extends them. Compensations have no deadline: what was taken is
+//! given back, however late.
 //!
 //! INVARIANT: knows no IO, clock or chance; `now` and `jitter` are arguments.
 //!

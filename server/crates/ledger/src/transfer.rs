@@ -7,8 +7,8 @@
 //!   credit_receiver  TransferCredited on the receiver        none is ever needed: it is the last
 //! ```
 //!
-//! Between debit and credit the money stands in `clearing`; in a transfer that converts, both legs go
-//! through `fx_position`, the debit in the sender's currency and the credit in the receiver's.
+//! Between debit and credit the money stands in `clearing`; in a transfer that converts, both legs
+//! go through `fx_position`, the debit in the sender's currency and the credit in the receiver's.
 //!
 //! The stream `ledger.transfer-<id>` of a transfer in which all goes well takes two commits:
 //!
@@ -20,12 +20,12 @@
 //!                         PaymentCompleted
 //! ```
 //!
-//! A sender that refuses makes one: PaymentInitiated, SagaStepFailed, PaymentRejected. When risk says
-//! no, the second is TransferRefunded with SagaStepFailed check_risk, SagaStepCompleted debit_sender
-//! (compensation), PaymentRejected.
+//! A sender that refuses makes one: PaymentInitiated, SagaStepFailed, PaymentRejected. When risk
+//! says no, the second is TransferRefunded with SagaStepFailed check_risk, SagaStepCompleted
+//! debit_sender (compensation), PaymentRejected.
 //!
-//! A [`Transfer`] is the fold of its stream. A [`Draft`] is a transfer with events that are decided but
-//! not yet written; they go with the next commit.
+//! A [`Transfer`] is the fold of its stream. A [`Draft`] is a transfer with events that are decided
+//! but not yet written; they go with the next commit.
 //!
 //! INVARIANT: pure. The orchestrator moves; this says what each move means.
 
@@ -57,8 +57,8 @@ pub use steps::refusal;
 pub const TRANSFER_CATEGORY: &str = "ledger.transfer";
 /// Bytes of a reason. What is longer is cut: a reason must never be why money is not given back.
 pub const REASON_SIZE_MAX: usize = 200;
-/// Entries of one transfer's timeline. A saga parked until its deadline makes some tens; of one that
-/// is resumed again and again the first entry and the latest are kept.
+/// Entries of one transfer's timeline. A saga parked until its deadline makes some tens; of one
+/// that is resumed again and again the first entry and the latest are kept.
 pub const TIMELINE_LEN_MAX: usize = 256;
 
 /// The place of `debit_sender` in the definition.

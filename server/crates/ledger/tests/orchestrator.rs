@@ -17,7 +17,9 @@ use daybook_ledger::saga::State;
 use daybook_ledger::transfer::{PAYMENT_TRANSFER, transfer_stream};
 use daybook_model::append::{Append, AppendError};
 use daybook_model::memory::{Fate, MemoryStore};
-use daybook_model::{Clock, EventStore, Revision, Snapshot, StreamName};
+use daybook_model::{
+    Clock, EventStore, ExpectedRevision, NewEvent, Revision, Snapshot, StreamName,
+};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use support::{Bank, account, dollars, transfer};
@@ -549,4 +551,22 @@ async fn a_recovery_reads_from_the_checkpoint_and_needs_none() {
     recovered.orchestrator.checkpoint().await;
     let last = recovered.store.last_snapshot(&stream).expect("it was put");
     assert_eq!((last.revision, last.data.len()), (Revision(4 * 5), 0));
+}
+
+#[tokio::test]
+async fn a_transfer_that_cannot_be_read_keeps_no_other_from_going_on() {
+    let bank = bank().await;
+    let request = dollars(1, 1, 2, "100");
+    bank.orchestrator.start(&request).await.expect("it starts");
+    let alien = NewEvent::json(Uuid::from_u128(7), "PaymentInitiated", "{}");
+    let alien =
+        Append::to_stream(transfer_stream(transfer(2)), ExpectedRevision::NoStream, [alien]);
+    bank.store.append(alien).await.expect("nothing forbids it here");
+    let bank = bank.restarted();
+    bank.recover_and_drive().await;
+    assert_eq!(bank.known(request.transfer_id).await.state(), State::Completed);
+    // A checkpoint would hide it from a version that can read it.
+    bank.orchestrator.checkpoint().await;
+    let name = StreamName::new("ledger.unfinished").expect("a name");
+    assert_eq!(bank.store.last_snapshot(&name), None);
 }

@@ -15,9 +15,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::command::OnAccount;
 use super::request::{Command, InAccount, amount, amount_if_given, time};
 use super::schema::{self, Refusals, Rejections};
-use super::view::{AccountView, DoneView, account_after, done, json, marked};
+use super::view::{AccountView, DoneView, account_after, json, marked};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
 use crate::node::Context;
@@ -195,15 +196,9 @@ impl MoneyRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is paid in", body = DoneView), Rejections)
 )]
-async fn deposit(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<MoneyRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("deposit", &[id]);
-    let (key, money) = (command.key, command.body.read(command.key)?);
-    let command = AccountCommand::Deposit(money);
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn deposit(command: OnAccount<MoneyRequest>) -> Result<Response, Problem> {
+    let read = |body: MoneyRequest, key| body.read(key).map(AccountCommand::Deposit);
+    command.execute("deposit", &[], read).await
 }
 
 /// Pays cash out of an account.
@@ -214,15 +209,9 @@ async fn deposit(
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is paid out", body = DoneView), Rejections)
 )]
-async fn withdraw(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<MoneyRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("withdraw", &[id]);
-    let (key, money) = (command.key, command.body.read(command.key)?);
-    let command = AccountCommand::Withdraw(money);
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn withdraw(command: OnAccount<MoneyRequest>) -> Result<Response, Problem> {
+    let read = |body: MoneyRequest, key| body.read(key).map(AccountCommand::Withdraw);
+    command.execute("withdraw", &[], read).await
 }
 
 /// Charges a fee to an account.
@@ -233,15 +222,9 @@ async fn withdraw(
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is charged", body = DoneView), Rejections)
 )]
-async fn charge_fee(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<MoneyRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("charge_fee", &[id]);
-    let (key, money) = (command.key, command.body.read(command.key)?);
-    let command = AccountCommand::ChargeFee(money);
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn charge_fee(command: OnAccount<MoneyRequest>) -> Result<Response, Problem> {
+    let read = |body: MoneyRequest, key| body.read(key).map(AccountCommand::ChargeFee);
+    command.execute("charge_fee", &[], read).await
 }
 
 /// Why an account is frozen.
@@ -260,15 +243,11 @@ pub struct FreezeRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is frozen", body = DoneView), Rejections)
 )]
-async fn freeze(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<FreezeRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("freeze", &[id]);
-    let Command { key, body: FreezeRequest { reason, frozen_by } } = command;
-    let command = AccountCommand::Freeze(FreezeAccount { reason, frozen_by, transaction_id: key });
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn freeze(command: OnAccount<FreezeRequest>) -> Result<Response, Problem> {
+    let read = |FreezeRequest { reason, frozen_by }, transaction_id| {
+        Ok(AccountCommand::Freeze(FreezeAccount { reason, frozen_by, transaction_id }))
+    };
+    command.execute("freeze", &[], read).await
 }
 
 /// Who unfreezes an account.
@@ -286,15 +265,11 @@ pub struct UnfreezeRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is active again", body = DoneView), Rejections)
 )]
-async fn unfreeze(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<UnfreezeRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("unfreeze", &[id]);
-    let Command { key, body: UnfreezeRequest { unfrozen_by } } = command;
-    let command = AccountCommand::Unfreeze(UnfreezeAccount { unfrozen_by, transaction_id: key });
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn unfreeze(command: OnAccount<UnfreezeRequest>) -> Result<Response, Problem> {
+    let read = |UnfreezeRequest { unfrozen_by }, transaction_id| {
+        Ok(AccountCommand::Unfreeze(UnfreezeAccount { unfrozen_by, transaction_id }))
+    };
+    command.execute("unfreeze", &[], read).await
 }
 
 /// Why an account is closed.
@@ -314,22 +289,18 @@ pub struct CloseRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is closed", body = DoneView), Rejections)
 )]
-async fn close(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<CloseRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("close", &[id]);
+async fn close(command: OnAccount<CloseRequest>) -> Result<Response, Problem> {
     // What comes back of a transfer could not be taken by a closed account. One that begins just now
     // may still slip by: then its saga fails, and a person settles it.
-    if context.ledger().pays(id) {
+    if command.ledger().pays(command.account_id) {
         let detail = "a transfer from this account is under way; close it when that is over";
         return Err(Problem::new(Kind::Rejected("transfers_under_way"), detail));
     }
-    let Command { key, body: CloseRequest { reason, closed_by } } = command;
-    let reason = reason.unwrap_or_default();
-    let command = AccountCommand::Close(CloseAccount { reason, closed_by, transaction_id: key });
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+    let read = |CloseRequest { reason, closed_by }, transaction_id| {
+        let reason = reason.unwrap_or_default();
+        Ok(AccountCommand::Close(CloseAccount { reason, closed_by, transaction_id }))
+    };
+    command.execute("close", &[], read).await
 }
 
 /// New limits; what is absent stays.
@@ -356,24 +327,17 @@ pub struct LimitsRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "They hold", body = DoneView), Rejections)
 )]
-async fn change_limits(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<LimitsRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("change_limits", &[id]);
-    let Command { key, body } = command;
-    let ledger = context.ledger();
-    // The amounts name no currency: it is the account's.
-    let (account, _) = ledger.account(id).await?.ok_or_else(Problem::account_not_found)?;
-    let currency = account.state().ok_or_else(Problem::account_not_found)?.currency;
+async fn change_limits(command: OnAccount<LimitsRequest>) -> Result<Response, Problem> {
+    let currency = command.currency().await?;
     let given = |field, text: &Option<String>| amount_if_given(field, text.as_deref(), currency);
-    let command = AccountCommand::ChangeLimits(ChangeLimits {
-        overdraft_limit: given("overdraft_limit", &body.overdraft_limit)?,
-        daily_withdrawal_limit: given("daily_withdrawal_limit", &body.daily_withdrawal_limit)?,
-        changed_by: body.changed_by,
-        reason: body.reason,
-        transaction_id: key,
-    });
-    done(key, &ledger.execute(id, command, transaction).await?)
+    let read = |body: LimitsRequest, transaction_id| {
+        Ok(AccountCommand::ChangeLimits(ChangeLimits {
+            overdraft_limit: given("overdraft_limit", &body.overdraft_limit)?,
+            daily_withdrawal_limit: given("daily_withdrawal_limit", &body.daily_withdrawal_limit)?,
+            changed_by: body.changed_by,
+            reason: body.reason,
+            transaction_id,
+        }))
+    };
+    command.execute("change_limits", &[], read).await
 }

@@ -1,6 +1,5 @@
 //! Holds: money reserved now and paid out later, as cards and marketplaces need.
 
-use axum::extract::State;
 use axum::response::Response;
 use daybook_ledger::account::{AccountCommand, CaptureHold, PlaceHold, ReleaseHold};
 use daybook_ledger::currency::Currency;
@@ -9,9 +8,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::request::{Command, InAccount, InHold, amount, amount_if_given, time};
+use super::command::OnAccount;
+use super::request::{InHold, amount, amount_if_given, time};
 use super::schema::{self, Rejections};
-use super::view::{DoneView, done};
+use super::view::DoneView;
 use crate::http::problem::Problem;
 use crate::node::Context;
 
@@ -48,23 +48,19 @@ pub struct HoldRequest {
     ),
     responses((status = 201, description = "It is reserved", body = DoneView), Rejections)
 )]
-async fn place(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<HoldRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("place_hold", &[id]);
-    let Command { key, body } = command;
-    let expires_at = body.expires_at.map(|text| time("expires_at", &text)).transpose()?;
-    let command = AccountCommand::PlaceHold(PlaceHold {
-        hold_id: key,
-        amount: amount("amount", &body.amount, body.currency)?,
-        currency: body.currency,
-        description: body.description.unwrap_or_default(),
-        expires_at,
-        transaction_id: key,
-    });
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn place(command: OnAccount<HoldRequest>) -> Result<Response, Problem> {
+    let read = |body: HoldRequest, key| {
+        let expires_at = body.expires_at.map(|text| time("expires_at", &text)).transpose()?;
+        Ok(AccountCommand::PlaceHold(PlaceHold {
+            hold_id: key,
+            amount: amount("amount", &body.amount, body.currency)?,
+            currency: body.currency,
+            description: body.description.unwrap_or_default(),
+            expires_at,
+            transaction_id: key,
+        }))
+    };
+    command.execute("place_hold", &[], read).await
 }
 
 /// How much of a hold is paid out.
@@ -92,23 +88,19 @@ pub struct CaptureRequest {
     responses((status = 201, description = "It is paid out", body = DoneView), Rejections)
 )]
 async fn capture(
-    State(context): State<Context>,
-    InHold { account_id, hold_id }: InHold,
-    command: Command<CaptureRequest>,
+    InHold(hold_id): InHold,
+    command: OnAccount<CaptureRequest>,
 ) -> Result<Response, Problem> {
-    let transaction = command.transaction("capture_hold", &[account_id, hold_id]);
-    let Command { key, body } = command;
-    let ledger = context.ledger();
-    // The amount names no currency: it is the account's.
-    let (account, _) = ledger.account(account_id).await?.ok_or_else(Problem::account_not_found)?;
-    let currency = account.state().ok_or_else(Problem::account_not_found)?.currency;
-    let command = AccountCommand::CaptureHold(CaptureHold {
-        hold_id,
-        amount: amount_if_given("amount", body.amount.as_deref(), currency)?,
-        description: body.description.unwrap_or_default(),
-        transaction_id: key,
-    });
-    done(key, &ledger.execute(account_id, command, transaction).await?)
+    let currency = command.currency().await?;
+    let read = |body: CaptureRequest, transaction_id| {
+        Ok(AccountCommand::CaptureHold(CaptureHold {
+            hold_id,
+            amount: amount_if_given("amount", body.amount.as_deref(), currency)?,
+            description: body.description.unwrap_or_default(),
+            transaction_id,
+        }))
+    };
+    command.execute("capture_hold", &[hold_id], read).await
 }
 
 /// Why a hold ends.
@@ -131,13 +123,12 @@ pub struct ReleaseRequest {
     responses((status = 201, description = "It is given back", body = DoneView), Rejections)
 )]
 async fn release(
-    State(context): State<Context>,
-    InHold { account_id, hold_id }: InHold,
-    command: Command<ReleaseRequest>,
+    InHold(hold_id): InHold,
+    command: OnAccount<ReleaseRequest>,
 ) -> Result<Response, Problem> {
-    let transaction = command.transaction("release_hold", &[account_id, hold_id]);
-    let Command { key, body } = command;
-    let reason = body.reason.unwrap_or_default();
-    let command = AccountCommand::ReleaseHold(ReleaseHold { hold_id, reason, transaction_id: key });
-    done(key, &context.ledger().execute(account_id, command, transaction).await?)
+    let read = |ReleaseRequest { reason }, transaction_id| {
+        let reason = reason.unwrap_or_default();
+        Ok(AccountCommand::ReleaseHold(ReleaseHold { hold_id, reason, transaction_id }))
+    };
+    command.execute("release_hold", &[hold_id], read).await
 }

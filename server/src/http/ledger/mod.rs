@@ -27,6 +27,7 @@
 
 pub mod accounts;
 pub mod books;
+pub mod command;
 pub mod history;
 pub mod holds;
 pub mod refusal;

@@ -182,13 +182,8 @@ pub fn time(field: &str, text: &str) -> Result<Timestamp, Problem> {
 /// The account in the path.
 pub struct InAccount(pub Uuid);
 
-/// The account and the hold in the path.
-pub struct InHold {
-    /// The account.
-    pub account_id: Uuid,
-    /// The hold.
-    pub hold_id: Uuid,
-}
+/// The hold in the path, after its account.
+pub struct InHold(pub Uuid);
 
 /// The transfer in the path.
 pub struct InTransfer(pub Uuid);
@@ -205,8 +200,9 @@ impl<S: Send + Sync> FromRequestParts<S> for InHold {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<InHold, Problem> {
-        let account_id = in_path(parts, "account_id").await?;
-        Ok(InHold { account_id, hold_id: in_path(parts, "hold_id").await? })
+        // If both are wrong, the first is named.
+        in_path(parts, "account_id").await?;
+        in_path(parts, "hold_id").await.map(InHold)
     }
 }
 

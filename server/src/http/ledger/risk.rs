@@ -17,9 +17,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::request::{Command, InAccount, amount};
+use super::command::OnAccount;
+use super::request::{Command, amount};
 use super::schema::{self, Refusals, Rejections};
-use super::view::{DoneView, done, json, marked};
+use super::view::{DoneView, json, marked};
 use crate::http::problem::Problem;
 use crate::ledger::finish;
 use crate::node::Context;
@@ -48,15 +49,11 @@ pub struct FlagRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is flagged", body = DoneView), Rejections)
 )]
-async fn flag(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<FlagRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("flag", &[id]);
-    let Command { key, body: FlagRequest { reason, flagged_by } } = command;
-    let command = AccountCommand::Flag(FlagAccount { reason, flagged_by, transaction_id: key });
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn flag(command: OnAccount<FlagRequest>) -> Result<Response, Problem> {
+    let read = |FlagRequest { reason, flagged_by }, transaction_id| {
+        Ok(AccountCommand::Flag(FlagAccount { reason, flagged_by, transaction_id }))
+    };
+    command.execute("flag", &[], read).await
 }
 
 /// Who takes a flag away.
@@ -74,15 +71,11 @@ pub struct UnflagRequest {
     params(("account_id" = Uuid, Path), ("Idempotency-Key" = Uuid, Header)),
     responses((status = 201, description = "It is not flagged", body = DoneView), Rejections)
 )]
-async fn unflag(
-    State(context): State<Context>,
-    InAccount(id): InAccount,
-    command: Command<UnflagRequest>,
-) -> Result<Response, Problem> {
-    let transaction = command.transaction("unflag", &[id]);
-    let Command { key, body: UnflagRequest { unflagged_by } } = command;
-    let command = AccountCommand::Unflag(UnflagAccount { unflagged_by, transaction_id: key });
-    done(key, &context.ledger().execute(id, command, transaction).await?)
+async fn unflag(command: OnAccount<UnflagRequest>) -> Result<Response, Problem> {
+    let read = |UnflagRequest { unflagged_by }, transaction_id| {
+        Ok(AccountCommand::Unflag(UnflagAccount { unflagged_by, transaction_id }))
+    };
+    command.execute("unflag", &[], read).await
 }
 
 /// The rules by which transfers are let through; what is absent is no rule.

@@ -143,7 +143,8 @@ impl AccountEvent {
         }
     }
 
-    /// The account's balance after it; none if it is of a kind that never moves money.
+    /// The account's balance after it; none if it is of a kind that never moves money. It is for
+    /// who reads a part of a history: the account's state is counted from the legs.
     #[must_use]
     pub fn balance(&self) -> Option<Decimal> {
         match self {

@@ -5,6 +5,7 @@ use daybook_model::Timestamp;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use super::AccountType;
 use super::limits::{HOLDS_OPEN_MAX, SAVINGS_DEPOSIT_MIN};
 use crate::currency::Currency;
 use crate::money::{BALANCE_MAX, InvalidAmount};
@@ -144,11 +145,13 @@ pub enum AccountRejection {
     /// A savings account cannot be overdrawn, and a credit account's overdraft is its credit limit.
     #[error(
         "only a checking account has an overdraft_limit; leave it out{}",
-        if *.credit { ", the credit_limit says how far it may go" } else { "" }
+        if *.account_type == AccountType::Credit {
+            ", the credit_limit says how far it may go"
+        } else { "" }
     )]
     OverdraftNotAllowed {
-        /// Whether it is a credit account.
-        credit: bool,
+        /// The account's.
+        account_type: AccountType,
     },
     /// The account owes, or has reserved, more than the new limit allows.
     #[error(

@@ -36,8 +36,8 @@ enum Rest {
     Stuck,
 }
 
-/// A transfer that is being driven. Dropped before the end it is lost, unless driving it panics: then
-/// it rests until a restart, lest it panic for ever.
+/// A transfer that is being driven. Dropped before the end it is lost, unless driving it panics:
+/// then it rests until a restart, lest it panic for ever.
 struct Driving<S: EventStore> {
     orchestrator: Orchestrator<S>,
     id: Uuid,
@@ -113,8 +113,8 @@ impl<S: EventStore> Orchestrator<S> {
         }
     }
 
-    /// Begins a transfer whose caller went away: the same commit once more, because the first one may
-    /// be under way still, and only its repetition tells that it will not come.
+    /// Begins a transfer whose caller went away: the same commit once more, because the first one
+    /// may be under way still, and only its repetition tells that it will not come.
     async fn begin_again(&self, initiated: &Arc<PaymentInitiated>) -> Flow {
         let mut failures = 0;
         loop {
@@ -187,8 +187,9 @@ impl<S: EventStore> Orchestrator<S> {
         }
     }
 
-    /// An attempt failed. If that is final, the record travels with the first compensation, which is
-    /// due at once; if not, it is written now, so that the pause before the next one outlives us.
+    /// An attempt failed. If that is final, the record travels with the first compensation, which
+    /// is due at once; if not, it is written now, so that the pause before the next one outlives
+    /// us.
     async fn attempt_failed(
         &self,
         mut draft: Box<Draft>,

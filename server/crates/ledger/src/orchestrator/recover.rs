@@ -17,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use daybook_model::repository::LoadError;
@@ -41,6 +41,9 @@ const SCHEMA: u32 = 1;
 pub(super) struct CategoryLog {
     /// Events that it has at least: those found by `recover`, and those written since.
     len: AtomicU64,
+    /// Whether a transfer was left alone because it cannot be read: then nothing is checkpointed,
+    /// so that a version that can read it finds it.
+    left_alone: AtomicBool,
     /// Told when a checkpoint is due.
     due: Notify,
 }
@@ -88,7 +91,18 @@ impl<S: EventStore> Orchestrator<S> {
         self.inner.log.len.store(number, Ordering::Relaxed);
         let mut active = Vec::new();
         for id in unfinished {
-            let Some(known) = self.transfer(id).await? else { continue };
+            let known = match self.transfer(id).await {
+                Ok(Some(known)) => known,
+                Ok(None) => continue,
+                // One stream that was not written by this ledger must not keep all others, and the
+                // server with them, from starting. It rests until a version that can read it.
+                Err(error @ LoadError::Undecodable { .. }) => {
+                    tracing::error!(transfer = %id, %error, "a transfer is left alone");
+                    self.inner.log.left_alone.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if known.state().is_over() {
                 continue;
             }
@@ -110,6 +124,9 @@ impl<S: EventStore> Orchestrator<S> {
 
     /// Puts a checkpoint, so that a recovery reads no further back than here.
     pub async fn checkpoint(&self) {
+        if self.inner.log.left_alone.load(Ordering::Relaxed) {
+            return;
+        }
         let number = self.inner.log.len.load(Ordering::Relaxed);
         let Some(last) = number.checked_sub(1) else { return };
         // The count is of what this orchestrator believes it wrote; what would be skipped for ever

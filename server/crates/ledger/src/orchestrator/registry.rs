@@ -1,7 +1,8 @@
-//! The transfers that are not over, and who waits for them. In memory only: the streams say the same.
+//! The transfers that are not over, and who waits for them. In memory only: the streams say the
+//! same.
 //!
-//! An entry exists from before a transfer's first commit until it is over, so that at any moment every
-//! transfer that is begun and not over has one; the checkpoint relies on that.
+//! An entry exists from before a transfer's first commit until it is over, so that at any moment
+//! every transfer that is begun and not over has one; the checkpoint relies on that.
 //!
 //! INVARIANT: an entry is claimed, known, lost, or several of these; each claim is counted in its
 //! entry until it is settled or dropped.

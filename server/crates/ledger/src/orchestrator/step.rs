@@ -1,4 +1,5 @@
-//! One step of a transfer: a write to an account with its record, or a question to the risk service.
+//! One step of a transfer: a write to an account with its record, or a question to the risk
+//! service.
 
 use std::future::poll_fn;
 use std::pin::pin;

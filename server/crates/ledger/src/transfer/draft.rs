@@ -91,8 +91,8 @@ impl Draft {
         self.close(now);
     }
 
-    /// Adds that an attempt failed for `reason`, for good or until `retry_at`, and, if nothing is to
-    /// be undone or can be, that all is over.
+    /// Adds that an attempt failed for `reason`, for good or until `retry_at`, and, if nothing is
+    /// to be undone or can be, that all is over.
     pub fn failed(
         &mut self,
         step: usize,
@@ -185,8 +185,9 @@ impl Draft {
     }
 }
 
-/// The id of the event at `revision`. Made of what the event says, so that of two orchestrators that
-/// decide differently at one revision the second is refused, and not taken for a retry of the first.
+/// The id of the event at `revision`. Made of what the event says, so that of two orchestrators
+/// that decide differently at one revision the second is refused, and not taken for a retry of the
+/// first.
 fn event_id(transfer: Uuid, revision: u64, data: &[u8]) -> Uuid {
     let place = Uuid::from_u128(transfer.as_u128().wrapping_add(u128::from(revision)));
     Uuid::new_v5(&place, data)

@@ -213,8 +213,8 @@ impl Bank {
         self.store.log().iter().filter(|event| event.event_type == event_type).count()
     }
 
-    /// The books of the whole log; panics if they are not balanced after any event, or if a transfer
-    /// was debited, credited or refunded more than once.
+    /// The books of the whole log; panics if they are not balanced after any event, or if a
+    /// transfer was debited, credited or refunded more than once.
     pub fn audited(&self) -> Books {
         let mut books = Books::default();
         let mut legs = std::collections::BTreeSet::new();

@@ -25,20 +25,14 @@ pub(super) fn open(
     let daily = amount("daily_withdrawal_limit", command.daily_withdrawal_limit)?;
 
     let overdraft_limit = match command.account_type {
-        AccountType::Checking if credit.is_some() => {
+        AccountType::Checking | AccountType::Savings if credit.is_some() => {
             return Err(AccountRejection::CreditLimitNotAllowed);
         }
         AccountType::Checking => overdraft.unwrap_or(major(CHECKING_OVERDRAFT, currency)),
-        AccountType::Savings if credit.is_some() => {
-            return Err(AccountRejection::CreditLimitNotAllowed);
-        }
-        AccountType::Savings if overdraft.is_some_and(|limit| !limit.is_zero()) => {
-            return Err(AccountRejection::OverdraftNotAllowed { credit: false });
+        account_type if overdraft.is_some_and(|limit| !limit.is_zero()) => {
+            return Err(AccountRejection::OverdraftNotAllowed { account_type });
         }
         AccountType::Savings => major(0, currency),
-        AccountType::Credit if overdraft.is_some_and(|limit| !limit.is_zero()) => {
-            return Err(AccountRejection::OverdraftNotAllowed { credit: true });
-        }
         AccountType::Credit => credit.ok_or(AccountRejection::CreditLimitRequired)?,
     };
     let is_savings = command.account_type == AccountType::Savings;

@@ -98,8 +98,9 @@ impl Rules<'_> {
     fn overdraft_limit(&self, limit: Decimal) -> Result<Decimal, AccountRejection> {
         let account = self.account;
         let limit = at_least_zero("overdraft_limit", limit, account.currency)?;
-        if account.account_type == AccountType::Savings && !limit.is_zero() {
-            return Err(AccountRejection::OverdraftNotAllowed { credit: false });
+        let account_type = account.account_type;
+        if account_type == AccountType::Savings && !limit.is_zero() {
+            return Err(AccountRejection::OverdraftNotAllowed { account_type });
         }
         let (balance, held) = (account.balance, account.held(self.now));
         if balance + limit < held {
