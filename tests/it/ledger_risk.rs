@@ -153,6 +153,11 @@ async fn silence_undoes_a_transfer_or_parks_it() {
     until("a second attempt", || async { ledger.get(&path).await["attempt"] == 2 }).await;
     let saga = ledger.get("/v1/sagas").await["sagas"][0].clone();
     assert_eq!((&saga["id"], &saga["step"]), (&json!(id(11)), &json!("check_risk")));
+    let path = format!("/v1/accounts/{}/close", id(1));
+    let body = json!({ "closed_by": "ops" });
+    let strands = ledger.command("POST", &path, id(30), &body).await;
+    let kind = strands.json()["type"].as_str().unwrap_or_default().to_owned();
+    assert!(strands.status == 422 && kind.ends_with(":transfers-under-way"), "{strands:?}");
     // Others wait too, and are served by the same end.
     let waiting = tokio::spawn(async move { ledger.pay(id(11), id(1), id(2), "1.00").await });
     service.say(Says::Approve);

@@ -195,6 +195,9 @@ impl BookKeeper {
                 Ok(event) => {
                     account.evolve(&event);
                     count.events += 1;
+                    let said = event.balance();
+                    let is = account.state().map(|state| state.balance);
+                    count.balances_differ |= said.is_some() && said != is;
                     if let Some([_, contra]) = event.legs() {
                         *count.sums.entry((contra.currency, rank(contra.class))).or_default() +=
                             contra.amount;
@@ -252,6 +255,8 @@ struct Count {
     until: Option<u64>,
     accounts: u64,
     events: u64,
+    /// Whether an event says another balance than its account's events make.
+    balances_differ: bool,
     sums: BTreeMap<(Currency, usize), Decimal>,
 }
 
@@ -279,7 +284,7 @@ impl Count {
                 counted == sums.of(*class)
             })
         };
-        none_more && books.currencies().all(same)
+        none_more && !self.balances_differ && books.currencies().all(same)
     }
 }
 
@@ -371,6 +376,8 @@ mod tests {
         assert!(count("5.00", "-5.00").equals(&books));
         assert!(!count("5.01", "-5.00").equals(&books), "more than is in the books");
         assert!(!count("5.00", "0").equals(&books), "a leg is missing");
+        let differs = Count { balances_differ: true, ..count("5.00", "-5.00") };
+        assert!(!differs.equals(&books), "an event says another balance");
         assert!(!Count::default().equals(&books), "nothing was counted");
         assert!(!count("5.00", "-5.00").equals(&Books::default()), "a currency is missing");
         assert!(Count::default().equals(&Books::default()));

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daybook_ledger::account::AccountId;
+use daybook_ledger::account::{AccountId, AccountStatus};
 use daybook_ledger::orchestrator::{ControlError, Counters, Known, StartError, Started, WaitError};
 use daybook_ledger::transfer::TransferRequest;
 use daybook_model::append::AppendError;
@@ -103,10 +103,19 @@ impl Ledger {
         self.inner.transfers.transfer(id).await
     }
 
-    /// Whether a transfer from this account is under way, or has failed and waits for somebody.
-    #[must_use]
-    pub fn pays(&self, id: AccountId) -> bool {
-        self.unfinished().iter().any(|known| known.transfer.initiated().sender_account_id == id)
+    /// Whether closing this account would strand money: it is open, and a transfer from it is under
+    /// way, or has failed and waits for somebody.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the account cannot be read.
+    pub async fn would_strand(&self, id: AccountId) -> Result<bool, LoadError> {
+        let pays = |known: &Arc<Known>| known.transfer.initiated().sender_account_id == id;
+        if !self.unfinished().iter().any(pays) {
+            return Ok(false);
+        }
+        let account = self.account(id).await?;
+        let state = account.as_ref().and_then(|(account, _)| account.state());
+        Ok(state.is_some_and(|state| state.status != AccountStatus::Closed))
     }
 
     /// The transfers that are not over, in the order of their ids.

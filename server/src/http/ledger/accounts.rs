@@ -15,10 +15,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::command::OnAccount;
+use super::command::{DoneView, OnAccount};
 use super::request::{Command, InAccount, amount, amount_if_given, time};
 use super::schema::{self, Refusals, Rejections};
-use super::view::{AccountView, DoneView, account_after, json, marked};
+use super::view::{AccountView, account_after, json, marked};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
 use crate::node::Context;
@@ -292,7 +292,7 @@ pub struct CloseRequest {
 async fn close(command: OnAccount<CloseRequest>) -> Result<Response, Problem> {
     // What comes back of a transfer could not be taken by a closed account. One that begins just now
     // may still slip by: then its saga fails, and a person settles it.
-    if command.ledger().pays(command.account_id) {
+    if command.context.ledger().would_strand(command.account_id).await? {
         let detail = "a transfer from this account is under way; close it when that is over";
         return Err(Problem::new(Kind::Rejected("transfers_under_way"), detail));
     }

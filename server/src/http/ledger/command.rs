@@ -6,22 +6,38 @@ use axum::extract::{FromRequest, Request};
 use axum::response::Response;
 use daybook_ledger::account::AccountCommand;
 use daybook_ledger::currency::Currency;
+use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::request::{Command, InAccount};
-use super::view::done;
+use super::view::{AccountView, account_after, json, marked};
 use crate::http::problem::Problem;
-use crate::ledger::Ledger;
 use crate::node::Context;
 
 /// A command on the account in the path.
 pub struct OnAccount<T> {
     /// The account.
     pub account_id: Uuid,
+    /// The node whose ledger it is in.
+    pub context: Context,
     command: Command<T>,
-    context: Context,
+}
+
+/// What a command did.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Done)]
+pub struct DoneView {
+    /// The command's Idempotency-Key.
+    transaction_id: Uuid,
+    /// The number of its last event in the account's stream.
+    revision: u64,
+    /// The same in the whole log.
+    position: u64,
+    /// The account after it.
+    account: AccountView,
 }
 
 impl<T: DeserializeOwned> FromRequest<Context> for OnAccount<T> {
@@ -30,23 +46,17 @@ impl<T: DeserializeOwned> FromRequest<Context> for OnAccount<T> {
     async fn from_request(mut request: Request, context: &Context) -> Result<Self, Problem> {
         let InAccount(account_id) = request.extract_parts().await?;
         let command = Command::from_request(request, context).await?;
-        Ok(OnAccount { account_id, command, context: context.clone() })
+        Ok(OnAccount { account_id, context: context.clone(), command })
     }
 }
 
 impl<T: Serialize> OnAccount<T> {
-    /// The ledger that the account is in.
-    #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        self.context.ledger()
-    }
-
     /// The account's currency, for amounts that name none.
     ///
     /// # Errors
     /// [`Problem`]: nobody opened the account, or it cannot be read.
     pub async fn currency(&self) -> Result<Currency, Problem> {
-        let account = self.ledger().account(self.account_id).await?;
+        let account = self.context.ledger().account(self.account_id).await?;
         let state = account.as_ref().and_then(|(account, _)| account.state());
         Ok(state.ok_or_else(Problem::account_not_found)?.currency)
     }
@@ -62,10 +72,17 @@ impl<T: Serialize> OnAccount<T> {
         targets: &[Uuid],
         read: impl FnOnce(T, Uuid) -> Result<AccountCommand, Problem>,
     ) -> Result<Response, Problem> {
-        let OnAccount { account_id, command, context } = self;
+        let OnAccount { account_id, context, command } = self;
         let transaction = command.transaction(verb, &[&[account_id], targets].concat());
         let Command { key, body } = command;
         let command = read(body, key)?;
-        done(key, &context.ledger().execute(account_id, command, transaction).await?)
+        let done = context.ledger().execute(account_id, command, transaction).await?;
+        let view = DoneView {
+            transaction_id: key,
+            revision: done.revision.0,
+            position: done.position.0,
+            account: account_after(&done)?,
+        };
+        Ok(marked(json(StatusCode::CREATED, &view), done.repeated))
     }
 }

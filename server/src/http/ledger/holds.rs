@@ -8,10 +8,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::command::OnAccount;
+use super::command::{DoneView, OnAccount};
 use super::request::{InHold, amount, amount_if_given, time};
 use super::schema::{self, Rejections};
-use super::view::DoneView;
 use crate::http::problem::Problem;
 use crate::node::Context;
 

@@ -9,8 +9,8 @@ use daybook_model::repository::Transaction;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use rust_decimal::Decimal;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::http::body::Held;
@@ -221,13 +221,10 @@ async fn in_path(parts: &mut Parts, name: &str) -> Result<Uuid, Problem> {
     uuid(name, found.map_or("", |(_, text)| text))
 }
 
-/// A body that says nothing.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     #[derive(Debug, Serialize, Deserialize)]

@@ -17,10 +17,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::command::OnAccount;
+use super::command::{DoneView, OnAccount};
 use super::request::{Command, amount};
 use super::schema::{self, Refusals, Rejections};
-use super::view::{DoneView, json, marked};
+use super::view::{json, marked};
 use crate::http::problem::Problem;
 use crate::ledger::finish;
 use crate::node::Context;

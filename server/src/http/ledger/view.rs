@@ -1,4 +1,4 @@
-//! What the ledger's API shows: accounts, and the answers to commands on them.
+//! What the ledger's API shows of accounts, and how it answers.
 
 use axum::response::{IntoResponse, Response};
 use daybook_ledger::account::{AccountState, Flag, Hold};
@@ -152,20 +152,6 @@ impl HoldView {
     }
 }
 
-/// What a command did.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Done)]
-pub struct DoneView {
-    /// The command's Idempotency-Key.
-    transaction_id: Uuid,
-    /// The number of its last event in the account's stream.
-    revision: u64,
-    /// The same in the whole log.
-    position: u64,
-    /// The account after it.
-    account: AccountView,
-}
-
 /// The account after a command, as of the command's own time: a repetition shows the same.
 ///
 /// # Errors
@@ -173,20 +159,6 @@ pub struct DoneView {
 pub fn account_after(done: &Done) -> Result<AccountView, Problem> {
     let state = done.account.state().ok_or_else(Problem::account_not_found)?;
     Ok(AccountView::new(state, done.revision, state.updated_at))
-}
-
-/// The answer to the command `key`: what it did.
-///
-/// # Errors
-/// As [`account_after`].
-pub fn done(key: Uuid, done: &Done) -> Result<Response, Problem> {
-    let view = DoneView {
-        transaction_id: key,
-        revision: done.revision.0,
-        position: done.position.0,
-        account: account_after(done)?,
-    };
-    Ok(marked(json(StatusCode::CREATED, &view), done.repeated))
 }
 
 /// `response`, marked if its command had been done before.
