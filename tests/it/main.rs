@@ -21,6 +21,7 @@ mod faults;
 mod format;
 mod ledger;
 mod ledger_cli;
+mod ledger_digests;
 mod ledger_doors;
 mod ledger_input;
 mod ledger_risk;
