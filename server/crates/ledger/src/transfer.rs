@@ -76,7 +76,7 @@ pub static PAYMENT_TRANSFER: Definition = Definition {
         Step {
             name: "debit_sender",
             timeout: Duration::from_secs(30),
-            // Most of all this is how long giving money back is tried: some ten minutes.
+            // Most of all this is how long giving money back is tried: four to eight minutes.
             retry: Retry {
                 attempts_max: 25,
                 first: Duration::from_millis(100),
