@@ -24,8 +24,10 @@
 //! Time: the whole saga has a deadline, which is recorded when it starts. An attempt at a step
 //! begins when the record before it was written (or when its pause after a failure is over) and
 //! fails when it has taken longer than the step's timeout. Both are reckoned from recorded times,
-//! so a restart neither forgets nor extends them. Compensations have no deadline: what was taken is
-//! given back, however late.
+//! so a restart neither forgets nor extends them. A query is cut when its time is up. A write that
+//! was handed to the store is not: it is one commit, and only its answer tells whether it happened;
+//! its time is looked at before it begins. Compensations have no deadline: what was taken is given
+//! back, however late.
 //!
 //! INVARIANT: knows no IO, clock or chance; `now` and `jitter` are arguments.
 //!
