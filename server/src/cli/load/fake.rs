@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::amount;
 use super::plan::Currency;
 
-/// The transfer that a fault strikes.
-const STRUCK: usize = 7;
+/// How many transfers are answered soundly before a fault strikes one.
+const SOUND: usize = 7;
 
 /// What is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ struct Ledger {
     accounts: BTreeMap<Uuid, Account>,
     flagged: BTreeSet<Uuid>,
     transfers: BTreeMap<Uuid, Value>,
+    struck: bool,
     stuck: Option<Uuid>,
     events: BTreeMap<&'static str, Vec<Value>>,
 }
@@ -222,12 +223,14 @@ async fn transfer(State(fake): State<Fake>, headers: HeaderMap, Json(body): Json
     if let Some(known) = ledger.transfers.get(&transfer.id) {
         return Ok(Json(known.clone()));
     }
-    let struck = ledger.transfers.len() == STRUCK;
-    let fault = if struck { fake.fault } else { Fault::None };
     let amount = minor(&body, "amount");
     let mut state = "completed";
     let flagged = [transfer.sender, transfer.receiver].map(|id| ledger.flagged.contains(&id));
     let risky = flagged.contains(&true) && fake.fault != Fault::RiskIgnored;
+    // One that is to be compensated anyway would hide what is done to it.
+    let strikes = !ledger.struck && !risky && ledger.transfers.len() >= SOUND;
+    ledger.struck |= strikes;
+    let fault = if strikes { fake.fault } else { Fault::None };
     if fault != Fault::Forgotten {
         ledger.leg("TransferDebited", &transfer, -amount);
     }
