@@ -1,0 +1,79 @@
+//! How far a runner is, for people and metrics.
+
+use std::time::Duration;
+
+use daybook_client::Checkpoint;
+use daybook_model::Timestamp;
+use serde::Serialize;
+
+/// What a runner does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum State {
+    /// Finds out where to go on.
+    Starting,
+    /// Reads history.
+    CatchingUp,
+    /// Has taken in everything there is.
+    Live,
+    /// Was told to wait.
+    Paused,
+    /// Was interrupted, and tries again.
+    Retrying {
+        /// What happened.
+        reason: String,
+    },
+    /// Does not go on by itself.
+    Stopped {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// How far a runner is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// What it does.
+    pub state: State,
+    /// All up to here had its effect; none before the first event.
+    pub checkpoint: Option<Checkpoint>,
+    /// The end of the log, when it was last looked at.
+    pub head: Option<Checkpoint>,
+    /// When the last event taken in was committed.
+    pub event_time: Option<Timestamp>,
+    /// Events taken in by this runner since it was started.
+    pub events: u64,
+    /// Events parked by this runner since it was started.
+    pub parked: u64,
+    /// Positions of the log passed per second, lately.
+    pub rate: f64,
+}
+
+impl Status {
+    /// Positions of the log that are not yet taken in or found not to be wanted.
+    #[must_use]
+    pub fn lag_events(&self) -> u64 {
+        let end = |at: Option<Checkpoint>| at.map_or(0, |at| at.position().0 + 1);
+        end(self.head).saturating_sub(end(self.checkpoint))
+    }
+
+    /// How long ago the last event taken in was committed, unless everything was taken in.
+    #[must_use]
+    pub fn lag_time(&self, now: Timestamp) -> Duration {
+        match self.event_time {
+            Some(time) if self.lag_events() > 0 => {
+                Duration::from_nanos(u64::try_from(now.0 - time.0).unwrap_or(0))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How long the rest takes at the present rate; none if that cannot be said.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let lag = self.lag_events();
+        (self.rate > 0.0 && lag > 0)
+            .then(|| Duration::try_from_secs_f64(lag as f64 / self.rate).ok())
+            .flatten()
+    }
+}
