@@ -1,6 +1,6 @@
 //! The limits of snapshots, each with its unit and its reason.
 
-use std::time::Duration;
+use daybook_cache::limits::BATCH_OPERATIONS_MAX;
 
 /// Bytes of one snapshot's data. sled keeps up to 16 values in one page, reads it whole and
 /// rewrites it whole every few changes: this bounds a page to about 16 MiB. An aggregate with a
@@ -16,25 +16,9 @@ pub const ENTRIES_MAX: u64 = 250_000;
 /// Bytes of all records together. sled's files are up to 15 times its data; this keeps them to a
 /// few GB.
 pub const TOTAL_SIZE_MAX: u64 = 512 * 1024 * 1024;
-/// Bytes of sled's page cache. Its resident memory is up to four times this.
-pub const CACHE_SIZE: u64 = 64 * 1024 * 1024;
-/// Milliseconds between sled's background writes. Its garbage collection runs in the same thread,
-/// so this must never be off.
-pub const FLUSH_INTERVAL_MS: u64 = 500;
 /// Snapshots removed in one batch, two keys each: memory grows with a batch, and batches of
 /// a thousand keys are known to be good.
 pub const EVICT_BATCH_MAX: usize = 400;
-/// Directories that were set aside and are kept for a look.
-pub const SET_ASIDE_MAX: usize = 3;
-/// New beginnings in one process. Each leaks a failed sled and its cache; a disk that
-/// breaks three of them breaks the next one too.
-pub const BEGINNINGS_MAX: u64 = 3;
-/// Notes kept for whoever asks what happened.
-pub const NOTES_MAX: usize = 16;
-/// How long closing waits for sled to flush and to stop its threads before it leaves them behind.
-pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long opening and closing wait until nobody holds sled's lock.
-pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What one store may keep. The constants above, except in tests.
 #[derive(Clone, Copy, Debug)]
@@ -50,5 +34,5 @@ impl Default for Limits {
     }
 }
 
-const _: () = assert!(EVICT_BATCH_MAX * 2 < 1000);
+const _: () = assert!(EVICT_BATCH_MAX * 2 < BATCH_OPERATIONS_MAX);
 const _: () = assert!(ENTRIES_MAX * 2 < 1_000_000);

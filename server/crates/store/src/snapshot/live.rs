@@ -1,31 +1,22 @@
 //! One open sled: its keys, its stamp, its limits. Knows nothing of directories set aside.
 //!
 //! INVARIANT: every call into sled goes through [`guarded`], so that neither an error nor a panic of
-//! it leaves this file as anything but a [`Fault`]. After one the caller must [`Live::abandon`] it.
+//! it leaves this file as anything but a [`Fault`]. After one it must be abandoned.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use bytes::Bytes;
+use daybook_cache::{Fault, Kept, guarded};
 use daybook_model::{Epoch, Position, Revision, StreamName};
 use parking_lot::Mutex;
 
 use super::codec::{self, Record, Stamp, Turn};
-use super::limits::{
-    CACHE_SIZE, CLOSE_WAIT_MAX, EVICT_BATCH_MAX, FLUSH_INTERVAL_MS, LOCK_WAIT_MAX, Limits,
-};
+use super::limits::{EVICT_BATCH_MAX, Limits};
 use super::{Identity, Snapshot};
 
 const STAMP_KEY: [u8; 1] = [0];
 const RECORD_PREFIX: u8 = 1;
 const TURN_PREFIX: u8 = 2;
-
-/// A sled that must not be used any more, and why.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Fault(pub(super) String);
 
 /// A sled that reflects the log it was opened for.
 #[derive(Debug)]
@@ -46,34 +37,37 @@ pub(super) struct Lookup {
     pub(super) damaged: u64,
 }
 
-impl Live {
-    /// Opens or creates the sled in `path`.
-    ///
-    /// # Errors
-    /// [`Fault`] if sled cannot read it, or it is not of this log. A sled that opened and does not
-    /// fit has been closed.
-    pub(super) fn open(path: &Path, identity: Identity, limits: Limits) -> Result<Live, Fault> {
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_SIZE)
-            .flush_every_ms(Some(FLUSH_INTERVAL_MS));
-        wait_until_free(path);
-        let db = guarded("open", || config.open())?;
-        match stamp_of(&db, identity) {
+impl Kept for Live {
+    const WHAT: &'static str = "snapshots";
+    type Place = (Identity, Limits);
+
+    fn open(path: &Path, (identity, limits): &(Identity, Limits)) -> Result<Live, Fault> {
+        let db = daybook_cache::open(path)?;
+        match stamp_of(&db, *identity) {
             Ok(stamp) => Ok(Live {
                 db,
                 path: path.to_owned(),
                 epoch: identity.epoch,
-                limits,
+                limits: *limits,
                 stamp: Mutex::new(stamp),
             }),
             Err(fault) => {
-                close(db, path);
+                daybook_cache::close(db, path);
                 Err(fault)
             }
         }
     }
 
+    fn close(self) {
+        daybook_cache::close(self.db, &self.path);
+    }
+
+    fn abandon(self) {
+        std::mem::forget(self.db);
+    }
+}
+
+impl Live {
     /// Puts `snapshot`, and lets go what exceeds the limits by it. The log's end is `committed`.
     pub(super) fn put(
         &self,
@@ -155,16 +149,6 @@ impl Live {
     pub(super) fn totals(&self) -> (u64, u64) {
         let stamp = self.stamp.lock();
         (stamp.entries, stamp.bytes)
-    }
-
-    /// Writes what waits and stops sled's threads; leaves them behind if they do not stop.
-    pub(super) fn close(self) {
-        close(self.db, &self.path);
-    }
-
-    /// Leaks a sled that failed. Its destructor may wait for a thread that died.
-    pub(super) fn abandon(self) {
-        std::mem::forget(self.db);
     }
 
     /// Batches the removal of what a snapshot at `revision` replaces or pushes out; false if it
@@ -322,69 +306,6 @@ fn turn_key(sequence: u64) -> [u8; 9] {
 
 fn sealed(value: &impl bincode::Encode) -> Result<Vec<u8>, Fault> {
     codec::seal(value).map_err(|e| Fault(format!("a value does not encode: {e}")))
-}
-
-/// Calls sled, and makes of its errors and panics a [`Fault`].
-fn guarded<T>(
-    action: &'static str,
-    call: impl FnOnce() -> Result<T, sled::Error>,
-) -> Result<T, Fault> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Fault(format!("sled cannot {action} it: {error}"))),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(Fault(format!("sled panicked when asked to {action} it: {text}")))
-        }
-    }
-}
-
-/// Flushes and drops `db` in a thread of its own, because the destructor waits without limit for
-/// sled's background thread, which may have died.
-fn close(db: sled::Db, path: &Path) {
-    let closed = in_time("snapshots-close", CLOSE_WAIT_MAX, move || {
-        let flushed = guarded("flush", || db.flush());
-        let dropped = guarded("close", || {
-            drop(db);
-            Ok(())
-        });
-        if let Some(fault) = flushed.err().or(dropped.err()) {
-            tracing::warn!("the snapshot store did not close well: {fault}");
-        }
-    });
-    if closed {
-        wait_until_free(path);
-    } else {
-        tracing::warn!("the snapshot store did not close in time and is left behind");
-    }
-}
-
-/// Waits until nobody locks the sled in `path`: after a close sled's thread pool, and after
-/// a `kill -9` the dying process, may hold it a moment longer. If it is not free in time, sled's own
-/// error says so.
-#[expect(clippy::disallowed_methods, reason = "sled does its own IO; this is the seam around it")]
-fn wait_until_free(path: &Path) {
-    let file = path.join("db");
-    in_time("snapshots-lock", LOCK_WAIT_MAX, move || {
-        // If it cannot be opened there is nothing to wait for. Dropped, it is unlocked.
-        let _ = std::fs::File::open(file).and_then(|file| file.lock());
-    });
-}
-
-/// Runs `work` in a thread and waits for it, at most `limit`; says whether it was done.
-fn in_time(name: &str, limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
-    let (done, finished) = mpsc::channel();
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    let started = thread.spawn(move || {
-        work();
-        // Nobody waits any more if that took too long.
-        let _ = done.send(());
-    });
-    started.is_ok() && finished.recv_timeout(limit).is_ok()
 }
 
 /// A panic inside sled, for tests.

@@ -11,8 +11,10 @@ use daybook_model::{Epoch, Position, Revision, StreamName};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::limits::{Limits, SET_ASIDE_MAX, SNAPSHOT_SIZE_MAX};
-use super::live::Fault;
+use daybook_cache::Fault;
+use daybook_cache::limits::SET_ASIDE_MAX;
+
+use super::limits::{Limits, SNAPSHOT_SIZE_MAX};
 use super::{Identity, Snapshot, SnapshotError, SnapshotStore};
 
 const IDENTITY: Identity =
