@@ -2,56 +2,65 @@
 //!
 //! Run it beside a server: `cargo run -p daybook-client --example append_and_read`.
 
+use std::error::Error;
+
 use daybook_client::{
-    AppendError, Client, ContentType, ExpectedRevision, NewEvent, ReadStream, StreamName,
+    AppendError, Client, ExpectedRevision, NewEvent, ReadStream, Revision, StreamName,
 };
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
-fn event(event_type: &str, data: &str) -> NewEvent {
-    NewEvent {
-        #[expect(clippy::disallowed_methods, reason = "an example is not the core")]
-        id: Uuid::new_v4(),
-        event_type: event_type.to_owned(),
-        content_type: ContentType::Json,
-        metadata: "".into(),
-        data: data.to_owned().into(),
-    }
+/// What was read, and where the stream was when a third event came too late.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Read {
+    pub lines: Vec<String>,
+    pub overtaken_at: Option<Revision>,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let server = std::env::args().nth(1).unwrap_or("daybook://127.0.0.1:2113".to_owned());
-    let client = Client::new(&server)?;
+fn event(event_type: &str, data: &str) -> NewEvent {
+    #[expect(clippy::disallowed_methods, reason = "an example is not the core")]
+    let id = Uuid::new_v4();
+    NewEvent::json(id, event_type, data.to_owned())
+}
+
+pub async fn run(client: &Client) -> Result<Read, Box<dyn Error>> {
     let opened = event("AccountOpened", r#"{"owner":"Ada"}"#);
     let stream = StreamName::new(&format!("account-{}", opened.id))?;
-
     let first = client.append(&stream, ExpectedRevision::NoStream, vec![opened]).await?;
-    println!("opened at revision {:?}", first.revision);
 
     // Whoever read the stream up to here may go on; whoever did not is told so.
     let expected = first.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
     let deposited = event("MoneyDeposited", r#"{"amount":"12.50","currency":"EUR"}"#);
-    client.append(&stream, expected, vec![deposited.clone()]).await?;
+    let second = client.append(&stream, expected, vec![deposited.clone()]).await?;
 
     // The same again with the same id is recognised: a retry is safe.
     let again = client.append(&stream, expected, vec![deposited]).await?;
-    println!("a retry is answered with revision {:?}", again.revision);
+    assert_eq!(again, second);
 
     // Another event at the same place is not.
-    match client.append(&stream, expected, vec![event("MoneyDeposited", "{}")]).await {
-        Err(AppendError::WrongExpectedRevision { actual, .. }) => {
-            println!("overtaken: the stream is at revision {actual:?}");
-        }
-        other => println!("unexpected: {other:?}"),
-    }
+    let late = event("MoneyDeposited", "{}");
+    let overtaken_at = match client.append(&stream, expected, vec![late]).await {
+        Err(AppendError::WrongExpectedRevision { actual, .. }) => actual,
+        Err(error) => return Err(error.into()),
+        Ok(_) => None,
+    };
 
+    let mut lines = Vec::new();
     let mut events = client.read_stream(ReadStream::new(stream)).await?;
     while let Some(resolved) = events.try_next().await? {
         if let Some(event) = resolved.event {
             let data = String::from_utf8_lossy(&event.data);
-            println!("{} {} {data}", event.revision, event.event_type);
+            lines.push(format!("{} {} {data}", event.revision, event.event_type));
         }
     }
+    Ok(Read { lines, overtaken_at })
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let server = std::env::args().nth(1).unwrap_or("daybook://127.0.0.1:2113".to_owned());
+    let Read { lines, overtaken_at } = run(&Client::new(&server)?).await?;
+    println!("{}", lines.join("\n"));
+    println!("overtaken: the stream was at revision {overtaken_at:?}");
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! [`crate::Appender`], which keeps a call open.
 
 use daybook_model::limits::MESSAGE_SIZE_MAX;
-use daybook_model::{ExpectedRevision, NewEvent, Revision, StreamName};
+use daybook_model::{ExpectedRevision, NewEvent, Revision, StreamName, TraceContext};
 use daybook_wire::proto::streams::append_req::{self, Content};
 use daybook_wire::proto::streams::append_resp::{self, success};
 use daybook_wire::proto::streams::{AppendReq, AppendResp};
@@ -13,6 +13,7 @@ use daybook_wire::{event, stream};
 use crate::connection::Client;
 use crate::error::{AppendError, CallError};
 use crate::event::Checkpoint;
+use crate::within::traced;
 
 /// Bytes that an event's message has beside its data, metadata and type: id, keys, lengths.
 pub(crate) const EVENT_OVERHEAD: usize = 128;
@@ -57,6 +58,17 @@ impl Client {
         expected: ExpectedRevision,
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError> {
+        self.append_traced(stream, expected, events, None).await
+    }
+
+    /// As [`Client::append`], as a part of `trace`.
+    pub(crate) async fn append_traced(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        events: Vec<NewEvent>,
+        trace: Option<&TraceContext>,
+    ) -> Result<Appended, AppendError> {
         check(&events)?;
         let mut messages = Vec::with_capacity(1 + events.len());
         messages.push(content(Content::Options(append_req::Options {
@@ -66,7 +78,7 @@ impl Client {
         for event in events {
             messages.push(content(Content::ProposedMessage(event::to_append(event))));
         }
-        let request = self.call(futures_util::stream::iter(messages));
+        let request = traced(self.call(futures_util::stream::iter(messages)), trace);
         let answer =
             self.streams().append(request).await.map_err(|status| {
                 AppendError::from_status(&status, self.server(), stream, expected)

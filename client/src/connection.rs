@@ -1,36 +1,51 @@
-//! One connection to one server, shared by everything that talks to it.
+//! The way to one server, or to the node of a cluster that is wanted, shared by everything that
+//! talks to it.
 //!
-//! A [`Client`] is a handle: clones share the connection. It connects with the first call, and
-//! again with the first call after the connection was lost; a call that was under way when it broke
-//! fails and is not repeated here, because only its caller knows whether that is safe.
+//! ```text
+//!   append  read  subscribe …                       settings: one host, or seeds to ask
+//!        │ call                                                │
+//!        v                                                     v
+//!      route ── which node? ──> known ──> channel ──> HTTP/2 (over tls) ──> node
+//!        ^                        │ not yet, or lost
+//!        │                        v
+//!        │                    discovery ── who is in the cluster? ──> seeds, members
+//!        └── an answer "not the leader, b:2113 is", or a broken connection: the next call
+//!            goes to b, or asks again
+//! ```
+//!
+//! A [`Client`] is a handle: clones share the connection, and it stays valid whatever becomes of
+//! the nodes. It connects with the first call, and again with the first call after the connection
+//! was lost; callers that wait for a node to be found wait for one search together.
+//!
+//! Certificates and keys are read when the client is made; new ones need a new client.
+//!
+//! INVARIANT: a call that was under way when its connection broke, or that came to a node which is
+//! not the leader, fails and is not repeated here: only its caller knows whether that is safe.
 
+mod channel;
+mod discovery;
+mod route;
+mod tls;
+
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use daybook_wire::proto::event_store::client::streams::streams_client::StreamsClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
 use crate::error::CallError;
-use crate::settings::{ConnectionStringError, Settings};
+use crate::settings::{ConnectionStringError, NodePreference, Settings};
+pub(crate) use channel::NotConnected;
+pub(crate) use discovery::NoNode;
+pub use route::Route;
 
 /// Bytes of one answer. The protocol's clients agree on 17 MiB: an event of 16 MiB and its frame.
 pub const ANSWER_SIZE_MAX: usize = 17 * 1024 * 1024;
-/// Bytes that one call may send us before we read them. Large enough that a scan over a fast
-/// network never waits for our permission; a subscriber that stops reading holds so much memory.
-const STREAM_WINDOW_SIZE: u32 = 2 * 1024 * 1024;
-/// As before for all calls of the connection together: this many stalled calls do not yet block the
-/// others.
-const STALLED_CALLS_MAX: u32 = 64;
-/// Bytes of one HTTP/2 frame: fewer, larger ones make a scan cheaper on both sides.
-const FRAME_SIZE: u32 = 128 * 1024;
-/// Requests that may wait for their turn on the connection before callers wait themselves.
-const QUEUE_LENGTH: usize = 1024;
-
-const _: () = assert!((STREAM_WINDOW_SIZE as u64) * (STALLED_CALLS_MAX as u64) < 1 << 31);
 
 /// A client of one event store. A clone is another handle of the same connection.
 #[derive(Clone, Debug)]
@@ -42,9 +57,8 @@ pub struct Client {
 struct Inner {
     settings: Settings,
     server: String,
-    channel: Channel,
-    authorization: Option<MetadataValue<Ascii>>,
-    connection_name: Option<MetadataValue<Ascii>>,
+    route: Route,
+    headers: Headers,
 }
 
 /// Why a client could not be made.
@@ -61,15 +75,43 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A name or password that cannot be sent.
+    #[error("the {what} cannot be sent with a call: {reason}; use printable ASCII")]
+    BadHeader {
+        /// Which.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that TLS needs.
+    #[error("the file {} that {option} names cannot be used: {reason}", path.display())]
+    BadFile {
+        /// The option.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what it should be.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {reason}")]
+    Tls {
+        /// What is missing, and what to do.
+        reason: String,
+    },
 }
 
+/// What the deadline of a call leaves for finding a node; kept beside the request.
+#[derive(Clone, Copy, Debug)]
+struct Deadline(Duration);
+
 impl Client {
-    /// A client for the server that `connection_string` names; see [`crate::settings`]. Connects
-    /// with the first call. Must be called within a tokio runtime.
+    /// A client for the server or cluster that `connection_string` names; see [`crate::settings`].
+    /// Connects with the first call. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`ConnectError`] if the string cannot be used. Whether the server is there shows the first
-    /// call.
+    /// [`ConnectError`] if the string, or a file that it names, cannot be used. Whether the server
+    /// is there shows the first call.
     pub fn new(connection_string: &str) -> Result<Client, ConnectError> {
         Client::with(Settings::parse(connection_string)?)
     }
@@ -79,40 +121,10 @@ impl Client {
     /// # Errors
     /// [`ConnectError`] if they cannot be used.
     pub fn with(settings: Settings) -> Result<Client, ConnectError> {
-        let server = settings.uri();
-        let bad = |reason: String| ConnectError::BadAddress { server: server.clone(), reason };
-        let mut endpoint = Endpoint::from_shared(server.clone())
-            .map_err(|error| bad(error.to_string()))?
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_SIZE)
-            .initial_connection_window_size(STREAM_WINDOW_SIZE * STALLED_CALLS_MAX)
-            .max_frame_size(FRAME_SIZE)
-            .buffer_size(QUEUE_LENGTH);
-        if let Some(interval) = settings.keep_alive_interval {
-            endpoint = endpoint
-                .http2_keep_alive_interval(interval)
-                .keep_alive_timeout(settings.keep_alive_timeout)
-                .keep_alive_while_idle(true);
-        }
-        if let Some(deadline) = settings.default_deadline {
-            endpoint = endpoint.connect_timeout(deadline);
-        }
-        let authorization = match &settings.credentials {
-            Some(known) => {
-                let pair = format!("{}:{}", known.login, known.password);
-                let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
-                let mut value = ascii(&value).map_err(bad)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
-        let connection_name = match &settings.connection_name {
-            Some(name) => Some(ascii(name).map_err(bad)?),
-            None => None,
-        };
-        let channel = endpoint.connect_lazy();
-        let inner = Inner { settings, server, channel, authorization, connection_name };
+        let headers = Headers::of(&settings)?;
+        let route = Route::new(&settings, headers.clone())?;
+        let server = settings.name();
+        let inner = Inner { settings, server, route, headers };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -122,16 +134,17 @@ impl Client {
         &self.inner.settings
     }
 
-    /// The server's address, for messages.
+    /// The server's address, or those that are asked for it, for messages.
     pub(crate) fn server(&self) -> &str {
         &self.inner.server
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.inner.channel.clone()
+    /// What carries calls of any service to the node that is to have them.
+    pub(crate) fn channel(&self) -> Route {
+        self.inner.route.clone()
     }
 
-    pub(crate) fn streams(&self) -> StreamsClient<Channel> {
+    pub(crate) fn streams(&self) -> StreamsClient<Route> {
         StreamsClient::new(self.channel())
             .max_decoding_message_size(ANSWER_SIZE_MAX)
             .max_encoding_message_size(usize::MAX)
@@ -142,6 +155,7 @@ impl Client {
         let mut request = self.endless_call(message);
         if let Some(deadline) = self.inner.settings.default_deadline {
             request.set_timeout(deadline);
+            request.extensions_mut().insert(Deadline(deadline));
         }
         request
     }
@@ -149,12 +163,7 @@ impl Client {
     /// A call that lasts as long as its user wants.
     pub(crate) fn endless_call<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if let Some(authorization) = &self.inner.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
-        }
-        if let Some(name) = &self.inner.connection_name {
-            request.metadata_mut().insert("connection-name", name.clone());
-        }
+        self.inner.headers.put(request.metadata_mut());
         request
     }
 
@@ -163,6 +172,45 @@ impl Client {
     }
 }
 
-fn ascii(text: &str) -> Result<MetadataValue<Ascii>, String> {
-    MetadataValue::from_str(text).map_err(|error| error.to_string())
+/// What goes with every call.
+#[derive(Clone, Debug)]
+struct Headers {
+    authorization: Option<MetadataValue<Ascii>>,
+    connection_name: Option<MetadataValue<Ascii>>,
+    requires_leader: MetadataValue<Ascii>,
+}
+
+impl Headers {
+    fn of(settings: &Settings) -> Result<Headers, ConnectError> {
+        let authorization = match &settings.credentials {
+            Some(known) => {
+                let pair = format!("{}:{}", known.login, known.password);
+                let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
+                let mut value = ascii("login", &value)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        let name = settings.connection_name.as_deref();
+        let connection_name = name.map(|name| ascii("connection name", name)).transpose()?;
+        let leader = settings.node_preference == NodePreference::Leader;
+        let requires_leader = MetadataValue::from_static(if leader { "true" } else { "false" });
+        Ok(Headers { authorization, connection_name, requires_leader })
+    }
+
+    fn put(&self, metadata: &mut MetadataMap) {
+        if let Some(authorization) = &self.authorization {
+            metadata.insert("authorization", authorization.clone());
+        }
+        if let Some(name) = &self.connection_name {
+            metadata.insert("connection-name", name.clone());
+        }
+        metadata.insert("requires-leader", self.requires_leader.clone());
+    }
+}
+
+fn ascii(what: &'static str, text: &str) -> Result<MetadataValue<Ascii>, ConnectError> {
+    MetadataValue::from_str(text)
+        .map_err(|error| ConnectError::BadHeader { what, reason: error.to_string() })
 }

@@ -1,6 +1,6 @@
 //! Deleting streams.
 
-use daybook_model::{ExpectedRevision, StreamName};
+use daybook_model::{ExpectedRevision, StreamName, TraceContext};
 use daybook_wire::proto::streams::{
     DeleteReq, TombstoneReq, delete_req, delete_resp, tombstone_req, tombstone_resp,
 };
@@ -9,6 +9,7 @@ use daybook_wire::stream;
 use crate::connection::Client;
 use crate::error::AppendError;
 use crate::event::Checkpoint;
+use crate::within::traced;
 
 impl Client {
     /// Soft-deletes `stream`: its events are hidden; it can be written again and its revisions
@@ -21,11 +22,21 @@ impl Client {
         stream: &StreamName,
         expected: ExpectedRevision,
     ) -> Result<Option<Checkpoint>, AppendError> {
+        self.delete_traced(stream, expected, None).await
+    }
+
+    /// As [`Client::delete`], as a part of `trace`.
+    pub(crate) async fn delete_traced(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        trace: Option<&TraceContext>,
+    ) -> Result<Option<Checkpoint>, AppendError> {
         let options = delete_req::Options {
             stream_identifier: Some(stream::to_proto(stream)),
             expected_stream_revision: Some(expected.into()),
         };
-        let request = self.call(DeleteReq { options: Some(options) });
+        let request = traced(self.call(DeleteReq { options: Some(options) }), trace);
         let answer =
             self.streams().delete(request).await.map_err(|status| {
                 AppendError::from_status(&status, self.server(), stream, expected)
@@ -46,11 +57,21 @@ impl Client {
         stream: &StreamName,
         expected: ExpectedRevision,
     ) -> Result<Option<Checkpoint>, AppendError> {
+        self.tombstone_traced(stream, expected, None).await
+    }
+
+    /// As [`Client::tombstone`], as a part of `trace`.
+    pub(crate) async fn tombstone_traced(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        trace: Option<&TraceContext>,
+    ) -> Result<Option<Checkpoint>, AppendError> {
         let options = tombstone_req::Options {
             stream_identifier: Some(stream::to_proto(stream)),
             expected_stream_revision: Some(expected.into()),
         };
-        let request = self.call(TombstoneReq { options: Some(options) });
+        let request = traced(self.call(TombstoneReq { options: Some(options) }), trace);
         let answer =
             self.streams().tombstone(request).await.map_err(|status| {
                 AppendError::from_status(&status, self.server(), stream, expected)

@@ -7,12 +7,38 @@
 //!
 //! A status is read as the protocol says: the trailer `exception` first, then the code. Texts are
 //! passed on and never taken apart, except where the protocol itself has no code.
+//!
+//! What never left this side is known by its type ([`NotConnected`], [`NoNode`]), wherever in the
+//! chain of causes it stands.
 
 use std::error::Error as _;
 
 use daybook_model::{ExpectedRevision, InvalidEvent, Revision, StreamName};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
+
+use crate::connection::{NoNode, NotConnected};
+use crate::settings::NodeAddress;
+
+/// What a server says that has no room for the call. A text, for the protocol has no code.
+pub(crate) const TOO_BUSY: &str = "Server Is Too Busy";
+/// What a node says that does not know its leader.
+const LEADERLESS: &str = "No leader info available in response";
+/// How this side's TLS words what the other side says before it breaks off.
+const ALERT: &str = "received fatal alert: ";
+/// What it says of a client whose certificate it does not like. In TLS 1.3 it does so only when the
+/// client has begun to speak already, but nothing of that was listened to.
+const ALERTS_TO_STRANGERS: [&str; 9] = [
+    "AccessDenied",
+    "BadCertificate",
+    "CertificateExpired",
+    "CertificateRequired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "DecryptError",
+    "UnknownCA",
+    "UnsupportedCertificate",
+];
 
 /// Why a call was not carried out, whatever it asked for. Nothing was changed by it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +51,12 @@ pub enum CallError {
         /// Its address.
         server: String,
         /// What happened.
+        reason: String,
+    },
+    /// There was a server, and no secure connection to it.
+    #[error("{reason}")]
+    Insecure {
+        /// Which server, what is wrong, and what to do.
         reason: String,
     },
     /// The server takes no calls of this kind just now.
@@ -45,8 +77,10 @@ pub enum CallError {
         /// What it says.
         reason: String,
     },
-    /// Another node of the cluster must be asked.
-    #[error("the server is not the leader of its cluster; connect to {host}:{port}")]
+    /// Another node of the cluster must be asked. The next call of this client goes there.
+    #[error(
+        "the server is not the leader of its cluster, {host}:{port} is; the next call goes there"
+    )]
     NotLeader {
         /// The leader's name or address.
         host: String,
@@ -160,6 +194,7 @@ impl CallError {
         match self {
             CallError::Unreachable { .. }
             | CallError::Overloaded { .. }
+            | CallError::NotLeader { .. }
             | CallError::DeadlineExceeded => true,
             CallError::Failed { code, .. } => {
                 ["Aborted", "Cancelled", "Unknown", "Internal"].contains(&code.as_str())
@@ -170,8 +205,14 @@ impl CallError {
 
     pub(crate) fn from_status(status: &Status, server: &str) -> CallError {
         let reason = || reason(status);
-        if let Some(leader) = leader(status.metadata()) {
-            return leader;
+        if let Some((host, port)) = leader_of(status.metadata()) {
+            return CallError::NotLeader { host, port };
+        }
+        if is_leaderless(status) {
+            return CallError::Overloaded { reason: reason() };
+        }
+        if let Some(reason) = insecure(status) {
+            return CallError::Insecure { reason };
         }
         if trailer(status.metadata(), "exception") == Some("access-denied") {
             return CallError::AccessDenied { reason: reason() };
@@ -250,8 +291,10 @@ impl AppendError {
         match status.code() {
             // Turned away by the server, before anything was done.
             Code::Unavailable if status.source().is_none() => {}
+            // Refused by a node that does not know its leader.
+            _ if is_leaderless(status) => {}
             // Nothing was ever sent.
-            _ if is_connect_failure(status) => {}
+            _ if is_connect_failure(status) || insecure(status).is_some() => {}
             Code::Aborted
             | Code::Cancelled
             | Code::DeadlineExceeded
@@ -266,32 +309,60 @@ impl AppendError {
 }
 
 /// What a status says, with what caused it.
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     let mut text = status.message().to_owned();
-    let mut source = status.source();
-    while let Some(error) = source {
+    for error in causes(status) {
         let cause = error.to_string();
         if !text.contains(&cause) {
             text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
         }
-        source = error.source();
     }
     if text.is_empty() { format!("{:?}", status.code()) } else { text }
+}
+
+/// What caused a status, from the nearest to the first.
+fn causes(status: &Status) -> Causes<'_> {
+    Causes(status.source())
+}
+
+/// An error and what caused it, one after the other.
+struct Causes<'a>(Option<&'a (dyn std::error::Error + 'static)>);
+
+impl<'a> Iterator for Causes<'a> {
+    type Item = &'a (dyn std::error::Error + 'static);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let error = self.0?;
+        self.0 = error.source();
+        Some(error)
+    }
 }
 
 fn trailer<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
     metadata.get(key).and_then(|value| value.to_str().ok())
 }
 
-fn leader(metadata: &MetadataMap) -> Option<CallError> {
-    let host = trailer(metadata, "leader-endpoint-host")?.to_owned();
-    let port = trailer(metadata, "leader-endpoint-port")?.parse().ok()?;
-    Some(CallError::NotLeader { host, port })
+/// The leader that an answer names, because it came from another node.
+pub(crate) fn leader_of(metadata: &MetadataMap) -> Option<(String, u16)> {
+    let host = trailer(metadata, "leader-endpoint-host")?;
+    let port = trailer(metadata, "leader-endpoint-port")?.parse::<u16>().ok()?;
+    let NodeAddress { host, port } = NodeAddress::told(host, port.into())?;
+    Some((host, port))
+}
+
+/// Whether a node refused because it is not the leader and knows none.
+pub(crate) fn is_leaderless(status: &Status) -> bool {
+    status.code() == Code::Unknown && status.message() == LEADERLESS
 }
 
 /// Whether this client itself ended the call at its deadline.
 fn is_local_timeout(status: &Status) -> bool {
     status.message() == "Timeout expired"
+}
+
+/// Whether `error` is the end of a call at its deadline, which says nothing of the connection.
+pub(crate) fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
+    Causes(Some(error)).any(|error| error.is::<tonic::TimeoutExpired>())
 }
 
 /// Whether the status was made on this side of the wire, of a failure of the connection.
@@ -301,14 +372,25 @@ fn is_transport(status: &Status) -> bool {
 
 /// Whether no connection came about, so that the call was never sent.
 fn is_connect_failure(status: &Status) -> bool {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
+    causes(status).any(|error| error.is::<tonic::ConnectError>() || error.is::<NoNode>())
+}
+
+/// What is wrong with the other side's certificate, or in its eyes with ours.
+fn insecure(status: &Status) -> Option<String> {
+    for error in causes(status) {
+        if let Some(NotConnected::Insecure { .. }) = error.downcast_ref::<NotConnected>() {
+            return Some(error.to_string());
         }
-        source = error.source();
+        let text = error.to_string();
+        let alert = text.split_once(ALERT).map(|(_, alert)| alert);
+        if alert.is_some_and(|alert| ALERTS_TO_STRANGERS.iter().any(|a| alert.starts_with(a))) {
+            return Some(format!(
+                "the server refuses this connection: {text}; if it asks clients for certificates, \
+                 set userCertFile and userKeyFile to one that it knows"
+            ));
+        }
     }
-    false
+    None
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use daybook_model::{FilterTarget, Revision, StreamName};
+use daybook_model::{FilterTarget, Revision, StreamName, TraceContext};
 use daybook_wire::proto::shared::Empty;
 use daybook_wire::proto::streams::ReadReq;
 use daybook_wire::proto::streams::read_req::options::{
@@ -24,6 +24,7 @@ use crate::connection::{ANSWER_SIZE_MAX, Client};
 use crate::decode::{Message, ReadCodec};
 use crate::error::{CallError, ReadError};
 use crate::event::{Checkpoint, ResolvedEvent};
+use crate::within::traced;
 
 /// The path of the call.
 const PATH: &str = "/event_store.client.streams.Streams/Read";
@@ -169,6 +170,15 @@ impl Client {
     /// [`ReadError`] if the call could not be begun. That the stream does not exist is the first
     /// thing that the answer itself says.
     pub async fn read_stream(&self, query: ReadStream) -> Result<Events, ReadError> {
+        self.read_stream_traced(query, None).await
+    }
+
+    /// As [`Client::read_stream`], as a part of `trace`.
+    pub(crate) async fn read_stream_traced(
+        &self,
+        query: ReadStream,
+        trace: Option<&TraceContext>,
+    ) -> Result<Events, ReadError> {
         let options = Options {
             stream_option: Some(stream_option(&query.stream, query.from)),
             read_direction: direction(query.direction),
@@ -179,7 +189,7 @@ impl Client {
             ..plain_options()
         };
         let stream = Some(query.stream);
-        let messages = self.read(options, stream.as_ref()).await?;
+        let messages = self.read_traced(options, stream.as_ref(), trace).await?;
         Ok(Events { client: self.clone(), stream, messages: Some(messages), last_revision: None })
     }
 
@@ -188,6 +198,15 @@ impl Client {
     /// # Errors
     /// [`ReadError`] if the call could not be begun.
     pub async fn read_all(&self, query: ReadAll) -> Result<Events, ReadError> {
+        self.read_all_traced(query, None).await
+    }
+
+    /// As [`Client::read_all`], as a part of `trace`.
+    pub(crate) async fn read_all_traced(
+        &self,
+        query: ReadAll,
+        trace: Option<&TraceContext>,
+    ) -> Result<Events, ReadError> {
         let options = Options {
             stream_option: Some(all_option(query.from)),
             read_direction: direction(query.direction),
@@ -196,7 +215,7 @@ impl Client {
             filter_option: Some(filter_option(query.filter.as_ref(), 1)),
             ..plain_options()
         };
-        let messages = self.read(options, None).await?;
+        let messages = self.read_traced(options, None, trace).await?;
         let (client, stream) = (self.clone(), None);
         Ok(Events { client, stream, messages: Some(messages), last_revision: None })
     }
@@ -207,13 +226,23 @@ impl Client {
         options: Options,
         stream: Option<&StreamName>,
     ) -> Result<Streaming<Message>, ReadError> {
+        self.read_traced(options, stream, None).await
+    }
+
+    /// As [`Client::read`], as a part of `trace`.
+    async fn read_traced(
+        &self,
+        options: Options,
+        stream: Option<&StreamName>,
+        trace: Option<&TraceContext>,
+    ) -> Result<Streaming<Message>, ReadError> {
         let mut grpc =
             tonic::client::Grpc::new(self.channel()).max_decoding_message_size(ANSWER_SIZE_MAX);
         grpc.ready().await.map_err(|error| {
             let reason = error.to_string();
             CallError::Unreachable { server: self.server().to_owned(), reason }
         })?;
-        let request = self.endless_call(ReadReq { options: Some(options) });
+        let request = traced(self.endless_call(ReadReq { options: Some(options) }), trace);
         let path = PathAndQuery::from_static(PATH);
         match grpc.server_streaming(request, path, ReadCodec).await {
             Ok(answer) => Ok(answer.into_inner()),

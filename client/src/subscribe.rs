@@ -1,9 +1,13 @@
 //! Following a stream, or `$all`: history first, then what is committed, as it is committed.
 //!
 //! ```text
-//!   connected ── event, checkpoint, caught up ──> the place seen last ──> the subscriber
-//!       │  ^                                              │
-//!   lost│  └──── a new call after that place <── backoff ─┘
+//!            ┌── event, checkpoint, caught up ──> the place seen last ──> the subscriber
+//!          live
+//!   opened ^  │ lost                             failed
+//!          │  └──────> waiting ──────> opening ──────────> waiting, longer
+//!          │                              │                   at most so many in a row:
+//!          └──────────────────────────────┘                   then the subscriber is told
+//!            with a new call after the place seen last
 //! ```
 //!
 //! A subscription survives the loss of its connection and the restart of its server: it goes on
@@ -11,15 +15,23 @@
 //! What a *process* has seen before it was restarted it must remember itself: keep the event's
 //! revision or [`Checkpoint`] where its effect is, and begin after it.
 //!
-//! A subscription from the end knows its place as soon as the server has said that it is live. If
-//! the connection is lost in the instant before, it begins at the end again.
+//! A subscription from the end first asks where the end is, and begins after that place. So it has
+//! a place to go on from before anything was delivered, and a connection that is lost early loses
+//! nothing of what is committed after it began.
+//!
+//! INVARIANT: whatever is waited for is kept when the wait is abandoned: a subscriber that looks
+//! after other things every second comes back to its connection as surely as one that only waits.
 
+use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use daybook_model::{Entropy as _, Revision, StreamName, SystemEntropy};
 use daybook_wire::proto::streams::read_req::Options;
 use daybook_wire::proto::streams::read_req::options::{CountOption, SubscriptionOptions};
-use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use tokio::time::Sleep;
 use tonic::{Status, Streaming};
 
 use crate::connection::Client;
@@ -27,16 +39,10 @@ use crate::decode::Message;
 use crate::error::{CallError, ReadError};
 use crate::event::{Checkpoint, ResolvedEvent};
 use crate::read::{
-    AllFrom, EventFilter, Links, StreamFrom, WINDOW, all_option, filter_option, plain_options,
-    stream_option,
+    AllFrom, Direction, EventFilter, Links, ReadAll, ReadStream, StreamFrom, WINDOW, all_option,
+    filter_option, plain_options, stream_option,
 };
-
-/// The wait before the first attempt to go on; doubled for each further one.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// The longest wait between two attempts: a server that is back is found within it.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Attempts in a row that may fail before the subscriber is told: about five minutes.
-const ATTEMPTS_MAX: u32 = 64;
+use crate::settings::Resume;
 
 /// Where a subscription begins. `After` is exclusive: it takes what the subscriber saw last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub enum SubscribeFrom<Place> {
     /// With the first event.
     #[default]
     Start,
-    /// With what is committed from now on.
+    /// With what is committed from now on: after it was asked for, not after it went live.
     End,
     /// With what follows this place.
     After(Place),
@@ -97,16 +103,38 @@ pub enum Delivery {
 }
 
 /// A subscription; it ends when it is dropped. See [`crate::subscribe`].
-#[derive(Debug)]
 pub struct Subscription {
     client: Client,
     subject: Subject,
-    messages: Option<Streaming<Message>>,
+    phase: Phase,
+    /// Calls that were lost since the last message.
     failures: u32,
 }
 
+/// How it stands with the call.
+#[expect(clippy::large_enum_variant, reason = "the large one is where a subscription always is")]
+enum Phase {
+    Live(Streaming<Message>),
+    /// Until it is tried again.
+    Waiting(Pin<Box<Sleep>>),
+    Opening(BoxFuture<'static, Result<Streaming<Message>, ReadError>>),
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match &self.phase {
+            Phase::Live(_) => "live",
+            Phase::Waiting(_) => "waiting",
+            Phase::Opening(_) => "opening",
+        };
+        let mut shown = f.debug_struct("Subscription");
+        shown.field("subject", &self.subject).field("phase", &phase);
+        shown.field("failures", &self.failures).finish_non_exhaustive()
+    }
+}
+
 /// What is followed, and the place seen last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Subject {
     Stream(SubscribeStream),
     All(SubscribeAll),
@@ -150,11 +178,10 @@ impl Client {
         self.subscribe(Subject::All(query)).await
     }
 
-    async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
-        let client = self.clone();
-        let mut subscription = Subscription { client, subject, messages: None, failures: 0 };
-        subscription.messages = Some(subscription.open().await?);
-        Ok(subscription)
+    async fn subscribe(&self, mut subject: Subject) -> Result<Subscription, ReadError> {
+        in_time(self, subject.find_end(self)).await?;
+        let opened = open(self.clone(), subject.clone()).await?;
+        Ok(Subscription { client: self.clone(), subject, phase: Phase::Live(opened), failures: 0 })
     }
 }
 
@@ -164,30 +191,36 @@ impl Subscription {
     ///
     /// # Errors
     /// [`ReadError`] if the subscription cannot go on: the stream was deleted, the position is of a
-    /// lost history, access was withdrawn; or the server could not be reached for minutes, and then
-    /// it may be called again.
+    /// lost history, access was withdrawn; or the server could not be reached for minutes
+    /// ([`Resume`]), and then it may be called again.
     pub async fn next(&mut self) -> Result<Delivery, ReadError> {
         loop {
-            let Some(messages) = self.messages.as_mut() else {
-                self.reconnect().await?;
-                continue;
-            };
-            let message = match messages.message().await {
-                Ok(Some(message)) => message,
-                Ok(None) => {
-                    let reason = "the server ended the subscription".to_owned();
-                    self.lost(CallError::Overloaded { reason }.into())?;
-                    continue;
+            match &mut self.phase {
+                Phase::Waiting(wait) => {
+                    wait.as_mut().await;
+                    let opening = open(self.client.clone(), self.subject.clone());
+                    self.phase = Phase::Opening(opening.boxed());
                 }
-                Err(status) => {
-                    let error = self.error(&status);
-                    self.lost(error)?;
-                    continue;
-                }
-            };
-            self.failures = 0;
-            if let Some(delivery) = self.subject.take(message) {
-                return Ok(delivery);
+                Phase::Opening(opening) => match opening.as_mut().await {
+                    Ok(messages) => self.phase = Phase::Live(messages),
+                    Err(error) => self.lost(error)?,
+                },
+                Phase::Live(messages) => match messages.message().await {
+                    Ok(Some(message)) => {
+                        self.failures = 0;
+                        if let Some(delivery) = self.subject.take(message) {
+                            return Ok(delivery);
+                        }
+                    }
+                    Ok(None) => {
+                        let reason = "the server ended the subscription".to_owned();
+                        self.lost(CallError::Overloaded { reason }.into())?;
+                    }
+                    Err(status) => {
+                        let error = self.subject.error(&self.client, &status);
+                        self.lost(error)?;
+                    }
+                },
             }
         }
     }
@@ -212,56 +245,102 @@ impl Subscription {
         }
     }
 
-    async fn open(&self) -> Result<Streaming<Message>, ReadError> {
-        let (options, stream) = self.subject.request();
-        let mut messages = self.client.read(options, stream).await?;
+    /// Notes that the call has ended, to begin another one in a while; the error if that is of no
+    /// use, or has been tried often enough.
+    fn lost(&mut self, error: ReadError) -> Result<(), ReadError> {
+        let resume = self.client.settings().resume;
+        let wait = backoff(&resume, self.failures, SystemEntropy.bytes());
+        self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
+        self.failures += 1;
+        if !error.is_transient() {
+            return Err(error);
+        }
+        if self.failures >= resume.attempts_max {
+            self.failures = 0;
+            return Err(error);
+        }
+        tracing::info!(%error, ?wait, "a subscription lost its call and goes on with another");
+        Ok(())
+    }
+}
+
+/// Begins a call for what follows the place that `subject` has seen last.
+async fn open(client: Client, subject: Subject) -> Result<Streaming<Message>, ReadError> {
+    let opening = async {
+        let (options, stream) = subject.request();
+        let mut messages = client.read(options, stream).await?;
         match messages.message().await {
             Ok(Some(Message::Confirmation)) => Ok(messages),
             Ok(other) => {
                 let reason = format!("a subscription was not confirmed but answered {other:?}");
                 Err(CallError::BadAnswer { reason }.into())
             }
-            Err(status) => Err(self.error(&status)),
+            Err(status) => Err(subject.error(&client, &status)),
         }
-    }
+    };
+    in_time(&client, opening).await
+}
 
-    /// Notes that the call has ended; the error if it is of no use to try again.
-    fn lost(&mut self, error: ReadError) -> Result<(), ReadError> {
-        self.messages = None;
-        if !error.is_transient() {
-            return Err(error);
-        }
-        tracing::info!(%error, "a subscription lost its call and goes on with another");
-        Ok(())
-    }
-
-    /// Waits, then tries once.
-    async fn reconnect(&mut self) -> Result<(), ReadError> {
-        tokio::time::sleep(backoff(self.failures, SystemEntropy.bytes())).await;
-        match self.open().await {
-            Ok(messages) => self.messages = Some(messages),
-            Err(error) => {
-                self.failures += 1;
-                if self.failures >= ATTEMPTS_MAX {
-                    self.failures = 0;
-                    return Err(error);
-                }
-                self.lost(error)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn error(&self, status: &Status) -> ReadError {
-        let stream = match &self.subject {
-            Subject::Stream(query) => Some(&query.stream),
-            Subject::All(_) => None,
-        };
-        ReadError::from_status(status, self.client.server(), stream)
+/// What a subscription does before it goes on for ever, within the deadline of any other call.
+async fn in_time<T>(
+    client: &Client,
+    beginning: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    match client.settings().default_deadline {
+        None => beginning.await,
+        Some(deadline) => tokio::time::timeout(deadline, beginning)
+            .await
+            .unwrap_or(Err(CallError::DeadlineExceeded.into())),
     }
 }
 
 impl Subject {
+    /// Replaces "from the end" by the place where the end is now.
+    async fn find_end(&mut self, client: &Client) -> Result<(), ReadError> {
+        let direction = Direction::Backwards;
+        match self {
+            Subject::Stream(query) if query.from == SubscribeFrom::End => {
+                let all = ReadStream::new(query.stream.clone());
+                let from = StreamFrom::End;
+                let last = ReadStream { from, direction, count: 1, ..all };
+                match client.read_stream(last).await?.next().await {
+                    Some(Ok(last)) => {
+                        let revision = last.original().map(|event| event.revision);
+                        query.from = revision.map_or(SubscribeFrom::End, SubscribeFrom::After);
+                    }
+                    // Its first event is the next.
+                    Some(Err(ReadError::StreamNotFound { .. })) => {
+                        query.from = SubscribeFrom::Start;
+                    }
+                    Some(Err(error)) => return Err(error),
+                    // Nothing is left of it; the server says where it is once it is live.
+                    None => {}
+                }
+            }
+            Subject::All(query) if query.from == SubscribeFrom::End => {
+                let from = AllFrom::End;
+                let last = ReadAll { from, direction, count: 1, ..ReadAll::default() };
+                match client.read_all(last).await?.next().await {
+                    Some(last) => {
+                        let place = last?.checkpoint;
+                        query.from = place.map_or(SubscribeFrom::End, SubscribeFrom::After);
+                    }
+                    None => query.from = SubscribeFrom::Start,
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn error(&self, client: &Client, status: &Status) -> ReadError {
+        let stream = match self {
+            Subject::Stream(query) => Some(&query.stream),
+            Subject::All(_) => None,
+        };
+        ReadError::from_status(status, client.server(), stream)
+    }
+
     /// The request that goes on after the place seen last.
     fn request(&self) -> (Options, Option<&StreamName>) {
         let count_option = Some(CountOption::Subscription(SubscriptionOptions {}));
@@ -345,10 +424,10 @@ fn advance<Place: Ord + Copy>(from: &mut SubscribeFrom<Place>, place: Place) -> 
     true
 }
 
-/// The wait after so many failures in a row: doubling up to a limit, and of that at least half, the
-/// rest by chance, so that the subscribers of a restarted server do not come back as one.
-fn backoff(failures: u32, chance: [u8; 16]) -> Duration {
-    let full = BACKOFF_MIN.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
+/// The wait after so many failures in a row.
+fn backoff(resume: &Resume, failures: u32, chance: [u8; 16]) -> Duration {
+    let doubled = 1u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX);
+    let full = resume.wait_min.saturating_mul(doubled).min(resume.wait_max);
     full / 2 + (full / 2).mul_f64(f64::from(chance[0]) / 255.0)
 }
 
@@ -423,8 +502,9 @@ mod tests {
         for (failures, least, most) in
             [(0, 50, 100), (1, 100, 200), (5, 1600, 3200), (60, 2500, 5000)]
         {
-            assert_eq!(backoff(failures, [0; 16]), Duration::from_millis(least));
-            assert_eq!(backoff(failures, [255; 16]), Duration::from_millis(most));
+            let resume = Resume::default();
+            assert_eq!(backoff(&resume, failures, [0; 16]), Duration::from_millis(least));
+            assert_eq!(backoff(&resume, failures, [255; 16]), Duration::from_millis(most));
         }
     }
 }

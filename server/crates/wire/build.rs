@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "shared.proto",
     "status.proto",
     "streams.proto",
     "gossip.proto",
     "server_features.proto",
     "snapshots.proto",
+    "transactions.proto",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a build script has no store to go through")]

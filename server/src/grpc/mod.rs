@@ -5,6 +5,7 @@
 //!   event_store.client.server_features.ServerFeatures    features   what is listed here, honestly
 //!   event_store.client.gossip.Gossip                     gossip     one node, its own leader
 //!   daybook.v1.Snapshots                                 snapshots  ours
+//!   daybook.v1.Transactions                              transactions  ours
 //!   grpc.health.v1.Health, grpc.reflection               health     by tonic's generated code
 //!
 //!   socket ─> node::entrance ─> routes ─> call: Messages ─> wire: decode ─> store
@@ -33,6 +34,7 @@ pub mod health;
 pub mod snapshots;
 pub mod status;
 pub mod streams;
+pub mod transactions;
 
 use axum::Router;
 use axum::body::Body;
@@ -83,6 +85,7 @@ pub fn routes(context: Context) -> Router {
         .route("/daybook.v1.Snapshots/Put", post(snapshots::put))
         .route("/daybook.v1.Snapshots/GetLatest", post(snapshots::get_latest))
         .route("/daybook.v1.Snapshots/Delete", post(snapshots::delete))
+        .route("/daybook.v1.Transactions/Find", post(transactions::find))
         .with_state(context);
     standard.merge(streams).merge(others)
 }
@@ -98,9 +101,10 @@ async fn unimplemented() -> Response<Body> {
 }
 
 /// The full names of the services that are served, for health checks.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "event_store.client.streams.Streams",
     "event_store.client.server_features.ServerFeatures",
     "event_store.client.gossip.Gossip",
     "daybook.v1.Snapshots",
+    "daybook.v1.Transactions",
 ];

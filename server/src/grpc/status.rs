@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use daybook_model::limits::{APPEND_SIZE_MAX, EVENT_SIZE_MAX};
-use daybook_model::{InvalidEvent, Revision, StreamName};
+use daybook_model::{InvalidEvent, ReadFailed, Revision, StreamName};
 use daybook_store::snapshot::SnapshotError;
 use daybook_store::{AppendError, ReadError};
 use daybook_wire::proto::BatchStatus;
@@ -102,7 +102,9 @@ pub fn append(failed: AppendError) -> Status {
         AppendError::InvalidEvent(invalid) => Status::invalid_argument(invalid.to_string()),
         AppendError::InvalidStreamName(invalid) => Status::invalid_argument(invalid.to_string()),
         AppendError::TooLarge { limit, .. } => append_too_large(limit),
-        AppendError::Malformed { .. } => Status::invalid_argument(failed.to_string()),
+        AppendError::Malformed { .. } | AppendError::Refused { .. } => {
+            Status::invalid_argument(failed.to_string())
+        }
         AppendError::Reserved { .. } => access_denied(&failed),
         AppendError::Overloaded { .. } => too_busy(),
         AppendError::DiskFull { .. } => Status::resource_exhausted(failed.to_string()),
@@ -130,6 +132,12 @@ pub fn read(failed: ReadError) -> Status {
         ReadError::Closed => stopping(),
         other => Status::unavailable(other.to_string()),
     }
+}
+
+/// What could not be looked up in the index.
+#[must_use]
+pub fn lookup(failed: &ReadFailed) -> Status {
+    Status::unavailable(failed.to_string())
 }
 
 /// Why a snapshot was not put or fetched.
@@ -160,7 +168,8 @@ pub fn batch(failed: AppendError) -> BatchStatus {
         AppendError::TooLarge { limit, .. } => error::append_too_large(limit),
         AppendError::InvalidEvent(_)
         | AppendError::InvalidStreamName(_)
-        | AppendError::Malformed { .. } => error::bad_request(failed.to_string()),
+        | AppendError::Malformed { .. }
+        | AppendError::Refused { .. } => error::bad_request(failed.to_string()),
         AppendError::Reserved { .. } => error::access_denied(),
         AppendError::Unknown { .. } => error::timeout(),
         AppendError::Overloaded { .. } => batch_too_busy(),

@@ -42,6 +42,22 @@ pub enum Kind {
     Conflict,
     /// There is no such snapshot.
     SnapshotNotFound,
+    /// There is no such projection.
+    ProjectionNotFound,
+    /// A projection cannot do what it is told in the state that it is in.
+    ProjectionState,
+    /// The node keeps no read models.
+    ReadModelsOff,
+    /// No such connector runs here.
+    ConnectorNotFound,
+    /// A connector cannot do what it is told in the state that it is in.
+    ConnectorState,
+    /// No such message is parked.
+    NotParked,
+    /// A parked message was not taken by its receiver.
+    NotDelivered,
+    /// A read model did not come by the position that was asked for in time.
+    NotThereYet,
     /// The stream has a tombstone.
     StreamDeleted,
     /// A stream was not at the expected revision.
@@ -99,6 +115,26 @@ impl Kind {
             Kind::Conflict => (S::CONFLICT, "conflict", "Others were faster"),
             Kind::SnapshotNotFound => {
                 (S::NOT_FOUND, "snapshot-not-found", "There is no such snapshot")
+            }
+            Kind::ProjectionNotFound => {
+                (S::NOT_FOUND, "projection-not-found", "There is no such projection")
+            }
+            Kind::ProjectionState => {
+                (S::CONFLICT, "projection-state", "The projection cannot do that now")
+            }
+            Kind::ConnectorNotFound => {
+                (S::NOT_FOUND, "connector-not-found", "There is no such connector")
+            }
+            Kind::ConnectorState => {
+                (S::CONFLICT, "connector-state", "The connector cannot do that now")
+            }
+            Kind::NotParked => (S::NOT_FOUND, "not-parked", "No such message is parked"),
+            Kind::NotDelivered => (S::BAD_GATEWAY, "not-delivered", "The message was not taken"),
+            Kind::ReadModelsOff => {
+                (S::NOT_FOUND, "read-models-off", "The node keeps no read models")
+            }
+            Kind::NotThereYet => {
+                (S::GATEWAY_TIMEOUT, "not-there-yet", "The read model is not that far yet")
             }
             Kind::StreamDeleted => (S::GONE, "stream-deleted", "The stream is deleted"),
             Kind::WrongExpectedRevision => (
@@ -219,7 +255,9 @@ impl From<AppendError> for Problem {
             AppendError::TooLarge { size, limit } => {
                 Problem::new(Kind::TooLarge, detail).with("size", size).with("limit", limit)
             }
-            AppendError::Malformed { .. } => Problem::new(Kind::InvalidRequest, detail),
+            AppendError::Malformed { .. } | AppendError::Refused { .. } => {
+                Problem::new(Kind::InvalidRequest, detail)
+            }
             AppendError::Reserved { stream } => {
                 Problem::new(Kind::ReservedStream, detail).with("stream", stream.as_str())
             }
@@ -273,6 +311,7 @@ impl From<InvalidEvent> for Problem {
         let (field, id) = match &error {
             InvalidEvent::EmptyType { id } | InvalidEvent::BadType { id, .. } => ("type", *id),
             InvalidEvent::TooLarge { id, .. } => ("data", *id),
+            InvalidEvent::MetadataNotObject { id } => ("metadata", *id),
         };
         let problem = match &error {
             InvalidEvent::TooLarge { size, .. } => {

@@ -25,7 +25,8 @@ use daybook_ledger::account::{ACCOUNT_CATEGORY, Account};
 use daybook_ledger::books::{AccountClass, Books, BooksError};
 use daybook_ledger::currency::Currency;
 use daybook_model::{
-    Aggregate, EventStore, EventView, Position, ReadFailed, Revision, Snapshot, StreamName,
+    Aggregate, CategoryStore, EventStore, EventView, Position, ReadFailed, Revision, Snapshot,
+    StreamName,
 };
 use daybook_store::port::WithSnapshots;
 use parking_lot::Mutex;

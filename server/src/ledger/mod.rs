@@ -21,6 +21,7 @@ pub mod transfers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daybook_client::resilience::{Changes, Metrics, Wiring};
 use daybook_ledger::account::{
     Account, AccountCommand, AccountId, AccountRejection, account_stream,
 };
@@ -46,6 +47,8 @@ pub struct Options {
     pub risk: Option<RiskUrl>,
     /// Time that service has for an answer.
     pub risk_timeout: Duration,
+    /// Where the numbers of calls to that service are counted; the node shows them.
+    pub resilience: Metrics,
     /// What happens to a transfer if it gives none.
     pub on_unreachable: OnUnreachable,
     /// How long a transfer may take before it is undone.
@@ -60,6 +63,7 @@ impl Default for Options {
         Options {
             risk: None,
             risk_timeout: risk::TIMEOUT_DEFAULT,
+            resilience: Metrics::new(),
             on_unreachable,
             transfer_timeout: PAYMENT_TRANSFER.timeout,
             snapshot_every: repository::SNAPSHOT_EVERY_DEFAULT,
@@ -127,8 +131,11 @@ impl Ledger {
         };
         let accounts =
             Repository::new(store.clone(), clock.clone(), timer.clone(), entropy.clone(), kept);
-        let rules = Repository::new(store.clone(), clock.clone(), timer, entropy, kept);
-        let service = options.risk.map(|url| HttpRisk::new(url, options.risk_timeout));
+        let rules =
+            Repository::new(store.clone(), clock.clone(), timer.clone(), entropy.clone(), kept);
+        let (metrics, changes) = (options.resilience, Changes::new());
+        let wiring = Wiring { clock: clock.clone(), timer, entropy, metrics, changes };
+        let service = options.risk.map(|url| HttpRisk::new(url, options.risk_timeout, wiring));
         let risk = Arc::new(RulesThenService::new(RuleEngine::new(rules.clone()), service));
         let moving = orchestrator::Options {
             on_unreachable: options.on_unreachable,
@@ -188,7 +195,7 @@ impl Ledger {
         transaction: Transaction,
     ) -> Result<Done, ExecuteError<AccountRejection>> {
         let ledger = self.clone();
-        let task = Task { command, transaction, correlation: None, record: None };
+        let task = Task { command, transaction, context: None, record: None };
         finish(async move { ledger.run(id, task).await }).await
     }
 

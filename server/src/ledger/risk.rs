@@ -10,27 +10,47 @@
 //! Anything else, and silence, is no answer: what happens to the transfer then is for the node's
 //! settings to say. The service may be asked more than once about one transfer.
 //!
-//! Left out: TLS (put a proxy beside the server), and connections that are kept: each question has
-//! its own.
+//! Questions go through a guard: a circuit breaker, so that a service that is down costs a transfer
+//! no time; a bulkhead, so that one that is slow holds up so many transfers and no more; a timeout;
+//! and one retry, only where a connection broke, because a kept one may have been closed meanwhile.
+//!
+//! Left out: TLS (put a proxy beside the server).
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use daybook_client::resilience::{
+    BreakerSettings, Bulkhead, BulkheadSettings, CircuitBreaker, Guard, GuardError,
+    InvalidSettings, Retry, RetrySettings, Verdict, Window, Wiring,
+};
 use daybook_ledger::risk::{Assessing, Assessment, RiskRequest, RiskService, Unreachable};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Time the service has for one answer unless the settings say otherwise: long for a person who
 /// waits for a transfer, short beside a transfer's deadline.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// Questions that may be open at a time, each with a connection; others wait within their time.
-const QUESTIONS_MAX: usize = 128;
+/// The least time it may have.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// Questions that may be open at a time, each with a connection; others wait for as long as an
+/// answer may take.
+const QUESTIONS_MAX: u32 = 128;
+/// Questions that wait: more would not get their turn in time.
+const QUESTIONS_WAITING_MAX: u32 = 1024;
+/// An unused connection is kept for so long; longer, and the service has often closed it.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long the breaker stays open the first time, and at most: a transfer that waits for the
+/// service is held up by this much at most once it is back.
+const OPEN_FIRST: Duration = Duration::from_secs(1);
+const OPEN_MAX: Duration = Duration::from_secs(10);
+/// The name of the service in metrics.
+pub const ENDPOINT: &str = "risk";
 /// Bytes of an answer.
 const ANSWER_SIZE_MAX: usize = 64 * 1024;
 /// The word of what the service rejects.
@@ -39,9 +59,7 @@ const RULE: &str = "risk_service";
 /// Where the service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RiskUrl {
-    authority: String,
-    address: String,
-    path: String,
+    uri: Uri,
 }
 
 /// Why a text is not where a risk service can be.
@@ -57,15 +75,24 @@ impl FromStr for RiskUrl {
     fn from_str(text: &str) -> Result<RiskUrl, InvalidRiskUrl> {
         let invalid = || InvalidRiskUrl { text: text.to_owned() };
         let uri: Uri = text.parse().map_err(|_| invalid())?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
-        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        if uri.scheme_str() != Some("http") || authority.contains('@') {
+        let host = uri.host().unwrap_or_default();
+        let login = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if host.is_empty() || uri.scheme_str() != Some("http") || login {
             return Err(invalid());
         }
-        let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(RiskUrl { authority, address, path })
+        Ok(RiskUrl { uri })
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum NoAnswer {
+    /// There was no connection, or it broke: asking again may help at once.
+    #[error("{0}")]
+    Connection(String),
+    /// There was an answer, of no use.
+    #[error("{0}")]
+    Useless(String),
 }
 
 /// The service.
@@ -73,7 +100,8 @@ impl FromStr for RiskUrl {
 pub struct HttpRisk {
     url: RiskUrl,
     timeout: Duration,
-    room: Semaphore,
+    client: Client<HttpConnector, Full<Bytes>>,
+    guard: Guard<NoAnswer>,
 }
 
 #[derive(Serialize)]
@@ -104,36 +132,50 @@ enum Decision {
 }
 
 impl HttpRisk {
-    /// The service at `url`, which has `timeout` for each answer.
+    /// The service at `url`, which has `timeout` for each answer, and a millisecond at least.
     #[must_use]
-    pub fn new(url: RiskUrl, timeout: Duration) -> HttpRisk {
-        HttpRisk { url, timeout, room: Semaphore::new(QUESTIONS_MAX) }
+    pub fn new(url: RiskUrl, timeout: Duration, wiring: Wiring) -> HttpRisk {
+        let timeout = timeout.max(TIMEOUT_MIN);
+        let guard = guard(timeout, wiring).expect("its numbers are ours, and the timeout is some");
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(QUESTIONS_MAX as usize)
+            .build(connector);
+        HttpRisk { url, timeout, client, guard }
     }
 
-    async fn ask(&self, request: &RiskRequest) -> Result<Assessment, String> {
-        let _room = self.room.acquire().await.map_err(|error| error.to_string())?;
-        let stream = TcpStream::connect(&self.url.address).await;
-        let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-        // Ends when `sender` and the answer are dropped, so at the timeout at the latest.
-        tokio::spawn(connection);
-        let answer = sender.send_request(self.question(request)?).await;
-        let answer = answer.map_err(|error| error.to_string())?;
+    async fn ask(&self, request: &RiskRequest) -> Result<Assessment, NoAnswer> {
+        let useless = |reason: String| NoAnswer::Useless(reason);
+        let question = self.question(request).map_err(useless)?;
+        let answer = self.client.request(question).await.map_err(|error| {
+            let what = if error.is_connect() { "cannot connect" } else { "the connection broke" };
+            NoAnswer::Connection(format!("{what}: {}", innermost(&error)))
+        })?;
         let status = answer.status();
         if status != StatusCode::OK {
-            return Err(format!("it answered {status}"));
+            return Err(useless(format!("it answered {status}")));
         }
         let body = Limited::new(answer.into_body(), ANSWER_SIZE_MAX).collect().await;
-        let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|error| format!("its answer is not understood: {error}"))?;
+        let body = body.map_err(|error| useless(format!("its answer broke off: {error}")))?;
+        let answer: Answer = serde_json::from_slice(&body.to_bytes())
+            .map_err(|error| useless(format!("its answer is not understood: {error}")))?;
         Ok(match answer.decision {
             Decision::Approve => Assessment::Approved,
             Decision::Reject => {
                 Assessment::Rejected { rule: RULE.to_owned(), detail: answer.reason }
             }
         })
+    }
+
+    fn reason(&self, error: &GuardError<NoAnswer>) -> String {
+        match error {
+            GuardError::TimedOut { .. } => format!("it did not answer within {:?}", self.timeout),
+            GuardError::Inner(error) => error.to_string(),
+            not_asked => format!("it was not asked: {not_asked}"),
+        }
     }
 
     fn question(&self, request: &RiskRequest) -> Result<Request<Full<Bytes>>, String> {
@@ -149,8 +191,7 @@ impl HttpRisk {
             sender_transfers_day: request.sender_transfers_day,
         };
         let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
-        Request::post(&self.url.path)
-            .header(header::HOST, &self.url.authority)
+        Request::post(&self.url.uri)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
             .body(Full::new(Bytes::from(body)))
@@ -161,15 +202,49 @@ impl HttpRisk {
 impl RiskService for HttpRisk {
     fn assess<'a>(&'a self, request: &'a RiskRequest) -> Assessing<'a> {
         Box::pin(async move {
-            match tokio::time::timeout(self.timeout, self.ask(request)).await {
-                Ok(answer) => answer.map_err(|reason| Unreachable { reason }),
-                Err(_) => {
-                    let reason = format!("it did not answer within {:?}", self.timeout);
-                    Err(Unreachable { reason })
-                }
-            }
+            let answer = self.guard.call(|| self.ask(request)).await;
+            answer.map_err(|error| Unreachable { reason: self.reason(&error) })
         })
     }
+}
+
+/// What stands between the ledger and the service.
+fn guard(timeout: Duration, wiring: Wiring) -> Result<Guard<NoAnswer>, InvalidSettings> {
+    let bulkhead = BulkheadSettings {
+        inside_max: QUESTIONS_MAX,
+        waiting_max: QUESTIONS_WAITING_MAX,
+        wait_max: timeout,
+    };
+    let breaker = BreakerSettings {
+        window: Window::Time { length: Duration::from_secs(30), parts: 10 },
+        slow_after: timeout / 2,
+        open_first: OPEN_FIRST,
+        open_max: OPEN_MAX,
+        probe_silence_max: timeout * 2,
+        ..BreakerSettings::default()
+    };
+    let retry = RetrySettings {
+        attempts_max: 2,
+        pause_first: Duration::from_millis(20),
+        ..RetrySettings::default()
+    };
+    let bulkhead = Bulkhead::new(bulkhead, wiring.timer.clone())?;
+    Ok(Guard::new(CircuitBreaker::new(ENDPOINT, breaker, wiring)?)
+        .classify(|_| Verdict::Failure)
+        .bulkhead(bulkhead)
+        .timeout(timeout)
+        .retry(Retry::new(retry)?, |error| {
+            matches!(error, GuardError::Inner(NoAnswer::Connection(_)))
+        }))
+}
+
+/// What is at the bottom of an error: the system's own words.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 /// The built-in rules, and then the service: what the rules reject is not asked about.
@@ -200,6 +275,9 @@ impl<R: RiskService> RiskService for RulesThenService<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use daybook_ledger::currency::Currency;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -220,6 +298,10 @@ mod tests {
         }
     }
 
+    fn risk(url: RiskUrl, timeout: Duration) -> HttpRisk {
+        HttpRisk::new(url, timeout, Wiring::system())
+    }
+
     /// Asks a service that gives `answer`, word for word; with what it was asked.
     async fn asked(answer: String) -> (Result<Assessment, Unreachable>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -236,7 +318,7 @@ mod tests {
             asked
         });
         let url = format!("http://{address}/check").parse().expect("a URL");
-        let risk = HttpRisk::new(url, Duration::from_secs(20));
+        let risk = risk(url, Duration::from_secs(20));
         let answer = risk.assess(&request()).await;
         (answer, serving.await.expect("no panic"))
     }
@@ -276,7 +358,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         drop(listener);
         let url = format!("http://{address}").parse().expect("a URL");
-        let answer = HttpRisk::new(url, Duration::from_secs(20)).assess(&request()).await;
+        let answer = risk(url, Duration::from_secs(20)).assess(&request()).await;
         assert!(answer.expect_err("nobody").reason.contains("cannot connect"));
     }
 
@@ -286,9 +368,43 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let url = format!("http://{address}").parse().expect("a URL");
         // It accepts nothing and says nothing, however long one waits.
-        let risk = HttpRisk::new(url, Duration::from_millis(20));
-        let answer = risk.assess(&request()).await;
-        assert!(answer.expect_err("silence").reason.contains("within 20ms"));
+        let risk = risk(url, Duration::from_millis(20));
+        for question in 0..100 {
+            let reason = risk.assess(&request()).await.expect_err("silence").reason;
+            // After 5 failures in a row nobody waits any more.
+            let expected = if question < 5 { "within 20ms" } else { "circuit breaker is open" };
+            assert!(reason.contains(expected), "question {question}: {reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_and_replaced_when_the_service_closes_it() {
+        const ANSWERS_A_CONNECTION: usize = 3;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                for _ in 0..ANSWERS_A_CONNECTION {
+                    let mut asked = String::new();
+                    while !asked.ends_with('}') {
+                        let mut bytes = [0; 4096];
+                        let read = stream.read(&mut bytes).await.expect("a request");
+                        asked.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                    }
+                    let answer = ok(r#"{"decision":"approve"}"#);
+                    stream.write_all(answer.as_bytes()).await.expect("an open connection");
+                }
+            }
+        });
+        let url = format!("http://{address}/check").parse().expect("a URL");
+        let risk = risk(url, Duration::from_secs(20));
+        for _ in 0..10 {
+            assert_eq!(risk.assess(&request()).await.ok(), Some(Assessment::Approved));
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 10_usize.div_ceil(ANSWERS_A_CONNECTION));
     }
 
     #[test]

@@ -17,7 +17,9 @@
 use std::sync::Arc;
 
 use daybook_log::backup::Backup;
-use daybook_model::{Epoch, ExpectedRevision, Position, Revision, StreamName};
+use daybook_model::{
+    Epoch, EventStore as _, ExpectedRevision, Position, ReadFailed, Revision, StreamName,
+};
 use daybook_store::observe::Times;
 use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStats, SnapshotStore};
 use daybook_store::{
@@ -25,6 +27,7 @@ use daybook_store::{
     IndexReader, Lane, Page, ReadAll, ReadError, ReadStream, Stats, Store, StreamInfo,
     StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
 };
+use uuid::Uuid;
 
 /// The store, as clients may use it. A clone is another handle.
 #[derive(Clone)]
@@ -118,6 +121,18 @@ impl Door {
     /// As there.
     pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
         self.store.stream_info(stream).await
+    }
+
+    /// As the store's [`daybook_model::EventStore::transaction`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn transaction(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Revision>, ReadFailed> {
+        self.store.transaction(stream, transaction).await
     }
 
     /// As [`Store::streams`].

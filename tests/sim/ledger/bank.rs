@@ -217,7 +217,7 @@ impl Bank {
         self.spawn(async move {
             let id = command.transaction_id();
             let transaction = Transaction { id, digest: *id.as_bytes() };
-            let task = Task { command, transaction, correlation: None, record: None };
+            let task = Task { command, transaction, context: None, record: None };
             let _ = accounts.execute(&account_stream(account(n)), task).await;
         });
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use daybook_model::append::{Append, AppendError, Appended};
 use daybook_model::{
-    Clock, EventStore, EventView, ReadFailed, Revision, Snapshot, StreamName, Timer,
+    CategoryStore, Clock, EventStore, EventView, ReadFailed, Revision, Snapshot, StreamName, Timer,
 };
 use daybook_store::engine::Ticket;
 use daybook_store::read::From;
@@ -124,6 +124,26 @@ impl EventStore for SimStore {
         Ok(())
     }
 
+    async fn transaction(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Revision>, ReadFailed> {
+        let found = self.lock().engine.transaction(stream, transaction);
+        found.map_err(failed(stream.as_str()))
+    }
+
+    async fn snapshot(&self, stream: &StreamName, at_or_before: Revision) -> Option<Snapshot> {
+        let snapshot = self.lock().snapshots.get(stream).cloned();
+        snapshot.filter(|snapshot| snapshot.revision <= at_or_before)
+    }
+
+    fn put_snapshot(&self, stream: &StreamName, snapshot: Snapshot) {
+        self.lock().snapshots.insert(stream.clone(), snapshot);
+    }
+}
+
+impl CategoryStore for SimStore {
     async fn replay_category<F>(
         &self,
         category: &str,
@@ -142,24 +162,6 @@ impl EventStore for SimStore {
             }
         }
         Ok(())
-    }
-
-    async fn transaction(
-        &self,
-        stream: &StreamName,
-        transaction: Uuid,
-    ) -> Result<Option<Revision>, ReadFailed> {
-        let found = self.lock().engine.transaction(stream, transaction);
-        found.map_err(failed(stream.as_str()))
-    }
-
-    async fn snapshot(&self, stream: &StreamName, at_or_before: Revision) -> Option<Snapshot> {
-        let snapshot = self.lock().snapshots.get(stream).cloned();
-        snapshot.filter(|snapshot| snapshot.revision <= at_or_before)
-    }
-
-    fn put_snapshot(&self, stream: &StreamName, snapshot: Snapshot) {
-        self.lock().snapshots.insert(stream.clone(), snapshot);
     }
 }
 

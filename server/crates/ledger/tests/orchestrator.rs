@@ -439,7 +439,7 @@ async fn a_stranger_who_took_a_step_s_transaction_id_harms_only_that_transfer() 
     let task = daybook_model::repository::Task {
         command: AccountCommand::Freeze(freeze),
         transaction: daybook_model::repository::Transaction { id: taken, digest: [9; 16] },
-        correlation: None,
+        context: None,
         record: None,
     };
     let stream = daybook_ledger::account::account_stream(account(2));

@@ -160,7 +160,7 @@ async fn rules_hold_from_the_next_transfer_on() {
     let change = async |n: u128, rules| {
         let transaction = Transaction { id: Uuid::from_u128(n), digest: [0; 16] };
         let command = RulesCommand { rules, changed_by: "ops".to_owned() };
-        let task = Task { command, transaction, correlation: None, record: None };
+        let task = Task { command, transaction, context: None, record: None };
         bank.engine.change(task).await.expect("good rules");
     };
     let reason = async |n: u128, amount: &str| {
@@ -290,7 +290,7 @@ async fn how_many_transfers_a_sender_made_is_counted_when_it_is_debited() {
     let rules = Rules { transfers_per_hour: Some(5), ..Rules::default() };
     let transaction = Transaction { id: Uuid::from_u128(1), digest: [0; 16] };
     let command = RulesCommand { rules, changed_by: "ops".to_owned() };
-    let task = Task { command, transaction, correlation: None, record: None };
+    let task = Task { command, transaction, context: None, record: None };
     bank.engine.change(task).await.expect("good rules");
     // A second before 23:00 ten are debited before the first is checked, and an eleventh after it.
     bank.time.advance(Duration::from_secs(46 * 60 + 39));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{EventView, Timestamp};
+use crate::{EventView, Timestamp, Upcasters};
 
 /// A stored event that its aggregate cannot read: of an unknown type, or not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,10 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     /// older snapshots are then ignored, and the stream replayed.
     const SCHEMA: u32;
 
+    /// How events that older programs wrote become what `decode` knows. Their data is brought to
+    /// the newest version before it is decoded, and new events are stamped with that version.
+    const UPCASTERS: Upcasters = Upcasters::NONE;
+
     /// What it can be asked.
     type Command: Send + Sync + 'static;
     /// What happened to it.
@@ -52,7 +56,7 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     /// An event's type and data.
     fn encode(event: &Self::Event) -> (&'static str, Bytes);
 
-    /// An event from how it is stored.
+    /// An event from how it is stored, in the newest version of its layout.
     ///
     /// # Errors
     /// [`Undecodable`] says what is wrong with it.

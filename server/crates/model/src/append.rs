@@ -152,6 +152,12 @@ pub enum AppendError {
         /// What happened.
         reason: String,
     },
+    /// A store elsewhere refuses it, for a reason of its own.
+    #[error("the store refuses the append: {reason}")]
+    Refused {
+        /// What it says, and what to do.
+        reason: String,
+    },
     /// The store takes no appends any more (stopping, or poisoned by an earlier failure).
     #[error("the store takes no appends: {reason}")]
     Closed {

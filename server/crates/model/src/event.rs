@@ -61,6 +61,15 @@ pub enum InvalidEvent {
         /// The type's bytes.
         size: usize,
     },
+    /// Its metadata must say something more, and is no JSON object.
+    #[error(
+        "event {id} has metadata that is not a JSON object, to which its correlation or trace cannot \
+         be added; make it an object or leave it empty"
+    )]
+    MetadataNotObject {
+        /// The event.
+        id: Uuid,
+    },
     /// Data and metadata together are larger than [`EVENT_SIZE_MAX`].
     #[error("event {id} has {size} bytes; the limit is {EVENT_SIZE_MAX}")]
     TooLarge {

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::append::{Append, AppendError, Appended};
 use crate::{
-    Clock, Entropy, EventStore, EventView, ExpectedRevision, Position, ReadFailed, RecordedEvent,
-    Revision, Snapshot, StreamName, Timer, Timestamp,
+    CategoryStore, Clock, Entropy, EventStore, EventView, ExpectedRevision, Position, ReadFailed,
+    RecordedEvent, Revision, Snapshot, StreamName, Timer, Timestamp,
 };
 
 /// What becomes of an append.
@@ -239,25 +239,6 @@ impl EventStore for MemoryStore {
         Ok(())
     }
 
-    async fn replay_category<F>(
-        &self,
-        category: &str,
-        from: u64,
-        mut each: F,
-    ) -> Result<(), ReadFailed>
-    where
-        F: FnMut(u64, EventView<'_>) -> ControlFlow<()> + Send,
-    {
-        let inner = self.inner.lock();
-        let of = inner.log.iter().filter(|event| event.stream.category() == Some(category));
-        for (number, event) in (0..).zip(of).skip_while(|(number, _)| *number < from) {
-            if each(number, event.view()).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     async fn transaction(
         &self,
         stream: &StreamName,
@@ -284,6 +265,27 @@ impl EventStore for MemoryStore {
 
     fn put_snapshot(&self, stream: &StreamName, snapshot: Snapshot) {
         self.inner.lock().snapshots.insert(stream.clone(), snapshot);
+    }
+}
+
+impl CategoryStore for MemoryStore {
+    async fn replay_category<F>(
+        &self,
+        category: &str,
+        from: u64,
+        mut each: F,
+    ) -> Result<(), ReadFailed>
+    where
+        F: FnMut(u64, EventView<'_>) -> ControlFlow<()> + Send,
+    {
+        let inner = self.inner.lock();
+        let of = inner.log.iter().filter(|event| event.stream.category() == Some(category));
+        for (number, event) in (0..).zip(of).skip_while(|(number, _)| *number < from) {
+            if each(number, event.view()).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

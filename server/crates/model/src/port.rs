@@ -1,4 +1,4 @@
-//! The port through which aggregates meet a store: in process, over a network, or in a simulation.
+//! The ports through which aggregates meet a store: in process, over a network, or in a simulation.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ pub struct ReadFailed {
     pub reason: String,
 }
 
-/// An event store, as aggregates and sagas need it. Everything it shows is durable.
+/// An event store, as aggregates need it. Everything it shows is durable.
 pub trait EventStore: Clone + Send + Sync + 'static {
     /// Appends atomically; answers when it is durable.
     ///
@@ -48,20 +48,6 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     where
         F: FnMut(EventView<'_>) -> ControlFlow<()> + Send;
 
-    /// Gives the events of all streams of `category` to `each`, in the order of the log, from the
-    /// category's `from`-th on, each with its number in the category.
-    ///
-    /// # Errors
-    /// [`ReadFailed`] names the category and the reason; `each` may have seen some of the events.
-    fn replay_category<F>(
-        &self,
-        category: &str,
-        from: u64,
-        each: F,
-    ) -> impl Future<Output = Result<(), ReadFailed>> + Send
-    where
-        F: FnMut(u64, EventView<'_>) -> ControlFlow<()> + Send;
-
     /// The revision of the first event of `stream` whose metadata has `transaction` as its
     /// `$transactionId`.
     ///
@@ -82,4 +68,23 @@ pub trait EventStore: Clone + Send + Sync + 'static {
 
     /// Keeps a snapshot, some time soon, if it can: nothing depends on it.
     fn put_snapshot(&self, stream: &StreamName, snapshot: Snapshot);
+}
+
+/// An event store that also lists the events of a category in the order of the log, as a process
+/// needs that must find again what it left unfinished. Apart from [`EventStore`], because the
+/// protocol of the network has no such read: whoever is outside follows a subscription instead.
+pub trait CategoryStore: EventStore {
+    /// Gives the events of all streams of `category` to `each`, in the order of the log, from the
+    /// category's `from`-th on, each with its number in the category.
+    ///
+    /// # Errors
+    /// [`ReadFailed`] names the category and the reason; `each` may have seen some of the events.
+    fn replay_category<F>(
+        &self,
+        category: &str,
+        from: u64,
+        each: F,
+    ) -> impl Future<Output = Result<(), ReadFailed>> + Send
+    where
+        F: FnMut(u64, EventView<'_>) -> ControlFlow<()> + Send;
 }

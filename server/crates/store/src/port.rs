@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use daybook_model::append::{Append, AppendError, Appended};
-use daybook_model::{EventStore, EventView, Position, ReadFailed, Revision, Snapshot, StreamName};
+use daybook_model::{
+    CategoryStore, EventStore, EventView, Position, ReadFailed, Revision, Snapshot, StreamName,
+};
 use uuid::Uuid;
 
 use crate::core::Core;
@@ -113,6 +115,25 @@ impl EventStore for Store {
         Ok(())
     }
 
+    async fn transaction(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Revision>, ReadFailed> {
+        let key = self.core().hasher.transaction(stream.as_str(), transaction);
+        look_up(self.core(), key, first_revision).await.map_err(failed(stream.as_str()))
+    }
+
+    /// None: a store alone keeps no snapshots.
+    async fn snapshot(&self, _: &StreamName, _: Revision) -> Option<Snapshot> {
+        None
+    }
+
+    /// Drops it: a store alone keeps no snapshots.
+    fn put_snapshot(&self, _: &StreamName, _: Snapshot) {}
+}
+
+impl CategoryStore for Store {
     async fn replay_category<F>(
         &self,
         category: &str,
@@ -132,23 +153,6 @@ impl EventStore for Store {
         }
         Ok(())
     }
-
-    async fn transaction(
-        &self,
-        stream: &StreamName,
-        transaction: Uuid,
-    ) -> Result<Option<Revision>, ReadFailed> {
-        let key = self.core().hasher.transaction(stream.as_str(), transaction);
-        look_up(self.core(), key, first_revision).await.map_err(failed(stream.as_str()))
-    }
-
-    /// None: a store alone keeps no snapshots.
-    async fn snapshot(&self, _: &StreamName, _: Revision) -> Option<Snapshot> {
-        None
-    }
-
-    /// Drops it: a store alone keeps no snapshots.
-    fn put_snapshot(&self, _: &StreamName, _: Snapshot) {}
 }
 
 /// A store and the snapshots of its aggregates, if it has any. A clone is another handle.
@@ -228,13 +232,6 @@ impl EventStore for WithSnapshots {
         self.store.replay(stream, from, each).await
     }
 
-    async fn replay_category<F>(&self, category: &str, from: u64, each: F) -> Result<(), ReadFailed>
-    where
-        F: FnMut(u64, EventView<'_>) -> ControlFlow<()> + Send,
-    {
-        self.store.replay_category(category, from, each).await
-    }
-
     async fn transaction(
         &self,
         stream: &StreamName,
@@ -258,5 +255,14 @@ impl EventStore for WithSnapshots {
             let (stream, committed) = (stream.clone(), self.store.committed());
             let _ = kept.queue.try_send(Waiting { stream, snapshot, committed });
         }
+    }
+}
+
+impl CategoryStore for WithSnapshots {
+    async fn replay_category<F>(&self, category: &str, from: u64, each: F) -> Result<(), ReadFailed>
+    where
+        F: FnMut(u64, EventView<'_>) -> ControlFlow<()> + Send,
+    {
+        self.store.replay_category(category, from, each).await
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use daybook_log::disk::os::{Access, OsDisk};
 use daybook_model::{
-    EventStore, ExpectedRevision, NewEvent, Revision, Snapshot, StreamName, SystemClock,
-    SystemEntropy,
+    CategoryStore, EventStore, ExpectedRevision, NewEvent, Revision, Snapshot, StreamName,
+    SystemClock, SystemEntropy,
 };
 use daybook_store::snapshot::{Identity, SnapshotStore};
 use daybook_store::{Append, Deletion, Environment, Options, Sizes, Store, WithSnapshots};
@@ -71,7 +71,7 @@ async fn replayed(store: &impl EventStore, stream: &StreamName, from: u64) -> Ve
     found
 }
 
-async fn check(store: &impl EventStore) {
+async fn check(store: &impl CategoryStore) {
     for s in 0..STREAMS {
         let stream = stream(s);
         let all: Vec<u64> = (0..EVENTS).filter(|n| n % STREAMS == s).collect();

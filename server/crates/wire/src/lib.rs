@@ -46,6 +46,7 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/proto.rs"));
 
     pub use self::daybook::v1 as snapshots;
+    pub use self::daybook::v1 as transactions;
     pub use self::event_store::client as shared;
     pub use self::event_store::client::gossip;
     pub use self::event_store::client::server_features;

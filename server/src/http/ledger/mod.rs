@@ -66,6 +66,9 @@ use crate::node::Context;
         (name = "sagas", description = "Transfers that are not finished, or need a person"),
         (name = "risk", description = "Which transfers are let through"),
         (name = "books", description = "That it all adds up"),
+        (name = "events", description = "Events of one type, of all streams"),
+        (name = "projections", description = "The views that lists are answered from"),
+        (name = "connectors", description = "What is relayed to elsewhere"),
     )
 )]
 struct About;
@@ -90,5 +93,7 @@ fn described() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .merge(sagas::routes())
         .merge(risk::routes())
         .merge(books::routes())
+        .merge(crate::http::readside::node())
+        .merge(crate::http::connectors::routes())
         .split_for_parts()
 }

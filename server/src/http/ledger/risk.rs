@@ -164,7 +164,7 @@ async fn set_rules(
         reject_flagged: *reject_flagged,
     };
     let command = RulesCommand { rules, changed_by: changed_by.clone() };
-    let task = Task { command, transaction, correlation: None, record: None };
+    let task = Task { command, transaction, context: None, record: None };
     let rules = context.ledger().rules().clone();
     let changed = finish(async move { rules.execute(&rules_stream(), task).await }).await?;
     let response = json(StatusCode::OK, &RulesView::new(&changed.state));

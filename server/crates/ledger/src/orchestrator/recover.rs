@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use daybook_model::repository::LoadError;
-use daybook_model::{EventStore, Revision, Snapshot, StreamName};
+use daybook_model::{CategoryStore, Revision, Snapshot, StreamName};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -63,7 +63,7 @@ fn checkpoint_stream() -> StreamName {
     StreamName::new("ledger.unfinished").expect("a valid name")
 }
 
-impl<S: EventStore> Orchestrator<S> {
+impl<S: CategoryStore> Orchestrator<S> {
     /// Finds the transfers that are not over. Those that it answers with want to be driven; those
     /// that failed are listed.
     ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use daybook_model::append::AppendError;
 use daybook_model::repository::{ExecuteError, Record, Task, Transaction};
-use daybook_model::{Decision, EventStore};
+use daybook_model::{Context, Decision, EventStore};
 use parking_lot::Mutex;
 
 use super::Orchestrator;
@@ -68,7 +68,7 @@ impl<S: EventStore> Orchestrator<S> {
         let task = Task {
             command,
             transaction: Transaction { id: transaction, digest: *transaction.as_bytes() },
-            correlation: Some(id),
+            context: Some(Context::correlated(id)),
             record: Some(record),
         };
         match self.inner.accounts.execute(&stream, task).await {

@@ -121,7 +121,7 @@ impl Bank {
     pub async fn command(&self, n: u128, command: AccountCommand) {
         let id = command.transaction_id();
         let transaction = Transaction { id, digest: *id.as_bytes() };
-        let task = Task { command, transaction, correlation: None, record: None };
+        let task = Task { command, transaction, context: None, record: None };
         self.accounts.execute(&account_stream(account(n)), task).await.expect("it is accepted");
     }
 

@@ -1,8 +1,9 @@
 //! The commands of one append, decided in order. Pure.
 //!
-//! Metadata of a command's first event: `{"$correlationId":…,"$transactionId":…,"request":…,
-//! "events":n}`; of those after it the correlation id only, so that the first is the one that the
-//! index finds.
+//! Metadata of a command's first event: `{context…,"$schemaVersion":…,"$transactionId":…,
+//! "request":…,"events":n}`; those after it have no transaction, so that the first is the one that
+//! the index finds. The context is that of the command (see [`crate::context`]); version 1 is not
+//! written.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::slot::{Answer, Loaded, Settled};
 use super::{Companion, ExecuteError, Executed, Task, Transaction};
 use crate::aggregate::{Aggregate, Decision};
 use crate::append::{Append, StreamCondition};
+use crate::upcast::SCHEMA_VERSION_KEY;
 use crate::{ContentType, ExpectedRevision, NewEvent, Position, Revision, StreamName, Timestamp};
 
 /// What stands in the metadata of a command's first event.
@@ -40,24 +42,30 @@ impl Mark {
     }
 }
 
-/// The metadata of a command's first event.
-fn marked<A: Aggregate>(task: &Task<A>, events: usize) -> Bytes {
+/// The metadata of an event of type `event_type`: of a command's first, if it is told how many
+/// events the command has, or of one after it.
+fn metadata<A: Aggregate>(task: &Task<A>, event_type: &str, events: Option<usize>) -> Bytes {
+    // Writing to a string cannot fail.
     let mut text = String::with_capacity(200);
     text.push('{');
-    if let Some(correlation) = task.correlation {
-        let _ = write!(text, r#""$correlationId":"{correlation}","#);
+    if let Some(context) = &task.context {
+        context.write_members(&mut text);
     }
-    let Transaction { id, digest } = task.transaction;
-    let digest = u128::from_be_bytes(digest);
-    let _ =
-        write!(text, r#""$transactionId":"{id}","request":"{digest:032x}","events":{events}}}"#);
-    text.into()
-}
-
-/// The metadata of a command's other events.
-fn unmarked<A: Aggregate>(task: &Task<A>) -> Bytes {
-    let correlation = task.correlation.map(|id| format!(r#"{{"$correlationId":"{id}"}}"#));
-    correlation.map(Bytes::from).unwrap_or_default()
+    let version = A::UPCASTERS.version(event_type);
+    if version > 1 {
+        let _ = write!(text, r#""{SCHEMA_VERSION_KEY}":{version},"#);
+    }
+    if let Some(events) = events {
+        let Transaction { id, digest } = task.transaction;
+        let digest = u128::from_be_bytes(digest);
+        let _ = write!(text, r#""$transactionId":"{id}","request":"{digest:032x}","#);
+        let _ = write!(text, r#""events":{events},"#);
+    }
+    match text.pop() {
+        Some(',') => Bytes::from(text + "}"),
+        // There is nothing to say.
+        _ => Bytes::new(),
+    }
 }
 
 /// The id of the `n`-th event of a command. Made of all that decides what the event says, so that
@@ -138,7 +146,7 @@ impl<A: Aggregate> Batch<A> {
     ) -> Option<usize> {
         for (n, event) in events.iter().enumerate() {
             let (event_type, data) = A::encode(event);
-            let metadata = if n == 0 { marked(task, events.len()) } else { unmarked(task) };
+            let metadata = metadata(task, event_type, (n == 0).then_some(events.len()));
             let new = NewEvent {
                 id: event_id(stream, task.transaction, n, now),
                 event_type: event_type.to_owned(),

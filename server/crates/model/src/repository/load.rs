@@ -68,7 +68,8 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
             if event.revision > to {
                 return ControlFlow::Break(());
             }
-            match A::decode(event) {
+            let data = A::UPCASTERS.data(&event);
+            match data.and_then(|data| A::decode(EventView { data: &data, ..event })) {
                 Ok(event) => state.evolve(&event),
                 Err(reason) => {
                     wrong = Some((event.revision, reason));

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::ATTEMPTS_MAX;
 use crate::aggregate::{Aggregate, Decision, Undecodable};
 use crate::append::AppendError;
-use crate::{ExpectedRevision, NewEvent, Position, ReadFailed, Revision, StreamName};
+use crate::{Context, ExpectedRevision, NewEvent, Position, ReadFailed, Revision, StreamName};
 
 /// What names a command, so that its retry is recognised for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub struct Task<A: Aggregate> {
     pub command: A::Command,
     /// What names it.
     pub transaction: Transaction,
-    /// The `$correlationId` of its events, if it is part of something larger.
-    pub correlation: Option<Uuid>,
+    /// What its events belong to and what brings them about, if there is more to say of them.
+    pub context: Option<Context>,
     /// What goes with it, if anything does.
     pub record: Option<Record<A>>,
 }

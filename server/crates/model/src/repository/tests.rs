@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::memory::{Fate, ManualTime, MemoryStore};
-use crate::{Decision, EventView, ExpectedRevision, NewEvent, Timestamp, Undecodable};
+use crate::{
+    Context, Decision, EventView, ExpectedRevision, NewEvent, Timestamp, TraceContext, Undecodable,
+};
 
 /// A sum that may not exceed 1,000,000.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +88,7 @@ fn stream(name: &str) -> StreamName {
 fn add(number: u64, id: u128) -> Task<Sum> {
     let transaction =
         Transaction { id: Uuid::from_u128(id), digest: u128::to_be_bytes(number.into()) };
-    Task { command: vec![number], transaction, correlation: None, record: None }
+    Task { command: vec![number], transaction, context: None, record: None }
 }
 
 /// Runs `work` while time passes.
@@ -411,4 +413,45 @@ async fn an_event_that_is_not_understood_is_named() {
     store.append(append).await.expect("done");
     let error = sums.load(&name).await.expect_err("not understood").to_string();
     assert!(error.contains("'sum-1', revision 1") && error.contains("no number"), "{error}");
+}
+
+#[tokio::test]
+async fn what_events_belong_to_stands_in_their_metadata() {
+    let Bench { store, sums, .. } = bench(Options::default());
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let contexts = [
+        None,
+        Some(Context::default()),
+        Some(Context::correlated(Uuid::from_u128(7))),
+        Some(Context {
+            correlation: Some("a \"b\"".to_owned()),
+            causation: Some(Uuid::from_u128(8)),
+            trace: Some(TraceContext::parse(parent, Some("v=1")).expect("valid")),
+        }),
+    ];
+    for (n, context) in (1..).zip(contexts) {
+        let task = Task { command: vec![n, n], context, ..add(n, n.into()) };
+        sums.execute(&stream("sum-1"), task).await.expect("done");
+    }
+    let id = |n: u128| Uuid::from_u128(n).to_string();
+    let mark =
+        |n: u128| format!(r#""$transactionId":"{}","request":"{n:032x}","events":2}}"#, id(n));
+    let belongs = format!(r#"{{"$correlationId":"{}""#, id(7));
+    let all = format!(
+        r#"{{"$correlationId":"a \"b\"","$causationId":"{}","traceparent":"{parent}","tracestate":"v=1""#,
+        id(8)
+    );
+    let expected = [
+        format!("{{{}", mark(1)),
+        String::new(),
+        format!("{{{}", mark(2)),
+        String::new(),
+        format!("{belongs},{}", mark(3)),
+        format!("{belongs}}}"),
+        format!("{all},{}", mark(4)),
+        format!("{all}}}"),
+    ];
+    let log = store.log();
+    let found: Vec<_> = log.iter().map(|event| String::from_utf8_lossy(&event.metadata)).collect();
+    assert_eq!(found, expected);
 }

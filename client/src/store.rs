@@ -1,0 +1,285 @@
+//! A server as the event store of aggregates: [`daybook_model::Repository`] over the network.
+//!
+//! ```text
+//!   Repository ── append ─────────> Append                     one stream at a time
+//!              ── head, replay ───> Read
+//!              ── transaction ────> daybook.v1.Transactions    else the stream is read for it
+//!              ── snapshot ───────> daybook.v1.Snapshots       else there are none
+//! ```
+//!
+//! The last two services are Daybook's own. A server without them (KurrentDB) is right all the
+//! same, and slower: every command on an aggregate then reads its whole stream, to learn whether it
+//! was done before. It is asked for each service once.
+//!
+//! INVARIANT: an append is sent once. What to do about [`AppendError::Unknown`] is decided by who
+//! gave the command: the same task again tells.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use daybook_model::append::{Append, AppendError, Appended};
+use daybook_model::{
+    Context, EventStore, EventView, ExpectedRevision, NewEvent, ReadFailed, Revision, Snapshot,
+    StreamName,
+};
+use daybook_wire::proto::transactions as proto;
+use daybook_wire::proto::transactions::transactions_client::TransactionsClient;
+use futures_util::TryStreamExt as _;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::connection::Client;
+use crate::error::{self, CallError, ReadError};
+use crate::read::{Direction, ReadStream, StreamFrom};
+use crate::snapshots::Snapshots;
+
+/// Snapshots that may be on their way at once. More are dropped: whoever misses one replays its
+/// stream and puts it again.
+const SNAPSHOTS_WAITING_MAX: usize = 64;
+/// The metadata key of a command's id.
+const TRANSACTION_KEY: &str = "$transactionId";
+
+/// A server, as aggregates need it. A clone is another handle.
+#[derive(Clone, Debug)]
+pub struct NetworkStore {
+    client: Client,
+    snapshots: Snapshots,
+    /// Places for snapshots on their way.
+    waiting: Arc<Semaphore>,
+    /// Whether the server has said that it looks up no transactions.
+    no_transactions: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// This client's server as a store of aggregates.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use daybook_client::{Aggregate, Client, NetworkStore, Repository, RepositoryOptions};
+    /// use daybook_model::{SystemClock, SystemEntropy, SystemTimer};
+    ///
+    /// /// The aggregates of kind `A`, wherever they live.
+    /// fn aggregates<A: Aggregate>(client: &Client) -> Repository<A, NetworkStore> {
+    ///     let (clock, timer) = (Arc::new(SystemClock::new()), Arc::new(SystemTimer));
+    ///     let options = RepositoryOptions::default();
+    ///     Repository::new(client.store(), clock, timer, Arc::new(SystemEntropy), options)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn store(&self) -> NetworkStore {
+        NetworkStore {
+            client: self.clone(),
+            snapshots: self.snapshots(),
+            waiting: Arc::new(Semaphore::new(SNAPSHOTS_WAITING_MAX)),
+            no_transactions: Arc::default(),
+        }
+    }
+}
+
+impl NetworkStore {
+    /// The client beneath.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asks the server's index; none if it has no such service.
+    async fn look_up(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Option<Revision>>, CallError> {
+        if self.no_transactions.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let request = proto::FindTransactionRequest {
+            stream: stream.as_str().to_owned(),
+            transaction: transaction.to_string(),
+        };
+        let mut calls = TransactionsClient::new(self.client.channel());
+        match calls.find(self.client.call(request)).await {
+            Ok(answer) => Ok(Some(answer.into_inner().revision.map(Revision))),
+            Err(status) => match self.client.call_error(&status) {
+                CallError::Unsupported { reason } => {
+                    self.no_transactions.store(true, Ordering::Relaxed);
+                    let server = self.client.server();
+                    tracing::warn!(
+                        server,
+                        reason,
+                        "the server looks up no transactions: streams are read for them"
+                    );
+                    Ok(None)
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Reads `stream` until the first event of `transaction`.
+    async fn search(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Revision>, ReadFailed> {
+        let mut found = None;
+        let each = |event: EventView<'_>| {
+            if names(event.metadata, transaction) {
+                found = Some(event.revision);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        self.replay(stream, Revision::FIRST, each).await?;
+        Ok(found)
+    }
+}
+
+/// Whether `metadata` has `transaction` as its transaction.
+fn names(metadata: &[u8], transaction: Uuid) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Metadata<'a> {
+        #[serde(rename = "$transactionId", borrow)]
+        transaction: Option<std::borrow::Cow<'a, str>>,
+    }
+    let key = TRANSACTION_KEY.as_bytes();
+    metadata.windows(key.len()).any(|part| part == key)
+        && serde_json::from_slice::<Metadata<'_>>(metadata).is_ok_and(|metadata| {
+            let id = metadata.transaction.and_then(|id| Uuid::try_parse(&id).ok());
+            id == Some(transaction)
+        })
+}
+
+/// The one stream of `append`, what is expected of it, and its events.
+fn single(append: Append) -> Result<(StreamName, ExpectedRevision, Vec<NewEvent>), AppendError> {
+    let Append { mut streams, events } = append;
+    let (Some(condition), true) = (streams.pop(), streams.is_empty()) else {
+        let reason = "over the network an append is to exactly one stream; leave out what goes \
+                      with a command, and react to its events instead";
+        return Err(AppendError::Malformed { reason });
+    };
+    if events.iter().any(|(index, _)| *index != 0) {
+        return Err(AppendError::Malformed { reason: "an event is of a stream it does not name" });
+    }
+    let events = events.into_iter().map(|(_, event)| event).collect();
+    Ok((condition.stream, condition.expected, events))
+}
+
+/// An error of this client in the words of the port.
+fn refused(error: error::AppendError, of: &StreamName, expected: ExpectedRevision) -> AppendError {
+    use error::AppendError as Network;
+    match error {
+        Network::WrongExpectedRevision { stream, expected, actual } => {
+            AppendError::WrongExpectedRevision { index: 0, stream, expected, actual }
+        }
+        Network::StreamDeleted { stream } => {
+            let tombstoned = expected != ExpectedRevision::StreamExists;
+            AppendError::StreamDeleted { index: 0, stream, tombstoned }
+        }
+        Network::InvalidEvent(invalid) => AppendError::InvalidEvent(invalid),
+        Network::Unknown { reason } => AppendError::Unknown { reason },
+        Network::Call(CallError::AccessDenied { .. }) if of.is_reserved() => {
+            AppendError::Reserved { stream: of.clone() }
+        }
+        Network::Call(call) if call.is_transient() => {
+            AppendError::Closed { reason: call.to_string() }
+        }
+        other => AppendError::Refused { reason: other.to_string() },
+    }
+}
+
+fn failed(stream: &StreamName) -> impl FnOnce(ReadError) -> ReadFailed {
+    let what = format!("stream '{stream}'");
+    move |error| ReadFailed { what, reason: error.to_string() }
+}
+
+impl EventStore for NetworkStore {
+    /// The call is a part of the trace that its first event names.
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let (stream, expected, events) = single(append)?;
+        let trace = events.first().and_then(|event| Context::of(&event.metadata).trace);
+        let appended = self.client.append_traced(&stream, expected, events, trace.as_ref()).await;
+        let appended = appended.map_err(|error| refused(error, &stream, expected))?;
+        Ok(Appended {
+            revisions: std::iter::once(appended.revision).collect(),
+            position: appended.checkpoint.map(crate::Checkpoint::position),
+        })
+    }
+
+    async fn head(&self, stream: &StreamName) -> Result<Option<Revision>, ReadFailed> {
+        let query = ReadStream {
+            from: StreamFrom::End,
+            direction: Direction::Backwards,
+            count: 1,
+            ..ReadStream::new(stream.clone())
+        };
+        let mut events = self.client.read_stream(query).await.map_err(failed(stream))?;
+        match events.try_next().await {
+            Ok(last) => Ok(last.and_then(|resolved| resolved.event).map(|event| event.revision)),
+            Err(ReadError::StreamNotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(stream)(error)),
+        }
+    }
+
+    /// A soft-deleted stream has no events; one with a tombstone cannot be read.
+    async fn replay<F>(
+        &self,
+        stream: &StreamName,
+        from: Revision,
+        mut each: F,
+    ) -> Result<(), ReadFailed>
+    where
+        F: FnMut(EventView<'_>) -> ControlFlow<()> + Send,
+    {
+        let from = StreamFrom::Revision(from);
+        let query = ReadStream { from, ..ReadStream::new(stream.clone()) };
+        let mut events = self.client.read_stream(query).await.map_err(failed(stream))?;
+        loop {
+            match events.try_next().await {
+                Ok(None) | Err(ReadError::StreamNotFound { .. }) => return Ok(()),
+                Ok(Some(resolved)) => {
+                    let Some(event) = resolved.event else { continue };
+                    if each(event.view()).is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(failed(stream)(error)),
+            }
+        }
+    }
+
+    async fn transaction(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Option<Revision>, ReadFailed> {
+        match self.look_up(stream, transaction).await {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => self.search(stream, transaction).await,
+            Err(error) => Err(failed(stream)(error.into())),
+        }
+    }
+
+    async fn snapshot(&self, stream: &StreamName, at_or_before: Revision) -> Option<Snapshot> {
+        match self.snapshots.latest(stream, Some(at_or_before)).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%stream, %error, "no snapshot: the stream is replayed");
+                None
+            }
+        }
+    }
+
+    fn put_snapshot(&self, stream: &StreamName, snapshot: Snapshot) {
+        let Ok(place) = self.waiting.clone().try_acquire_owned() else { return };
+        // Outside of a runtime nothing can be sent; a snapshot may be lost.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (snapshots, stream) = (self.snapshots.clone(), stream.clone());
+        runtime.spawn(async move {
+            if let Err(error) = snapshots.put(&stream, &snapshot).await {
+                tracing::debug!(%stream, %error, "a snapshot was not kept");
+            }
+            drop(place);
+        });
+    }
+}
