@@ -27,8 +27,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         projection: &str,
     ) -> impl Future<Output = Result<Vec<Generation>, StoreError>> + Send;
 
-    /// Makes a generation with empty tables, by the projection's version. It serves if it is the
-    /// first; else [`Backend::serve`] says when. Its number.
+    /// Makes a generation with empty tables, by the projection's version. It serves if none
+    /// does; else [`Backend::serve`] says when. Its number, above all others of the projection.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -57,7 +57,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         generation: u32,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes a generation with its tables, its writer fenced.
+    /// Removes a generation with its tables, its writer fenced. None of this number is no error.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -67,7 +67,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         generation: u32,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Remembers whether the projection was told to pause.
+    /// Remembers whether the projection was told to pause: of all its generations, those that are
+    /// made later included.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -8,28 +8,32 @@
 //! INVARIANT: a row stands once in a [`ChangeSet`], as it is to be, with what is committed of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::order;
 use crate::store::{StoreError, Writer};
-use crate::table::{Key, Row, Table, Value};
+use crate::table::{Row, Table, Value};
 
 /// A row that was read or changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
     /// The row as it is committed: what its index entries were made of.
-    pub before: Option<Row>,
+    pub before: Option<Arc<Row>>,
     /// The row as it is to be; none if it is to go.
-    pub after: Option<Row>,
+    pub after: Option<Arc<Row>>,
 }
 
-/// The rows of one table by key.
-pub type ChangedRows = BTreeMap<Key, Changed>;
+/// The rows of one table by the bytes of their keys ([`order::encoded`]), and so in order.
+pub type ChangedRows = BTreeMap<Vec<u8>, Changed>;
 
 /// Everything that is to be committed. Tables stand in the projection's order.
 #[derive(Debug, Default)]
 pub struct ChangeSet {
     tables: Vec<(&'static Table, ChangedRows)>,
-    undo: Vec<(usize, Key, Option<Row>)>,
+    undo: Vec<(usize, Vec<u8>, Option<Arc<Row>>)>,
     changed: usize,
+    /// The bytes of the key in hand.
+    key: Vec<u8>,
 }
 
 /// The rows, to a projection that takes in an event.
@@ -38,12 +42,45 @@ pub struct Changes<'a> {
     writer: &'a mut dyn Writer,
 }
 
+/// What becomes of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// It stays as it is.
+    None,
+    /// It is new, or takes the place of `before`.
+    Put {
+        /// The committed row, if there is one.
+        before: Option<&'a Row>,
+        /// The row that is to stand there.
+        after: &'a Row,
+    },
+    /// It goes.
+    Delete {
+        /// The committed row.
+        before: &'a Row,
+    },
+}
+
+impl Changed {
+    /// What becomes of the row.
+    #[must_use]
+    pub fn change(&self) -> Change<'_> {
+        match (self.before.as_deref(), self.after.as_deref()) {
+            (None, None) => Change::None,
+            (Some(before), Some(after)) if std::ptr::eq(before, after) => Change::None,
+            (Some(before), Some(after)) if before == after => Change::None,
+            (before, Some(after)) => Change::Put { before, after },
+            (Some(before), None) => Change::Delete { before },
+        }
+    }
+}
+
 impl ChangeSet {
     /// Nothing changed yet in these tables.
     #[must_use]
     pub fn new(tables: &'static [Table]) -> ChangeSet {
         let tables = tables.iter().map(|table| (table, ChangedRows::new())).collect();
-        ChangeSet { tables, undo: Vec::new(), changed: 0 }
+        ChangeSet { tables, ..ChangeSet::default() }
     }
 
     /// Each table with its rows. Some were only read: they are as before.
@@ -94,8 +131,8 @@ impl Changes<'_> {
     /// # Errors
     /// [`StoreError`] if it cannot be read.
     pub fn get(&mut self, table: &Table, key: &[Value]) -> Result<Option<&Row>, StoreError> {
-        let changed = self.entry(table, key)?.1;
-        Ok(changed.after.as_ref())
+        let (_, changed) = self.entry(table, key)?;
+        Ok(changed.after.as_deref())
     }
 
     /// Puts `row` into `table`, in the place of one with its key.
@@ -107,8 +144,10 @@ impl Changes<'_> {
     /// [`StoreError`] if what stands there cannot be read.
     pub fn put(&mut self, table: &Table, row: Row) -> Result<(), StoreError> {
         assert!(table.takes(&row), "a row of {} has the wrong columns: {row:?}", table.name);
-        let key = table.key(&row).to_vec();
-        self.replace(table, key, Some(row))
+        let (at, changed) = self.entry(table, table.key(&row))?;
+        let before = changed.after.replace(Arc::new(row));
+        self.noted(at, before);
+        Ok(())
     }
 
     /// Removes the row of `table` under `key`, if it is there.
@@ -116,27 +155,36 @@ impl Changes<'_> {
     /// # Errors
     /// [`StoreError`] if what stands there cannot be read.
     pub fn delete(&mut self, table: &Table, key: &[Value]) -> Result<(), StoreError> {
-        self.replace(table, key.to_vec(), None)
+        let (at, changed) = self.entry(table, key)?;
+        let before = changed.after.take();
+        self.noted(at, before);
+        Ok(())
     }
 
-    fn replace(&mut self, table: &Table, key: Key, row: Option<Row>) -> Result<(), StoreError> {
-        let (at, changed) = self.entry(table, &key)?;
-        let before = std::mem::replace(&mut changed.after, row);
-        self.set.undo.push((at, key, before));
-        Ok(())
+    /// Notes what stood under the key in hand.
+    fn noted(&mut self, table: usize, before: Option<Arc<Row>>) {
+        self.set.undo.push((table, self.set.key.clone(), before));
     }
 
     fn entry(&mut self, table: &Table, key: &[Value]) -> Result<(usize, &mut Changed), StoreError> {
         let set = &mut *self.set;
-        let at = set.tables.iter().position(|(known, _)| known.name == table.name);
+        let at = set.tables.iter().position(|(known, _)| known.is(table));
         let at = at.expect("a projection changes its own tables");
         let (table, rows) = &mut set.tables[at];
-        if !rows.contains_key(key) {
+        assert!(
+            key.len() == table.key_len,
+            "a key of {} has the wrong length: {key:?}",
+            table.name
+        );
+        set.key.clear();
+        order::encode(key, &mut set.key);
+        if !rows.contains_key(set.key.as_slice()) {
             let before = self.writer.load(table, key)?;
             let after = before.clone();
-            rows.insert(key.to_vec(), Changed { before, after });
+            rows.insert(set.key.clone(), Changed { before, after });
             set.changed += 1;
         }
-        Ok((at, rows.get_mut(key).expect("it is there or was just put there")))
+        let changed = rows.get_mut(set.key.as_slice());
+        Ok((at, changed.expect("it is there or was just put there")))
     }
 }

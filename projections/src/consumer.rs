@@ -6,6 +6,9 @@ use daybook_model::Position;
 use crate::feed::{Batch, Interest};
 
 /// Takes in the feed, batch by batch.
+///
+/// Any of its futures may be dropped before it is done, when the runner is told to stop or to pause
+/// and the consumer takes too long; [`Consumer::begin`] comes next, if anything does.
 pub trait Consumer: Send + 'static {
     /// The events it wants.
     fn interest(&self) -> Interest;
@@ -52,6 +55,12 @@ pub enum ConsumeError {
         /// Its type.
         event_type: String,
         /// Why.
+        reason: String,
+    },
+    /// What was built is gone or cannot be used: it must be built anew, from the first event.
+    #[error("{reason}")]
+    Lost {
+        /// What was found.
         reason: String,
     },
     /// It may go on later.

@@ -16,21 +16,33 @@
 //! A projection sees no clock, no IO and no other projection's tables.
 
 pub mod backend;
+pub mod build;
 pub mod change;
+pub mod connect;
 pub mod consumer;
 pub mod feed;
+pub mod host;
+pub mod models;
+pub mod order;
+pub mod postgres;
 pub mod projection;
 pub mod query;
+pub mod runner;
+pub mod sled;
+pub mod source;
 pub mod status;
 pub mod store;
 pub mod table;
+pub mod views;
 
 pub use backend::Backend;
-pub use change::Changes;
+pub use change::{Change, ChangeSet, Changes};
 pub use consumer::{ConsumeError, Consumer, Taken};
 pub use feed::{Batch, Feed, FeedError, FeedEvent, Interest, Source};
+pub use host::{Host, Order, OrderError};
 pub use projection::{ApplyError, OnPoison, Projection};
 pub use query::{Page, Query, QueryError};
-pub use status::{State, Status};
+pub use runner::{End, Handle, Runner, Seams};
+pub use status::{BuildStatus, ProjectionStatus, State, Status};
 pub use store::{CommitError, Generation, Parked, StoreError, Writer};
 pub use table::{Column, Index, Key, Kind, Row, Table, Value};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use daybook_client::Checkpoint;
-use daybook_model::Timestamp;
+use daybook_model::{Position, Timestamp};
 use serde::Serialize;
 
 /// What a runner does.
@@ -16,6 +16,9 @@ pub enum State {
     CatchingUp,
     /// Has taken in everything there is.
     Live,
+    /// Is of another version of its projection: it serves as it is, until another one has caught
+    /// up.
+    Outdated,
     /// Was told to wait.
     Paused,
     /// Was interrupted, and tries again.
@@ -45,11 +48,56 @@ pub struct Status {
     pub events: u64,
     /// Events parked by this runner since it was started.
     pub parked: u64,
+    /// The event it stopped at because it cannot be taken in; none unless it is stopped for that.
+    pub poisoned: Option<Position>,
     /// Positions of the log passed per second, lately.
     pub rate: f64,
 }
 
+/// How far a generation of a projection is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildStatus {
+    /// The generation.
+    pub generation: u32,
+    /// The projection's version it is built by.
+    pub version: u32,
+    /// How far it is.
+    pub status: Status,
+}
+
+/// How far a projection is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectionStatus {
+    /// The projection.
+    pub name: &'static str,
+    /// Its version in this program.
+    pub version: u32,
+    /// Whether it was told to pause.
+    pub paused: bool,
+    /// What queries see; none before anything was built, and while the tables cannot be reached.
+    pub serving: Option<BuildStatus>,
+    /// What is being built beside it, and serves when it has caught up.
+    pub building: Option<BuildStatus>,
+    /// What happened last to its generations, if anything did.
+    pub note: Option<String>,
+}
+
 impl Status {
+    /// One that has done nothing yet.
+    #[must_use]
+    pub fn starting() -> Status {
+        Status {
+            state: State::Starting,
+            checkpoint: None,
+            head: None,
+            event_time: None,
+            events: 0,
+            parked: 0,
+            poisoned: None,
+            rate: 0.0,
+        }
+    }
+
     /// Positions of the log that are not yet taken in or found not to be wanted.
     #[must_use]
     pub fn lag_events(&self) -> u64 {

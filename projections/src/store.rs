@@ -6,6 +6,8 @@
 //! A **writer** is the one that may change a generation. Taking over the writing fences whoever had
 //! it before: their next commit fails with [`CommitError::Fenced`] and changes nothing.
 
+use std::sync::Arc;
+
 use daybook_client::Checkpoint;
 use daybook_model::{Position, Timestamp};
 
@@ -74,14 +76,18 @@ pub trait Writer: Send + 'static {
     /// How far the generation is, as committed.
     fn checkpoint(&self) -> Option<Checkpoint>;
 
-    /// Changed rows that one commit takes at most; the runner commits when it has so many.
+    /// Changed rows with which the runner commits. It may bring as many more as one event changes.
     fn commit_rows_max(&self) -> usize;
 
     /// The row of `table` under `key`, as committed.
     ///
     /// # Errors
     /// [`StoreError`] names the table.
-    fn load(&mut self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, StoreError>;
+    fn load(
+        &mut self,
+        table: &'static Table,
+        key: &[Value],
+    ) -> Result<Option<Arc<Row>>, StoreError>;
 
     /// Commits rows, parked events and the place they belong to, together or not at all.
     ///

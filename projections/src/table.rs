@@ -89,6 +89,24 @@ pub type Row = Vec<Value>;
 pub type Key = Vec<Value>;
 
 impl Table {
+    /// Whether `other` is this table.
+    #[must_use]
+    pub fn is(&self, other: &Table) -> bool {
+        std::ptr::eq(self, other) || self.name == other.name
+    }
+
+    /// Everything that rows and index entries depend on, as text. Tables whose layouts differ
+    /// cannot be read as one another.
+    #[must_use]
+    pub fn layout(&self) -> String {
+        let column = |column: &Column| format!("{} {:?}", column.name, column.kind);
+        let columns: Vec<_> = self.columns.iter().map(column).collect();
+        let index = |index: &Index| format!("{} {:?}", index.name, index.columns);
+        let indexes: Vec<_> = self.indexes.iter().map(index).collect();
+        let (columns, indexes) = (columns.join(", "), indexes.join(", "));
+        format!("{} ({columns}) key {} indexes ({indexes})", self.name, self.key_len)
+    }
+
     /// The key of `row`.
     #[must_use]
     pub fn key<'a>(&self, row: &'a [Value]) -> &'a [Value] {
@@ -136,6 +154,12 @@ impl Value {
 impl From<&str> for Value {
     fn from(text: &str) -> Value {
         Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
     }
 }
 

@@ -5,7 +5,9 @@
 //!                             └── grpc   the KurrentDB protocol          HTTP/2 with prior knowledge
 //!                      node/context ── the store, the clock, the counters: what every request sees
 //!                      ledger       ── accounts and transfers over the store
+//!                      readside     ── the built-in views, kept up with the store
 //!                      telemetry    ── log lines and metrics
+//!   cli ──> query ── http/readside over read models in PostgreSQL, without a node
 //! ```
 //!
 //! INVARIANT: nothing in here decides what an event store does; that is `daybook-store`'s. Proto
@@ -13,10 +15,13 @@
 
 pub mod cli;
 pub mod config;
+pub mod connectors;
 pub mod grpc;
 pub mod http;
 pub mod ledger;
 pub mod node;
+pub mod query;
+pub mod readside;
 pub mod telemetry;
 
 /// This server's own version.

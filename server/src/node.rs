@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   start   open the store (blocks, on a thread of its own) ─> take up the transfers that were
-//!           under way ─> routes ─> listen
+//!           under way ─> start the views and connectors, and wait for none ─> routes ─> listen
 //!   serve   listener ─ accept ─> connection ─ HTTP/1.1 or HTTP/2 ─> entrance ─> grpc | http
 //!   stop    ready = 503, no new connections ─> what was begun is finished; a transfer that waits
-//!           for something rests until the next start ─> store.close(), which ends subscriptions
+//!           for something rests until the next start ─> views and connectors let go of the store ─>
+//!           store.close(), which ends subscriptions
 //!           ─> what is still open at the deadline is cut
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod context;
 pub mod door;
 pub mod entrance;
+pub mod life;
 pub mod listener;
 
 use std::io;
@@ -28,14 +30,19 @@ use daybook_log::disk::Disk;
 use daybook_log::disk::os::{Access, OpenDiskError, OsDisk};
 use daybook_model::repository::LoadError;
 use daybook_model::{SystemClock, SystemEntropy};
+use daybook_projections::connect::{self, ConnectorSettings};
+use daybook_projections::postgres::SettingsError;
 use daybook_store::snapshot::{Identity, SnapshotStore};
 use daybook_store::{Environment, OpenError, Options, Store, WithSnapshots};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use context::{Context, Endless, Phase};
+pub use life::Life;
 
+use crate::connectors::{self, metrics::ConnectorMetrics};
 use crate::ledger::{self, Ledger};
+use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::telemetry::metrics::Metrics;
 use context::Parts;
 use door::{Door, SnapshotDoor};
@@ -64,6 +71,10 @@ pub struct Config {
     pub options: Options,
     /// The ledger's.
     pub ledger: ledger::Options,
+    /// Where read models are kept, if anywhere.
+    pub read_models: readside::Place,
+    /// What is relayed to elsewhere.
+    pub connectors: Vec<ConnectorSettings>,
 }
 
 impl Config {
@@ -75,6 +86,8 @@ impl Config {
             connections_max: listener::CONNECTIONS_MAX,
             options: Options::default(),
             ledger: ledger::Options::default(),
+            read_models: readside::Place::default(),
+            connectors: Vec::new(),
         }
     }
 }
@@ -91,6 +104,12 @@ pub enum StartError {
     /// What the ledger left under way cannot be read.
     #[error("cannot take up the transfers that were under way: {0}")]
     Ledger(#[from] LoadError),
+    /// The database for the read models cannot be used as it was given.
+    #[error("cannot keep read models: {0}")]
+    ReadModels(#[from] SettingsError),
+    /// A connector can never be run as it is configured.
+    #[error(transparent)]
+    Connectors(#[from] connect::StartError),
     /// The listener has no address.
     #[error("the listening socket has no address: {0}")]
     Listener(io::Error),
@@ -125,23 +144,24 @@ impl Node {
     pub async fn start(config: Config, listener: TcpListener) -> Result<Node, StartError> {
         let data = config.data.clone();
         let disk = blocking(move || OsDisk::open(&data, Access::Write)).await??;
-        let snapshots = config.data.join(SNAPSHOT_DIRECTORY);
+        let caches = config.data.clone();
         let environment = Environment {
             disk: Arc::new(disk),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
         };
-        Node::start_in(environment, Some(snapshots), config, listener).await
+        Node::start_in(environment, Some(caches), config, listener).await
     }
 
-    /// As [`Node::start`], on a given disk, clock and source of chance; `snapshots` is the
-    /// directory of the snapshots, if there shall be any.
+    /// As [`Node::start`], on a given disk, clock and source of chance; `caches` is the directory
+    /// for what is disposable: the snapshots, and the read models unless they are elsewhere. Without
+    /// it there are none.
     ///
     /// # Errors
     /// [`StartError`] says why the store could not be opened, and what to do.
     pub async fn start_in(
         environment: Environment,
-        snapshots: Option<PathBuf>,
+        caches: Option<PathBuf>,
         config: Config,
         listener: TcpListener,
     ) -> Result<Node, StartError> {
@@ -152,15 +172,31 @@ impl Node {
         let options = config.options.clone();
         let store = blocking(move || Store::open(environment, options)).await??;
         report_recovery(store.recovery());
-        let snapshots = open_snapshots(snapshots, &store).await?;
+        let directory = |name| caches.as_ref().map(|caches| caches.join(name));
+        let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store).await?;
         let beside = WithSnapshots::new(store.clone(), snapshots.clone())?;
         let options = config.ledger.clone();
         let ledger = Ledger::start(beside, clock.clone(), entropy.clone(), options).await?;
+        let directory = directory(READ_MODELS_DIRECTORY);
+        let seams = (clock.clone(), entropy.clone());
+        let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
         let metrics = Arc::new(Metrics::new());
+        // Of all that this node calls: the risk service, and what connectors relay to.
+        let resilience = config.ledger.resilience.clone();
+        for collector in resilience.collectors() {
+            metrics.register(collector);
+        }
+        let seams = (clock.clone(), entropy.clone());
+        let connectors = connectors::start(config.connectors, &store, seams, resilience)?;
+        if let Some(running) = &connectors {
+            metrics.register(Box::new(ConnectorMetrics::new(running.clone())));
+        }
         let context = Context::new(Parts {
             store: Door::new(store.clone()),
             snapshots: snapshots.clone().map(SnapshotDoor::new),
             ledger,
+            read_side,
+            connectors,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -170,8 +206,12 @@ impl Node {
         });
         let entrance = Entrance::new(context.clone());
         let connections = Connections::new(config.connections_max);
-        let accepting =
-            tokio::spawn(listener::serve(listener, entrance, connections.clone(), context.clone()));
+        let accepting = tokio::spawn(listener::serve(
+            listener,
+            entrance,
+            connections.clone(),
+            context.life().clone(),
+        ));
         Ok(Node { store, snapshots, lease, context, connections, accepting })
     }
 
@@ -222,6 +262,12 @@ impl Node {
         // told how far it came.
         self.context.ledger().stop();
         self.drained(began + deadline / 2).await;
+        if let Some(read_side) = self.context.read_side() {
+            read_side.stop().await;
+        }
+        if let Some(connectors) = self.context.connectors() {
+            connectors.stop().await;
+        }
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();

@@ -166,6 +166,46 @@ async fn silence_undoes_a_transfer_or_parks_it() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_service_is_not_waited_for_any_more_until_it_speaks() {
+    let data = TempDir::new().expect("a directory");
+    let service = Service::start(Says::Nothing).await;
+    let (server, ledger) = server(&data, &service, OnUnreachable::Reject).await;
+    ledger.open(id(1), "100.00").await;
+    ledger.open(id(2), "0.00").await;
+    let (mut waited, mut refused) = (0, 0);
+    for transfer in 100..130 {
+        let undone = ledger.pay(id(transfer), id(1), id(2), "1.00").await;
+        assert_eq!(undone["state"], "compensated");
+        let reason = undone["reason"].as_str().expect("a reason");
+        assert_says(reason, &["risk_unreachable"]);
+        if reason.contains("did not answer within") {
+            waited += 1;
+        } else {
+            assert_says(reason, &["it was not asked", "circuit breaker is"]);
+            refused += 1;
+        }
+    }
+    assert!(waited >= 5 && refused > 0, "{waited} waited, {refused} were refused");
+    assert_eq!(*service.asked.borrow(), waited, "who is refused does not ask");
+    let metrics = get(ledger.address, "/metrics").await.body;
+    let rejected = r#"daybook_guarded_calls_rejected_total{endpoint="risk",reason="open"}"#;
+    let failures = r#"daybook_guarded_calls_total{endpoint="risk",outcome="failure"}"#;
+    assert_says(&metrics, &[&format!("{rejected} {refused}"), &format!("{failures} {waited}")]);
+
+    service.say(Says::Approve);
+    let closed = r#"daybook_breaker_state{endpoint="risk"} 0"#;
+    let transfer = std::cell::Cell::new(200);
+    until("the breaker to close", || async {
+        transfer.set(transfer.get() + 1);
+        ledger.pay(id(transfer.get()), id(1), id(2), "1.00").await;
+        get(ledger.address, "/metrics").await.body.contains(closed)
+    })
+    .await;
+    assert_eq!(ledger.pay(id(300), id(1), id(2), "1.00").await["state"], "completed");
+    server.stop().await;
+}
+
 /// Fills the account `id(1)`, which is empty, with the largest balance there may be, so that no
 /// money can be given back to it.
 async fn fill(ledger: Ledger) {

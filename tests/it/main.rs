@@ -6,7 +6,10 @@
 //!   directory    data directories that are not a sound store's own
 //!   faults       a disk that fails or is full; a clock that leaps
 //!   pressure     more appends, subscribers, slowness than there is room for
+//!   client…      the client's typed layer, its bulk writer, and its examples
 //!   ledger…      accounts and transfers: input, doors, history, crashes, risk
+//!   connectors   what is relayed to elsewhere
+//!   readside     lists from views, their freshness, pauses and rebuilds
 //!   lifecycle    signals, restarts, index files that are gone
 //!   format       a store of each format version, kept for ever
 //! ```
@@ -16,6 +19,11 @@
 //! INVARIANT: no test rests on how long something takes, and none on another test.
 #![allow(clippy::disallowed_methods, reason = "a test arranges files and asks the machine")]
 
+mod client_bulk;
+mod client_examples;
+mod client_proxy;
+mod client_typed;
+mod connectors;
 mod directory;
 mod faults;
 mod format;
@@ -28,5 +36,6 @@ mod ledger_risk;
 mod lifecycle;
 mod limits;
 mod pressure;
+mod readside;
 mod requests;
 mod support;

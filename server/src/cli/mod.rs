@@ -7,15 +7,18 @@
 pub mod append;
 pub mod backup;
 pub mod bench;
+pub mod connectors;
 pub mod delete;
 pub mod demo;
 pub mod health;
 pub mod load;
 pub mod place;
+pub mod query;
 pub mod read;
 pub mod remote;
 pub mod report;
 pub mod serve;
+pub mod signals;
 pub mod stats;
 pub mod streams;
 pub mod tail;
@@ -53,6 +56,10 @@ pub struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::ServeArgs),
+    /// Serve the read models in PostgreSQL over HTTP, without a store.
+    Query(query::QueryArgs),
+    /// Relay events to RabbitMQ, webhooks and files, and see how far that is.
+    Connectors(connectors::ConnectorsArgs),
     /// Append events to a stream.
     Append(append::AppendArgs),
     /// Read events of a stream, or of the whole log.
@@ -91,7 +98,8 @@ impl Command {
     /// What is logged unless the user says otherwise.
     fn log_default(&self) -> &'static str {
         match self {
-            Command::Serve(_) => logging::FILTER_DEFAULT,
+            Command::Serve(_) | Command::Query(_) => logging::FILTER_DEFAULT,
+            Command::Connectors(args) if args.serves() => logging::FILTER_DEFAULT,
             _ => "warn",
         }
     }
@@ -129,6 +137,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     logging::start(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Query(args) => query::run(args),
+        Command::Connectors(args) => connectors::run(args),
         Command::Append(args) => append::run(args),
         Command::Read(args) => read::run(args),
         Command::Tail(args) => tail::run(args),

@@ -14,14 +14,16 @@ use clap::{Args, ValueEnum};
 use daybook_ledger::risk::OnUnreachable;
 use daybook_ledger::transfer::{CHECK_RISK, PAYMENT_TRANSFER};
 use daybook_model::repository::SNAPSHOT_EVERY_DEFAULT;
+use daybook_projections::connect;
 use owo_colors::OwoColorize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::Signals;
 use crate::config::{DATA_DEFAULT, Exposure, LISTEN_DEFAULT, is_this_machine, listen_addresses};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node, listener};
+use crate::readside;
 use crate::telemetry::logging::colours_wanted;
 
 /// Files and sockets the process wants to have open beside its connections: segments, index files,
@@ -110,6 +112,22 @@ pub struct ServeArgs {
         default_value_t = SNAPSHOT_EVERY_DEFAULT
     )]
     snapshot_every: u64,
+
+    /// Where the read models are kept: sled (in the data directory), off, or a database as
+    /// postgres://USER:PASSWORD@HOST:5432/DATABASE, which other processes can ask, too
+    #[arg(
+        long,
+        env = "DAYBOOK_READ_MODELS",
+        // It may hold a password.
+        hide_env_values = true,
+        value_name = "PLACE",
+        default_value = "sled"
+    )]
+    read_models: readside::Place,
+
+    /// Relay events as this file says: to RabbitMQ, webhooks and files
+    #[arg(long, env = "DAYBOOK_CONNECTORS", value_name = "FILE")]
+    connectors: Option<PathBuf>,
 }
 
 /// What happens to a transfer that the risk service says nothing about.
@@ -132,6 +150,7 @@ impl ServeArgs {
             },
             transfer_timeout: self.transfer_timeout,
             snapshot_every: self.snapshot_every,
+            ..ledger::Options::default()
         }
     }
 }
@@ -179,7 +198,13 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         format!("cannot listen on {} (is another server running there?)", args.listen)
     })?;
     let ledger = args.ledger();
-    let config = Config { connections_max, ledger, ..Config::in_directory(&args.data) };
+    let read_models = args.read_models.clone();
+    let connectors = match &args.connectors {
+        Some(file) => connect::load(file)?,
+        None => Vec::new(),
+    };
+    let config =
+        Config { connections_max, ledger, read_models, connectors, ..Config::in_directory(&args.data) };
     let node = tokio::select! {
         node = Node::start(config, listener) => node?,
         () = signals.next() => {
@@ -198,28 +223,6 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         () = signals.next() => {
             tracing::warn!("told twice: exiting at once; the next start recovers");
             Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-/// The signals that ask for a stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -290,7 +293,7 @@ Ctrl-C stops it.
 /// Raises the number of files that may be open as far as this process may (each connection is one,
 /// and many systems begin with 1,024), and says how many connections that leaves room for: however
 /// many clients come, the store must be able to open its files.
-fn room_for_connections(wanted: usize) -> usize {
+pub(super) fn room_for_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let files = (wanted as u64).saturating_add(FILES_RESERVE);
     let allowed = limit.maximum.map_or(files, |most| most.min(files));

@@ -10,7 +10,9 @@
 //!   /v1/all  /v1/all/subscribe           GET  the whole log                   read, subscribe
 //!   /v1/index/{category|type|correlation}/{key}   GET                         read
 //!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
-//!   /v1/accounts …  /v1/transfers …  /openapi.json                            ledger
+//!   /v1/accounts …  /v1/transfers …  /openapi.json                            ledger, readside
+//!   /v1/connectors …                                                          connectors
+//!   /v1/projections …                                                         readside
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/backup                        GET  a tar file                     backup
 //! ```
@@ -26,12 +28,14 @@ pub mod admin;
 pub mod append;
 pub mod backup;
 pub mod body;
+pub mod connectors;
 pub mod event;
 pub mod ledger;
 pub mod page;
 pub mod problem;
 pub mod query;
 pub mod read;
+pub mod readside;
 pub mod snapshots;
 pub mod streams;
 pub mod subscribe;
@@ -50,7 +54,7 @@ use problem::Problem;
 
 /// All routes of the HTTP API.
 pub fn routes(context: Context) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/health/live", get(about::live))
         .route("/health/ready", get(about::ready))
         .route("/info", get(about::info))
@@ -76,10 +80,16 @@ pub fn routes(context: Context) -> Router {
         .route("/admin/clock/accept", post(admin::accept_clock))
         .route("/admin/backup", get(backup::download))
         .merge(ledger::routes())
+        .layer(middleware::from_fn_with_state(context.clone(), readside::say_position));
+    admitted(routes).with_state(context)
+}
+
+/// `routes`, with an answer to what they do not have, and closed to pages of other origins.
+pub fn admitted<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_route)
         .layer(middleware::from_fn(admit))
-        .with_state(context)
 }
 
 async fn no_such_route(request: Request) -> Problem {

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use daybook_model::{Clock, Entropy, Timestamp};
 use daybook_store::{About, Health};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::door::{Door, SnapshotDoor};
+use super::life::Life;
+use crate::connectors::Running;
 use crate::ledger::Ledger;
+use crate::readside::ReadSide;
 use crate::telemetry::metrics::Metrics;
 
 /// The node's parts, as its `http` and `grpc` rooms share them. A clone is another handle.
@@ -22,7 +24,7 @@ pub struct Context {
 struct Inner {
     parts: Parts,
     endless: AtomicUsize,
-    phase: watch::Sender<Phase>,
+    life: Life,
 }
 
 /// What a context is made of.
@@ -33,6 +35,10 @@ pub struct Parts {
     pub snapshots: Option<SnapshotDoor>,
     /// Accounts and transfers.
     pub ledger: Ledger,
+    /// The built-in views; none if the node keeps none.
+    pub read_side: Option<ReadSide>,
+    /// What relays to elsewhere; none if nothing does.
+    pub connectors: Option<Running>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -60,8 +66,8 @@ pub enum Phase {
 
 impl Context {
     pub(super) fn new(parts: Parts) -> Context {
-        let (phase, _) = watch::channel(Phase::Running);
-        Context { inner: Arc::new(Inner { parts, endless: AtomicUsize::new(0), phase }) }
+        let life = Life::new(parts.clock.clone(), parts.metrics.clone());
+        Context { inner: Arc::new(Inner { parts, endless: AtomicUsize::new(0), life }) }
     }
 
     /// The event store, as clients may use it.
@@ -80,6 +86,18 @@ impl Context {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.inner.parts.ledger
+    }
+
+    /// The built-in views, if the node keeps any.
+    #[must_use]
+    pub fn read_side(&self) -> Option<&ReadSide> {
+        self.inner.parts.read_side.as_ref()
+    }
+
+    /// What relays to elsewhere, if anything does.
+    #[must_use]
+    pub fn connectors(&self) -> Option<&Running> {
+        self.inner.parts.connectors.as_ref()
     }
 
     /// The time.
@@ -140,25 +158,25 @@ impl Context {
         }
     }
 
+    /// What its listener needs of it.
+    #[must_use]
+    pub fn life(&self) -> &Life {
+        &self.inner.life
+    }
+
     /// How far the node's stop has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        *self.inner.phase.borrow()
+        self.inner.life.phase()
     }
 
     pub(super) fn advance(&self, to: Phase) {
-        self.inner.phase.send_if_modified(|phase| {
-            let advances = *phase < to;
-            *phase = to.max(*phase);
-            advances
-        });
+        self.inner.life.advance(to);
     }
 
     /// Resolves when the node has come as far as `phase`.
     pub async fn reached(&self, phase: Phase) {
-        let mut seen = self.inner.phase.subscribe();
-        // The sender lives as long as `self`, so that waiting cannot fail.
-        let _ = seen.wait_for(|now| *now >= phase).await;
+        self.inner.life.reached(phase).await;
     }
 
     /// Declares a call that has no end of its own: a subscription, or a stream of batches. Hold

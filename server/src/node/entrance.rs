@@ -19,14 +19,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::Context;
+use super::{Context, Life};
 
 /// The routes of a node. A clone shares them.
 #[derive(Clone)]
 pub struct Entrance {
     http: Router,
     grpc: Router,
-    context: Context,
+    life: Life,
 }
 
 impl Entrance {
@@ -35,7 +35,13 @@ impl Entrance {
     pub fn new(context: Context) -> Entrance {
         let http = crate::http::routes(context.clone());
         let grpc = crate::grpc::routes(context.clone());
-        Entrance { http, grpc, context }
+        Entrance { http, grpc, life: context.life().clone() }
+    }
+
+    /// The routes of something that speaks HTTP alone.
+    #[must_use]
+    pub fn http_only(http: Router, life: Life) -> Entrance {
+        Entrance { grpc: http.clone(), http, life }
     }
 
     /// Answers one request.
@@ -47,7 +53,7 @@ impl Entrance {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        let mut visit = Visit::begin(&self.context, is_grpc, &request);
+        let mut visit = Visit::begin(&self.life, is_grpc, &request);
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
         let answer = room.call(request);
@@ -70,7 +76,7 @@ pub struct WithoutEnd;
 /// One request being answered. Counted when dropped: at the end of its answer, or when its client
 /// has gone.
 struct Visit {
-    context: Context,
+    life: Life,
     kind: Kind,
     began: Duration,
 }
@@ -90,8 +96,8 @@ enum Kind {
 }
 
 impl Visit {
-    fn begin(context: &Context, is_grpc: bool, request: &Request<Incoming>) -> Visit {
-        context.metrics().calls_open.inc();
+    fn begin(life: &Life, is_grpc: bool, request: &Request<Incoming>) -> Visit {
+        life.metrics().calls_open.inc();
         let kind = if is_grpc {
             let path = request.uri().path_and_query().cloned();
             Kind::Grpc { path, known: false, status: None }
@@ -99,7 +105,7 @@ impl Visit {
             let method = method_label(request.method());
             Kind::Http { method, route: None, status: None, endless: false }
         };
-        Visit { context: context.clone(), kind, began: context.clock().monotonic() }
+        Visit { life: life.clone(), kind, began: life.clock().monotonic() }
     }
 
     fn answered(&mut self, response: &Response<Body>) {
@@ -126,9 +132,9 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let metrics = self.context.metrics();
+        let metrics = self.life.metrics();
         metrics.calls_open.dec();
-        let took = self.context.clock().monotonic().saturating_sub(self.began);
+        let took = self.life.clock().monotonic().saturating_sub(self.began);
         match &self.kind {
             Kind::Http { method, route, status, endless } => {
                 let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::entrance::Entrance;
-use super::{Context, Phase};
+use super::{Life, Phase};
 
 /// Connections open at a time; others wait in the kernel's queue. Bounds the memory of strangers.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -93,10 +93,10 @@ pub async fn serve(
     listener: TcpListener,
     entrance: Entrance,
     connections: Connections,
-    context: Context,
+    life: Life,
 ) {
     let builder = Arc::new(builder());
-    let mut stopping = pin!(context.reached(Phase::Draining));
+    let mut stopping = pin!(life.reached(Phase::Draining));
     loop {
         let slot = tokio::select! {
             slot = connections.slot() => slot,
@@ -108,9 +108,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                context.metrics().connections_total.inc();
-                let serving =
-                    connection(stream, builder.clone(), entrance.clone(), context.clone());
+                life.metrics().connections_total.inc();
+                let serving = connection(stream, builder.clone(), entrance.clone(), life.clone());
                 tokio::spawn(async move {
                     serving.await;
                     drop(slot);
@@ -118,7 +117,7 @@ pub async fn serve(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                context.metrics().accept_errors.inc();
+                life.metrics().accept_errors.inc();
                 tracing::warn!(%error, "cannot accept connections; trying again");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
@@ -166,20 +165,20 @@ async fn connection(
     stream: TcpStream,
     builder: Arc<Builder<TokioExecutor>>,
     entrance: Entrance,
-    context: Context,
+    life: Life,
 ) {
     // An answer of a few bytes must not wait for the next one.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let _open = Open::new(&context);
+    let _open = Open::new(&life);
     let heard = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(Heard { stream, heard: heard.clone() });
     let service = hyper::service::service_fn(move |request| entrance.enter(request));
     let mut serving = pin!(builder.serve_connection(io, service));
     let mut greeting = pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
-    let mut draining = pin!(context.reached(Phase::Draining));
-    let mut cut = pin!(context.reached(Phase::Cut));
+    let mut draining = pin!(life.reached(Phase::Draining));
+    let mut cut = pin!(life.reached(Phase::Cut));
     let (mut greeted, mut told) = (false, false);
     loop {
         tokio::select! {
@@ -191,7 +190,7 @@ async fn connection(
             }
             () = &mut greeting, if !greeted => {
                 if heard.load(Ordering::Relaxed) < PREFACE_SIZE {
-                    context.metrics().silent_connections.inc();
+                    life.metrics().silent_connections.inc();
                     return;
                 }
                 greeted = true;
@@ -209,8 +208,8 @@ async fn connection(
 struct Open(prometheus::IntGauge);
 
 impl Open {
-    fn new(context: &Context) -> Open {
-        let gauge = context.metrics().connections.clone();
+    fn new(life: &Life) -> Open {
+        let gauge = life.metrics().connections.clone();
         gauge.inc();
         Open(gauge)
     }

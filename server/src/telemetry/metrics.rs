@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use daybook_projections::postgres::PoolStatus;
 use daybook_store::observe::{BUCKETS_US, Histogram, Times};
 use daybook_store::{Health, Stats};
 use prometheus::core::Collector;
@@ -144,6 +145,36 @@ impl Metrics {
         ));
         families.extend(process_families());
         // Families are named by us and the buffer is a string: encoding cannot fail.
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
+
+    /// What was registered here and what the process has, as text: of a part that runs alone.
+    #[must_use]
+    pub fn render_process(&self) -> String {
+        let mut families = self.registry.gather();
+        families.extend(process_families());
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
+
+    /// What a query front has, as text.
+    #[must_use]
+    pub fn render_front(&self, pool: PoolStatus) -> String {
+        let used = pool.open.saturating_sub(pool.idle);
+        let connections: [(&Labels<'_>, u64); 2] =
+            [(&[("state", "idle")], pool.idle as u64), (&[("state", "used")], used as u64)];
+        let mut families = self.registry.gather();
+        families.push(family(
+            "daybook_postgres_connections",
+            "Connections to PostgreSQL that are open, for queries.",
+            &connections,
+            false,
+        ));
+        families.push(one_gauge(
+            "daybook_postgres_waiting",
+            "Queries that wait for a connection.",
+            pool.waiting as u64,
+        ));
+        families.extend(process_families());
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 }

@@ -27,7 +27,7 @@ fn find_binary() -> PathBuf {
     let profile = test.ancestors().nth(2).expect("a target directory");
     let binary = profile.join("daybook");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let sources = ["server", "client"].map(|part| newest(&root.join(part)));
+    let sources = ["server", "client", "projections"].map(|part| newest(&root.join(part)));
     if modified(&binary) < sources.into_iter().max().flatten() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "daybook", "--bin", "daybook"]);

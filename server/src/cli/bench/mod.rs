@@ -7,6 +7,8 @@
 //!   scan    one reader of the whole log, of one stream, of a scattered one: in process and by gRPC
 //!   feed    1,000 events a second, from their acknowledgement to their subscriber
 //!   subscribers   what 1,000 that wait cost, and what 100 slow ones cost a fast one
+//!   projections   the built-in views into sled: catching up, and how soon an event is visible
+//!   breaker   what a circuit breaker adds to a call that succeeds
 //!   large   ten million events in a million streams: filling, memory, index, opening
 //! ```
 //!
@@ -18,12 +20,14 @@
 //!
 //! Not here: other people's servers (see `tests/bench`), open loops, networks.
 
+pub mod breaker;
 pub mod feed;
 pub mod large;
 pub mod limit;
 pub mod load;
 pub mod place;
 pub mod process;
+pub mod projections;
 pub mod raw;
 pub mod report;
 pub mod scan;
@@ -69,7 +73,7 @@ pub struct BenchArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values = ["store", "unary", "batch", "scan", "feed", "subscribers"]
+        default_values = ["store", "unary", "batch", "scan", "feed", "subscribers", "breaker"]
     )]
     only: Vec<Part>,
 
@@ -109,6 +113,14 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 300_000)]
     scan_events: u64,
 
+    /// Events of the history of 'projections'
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    history_events: u64,
+
+    /// Accounts of it
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    history_accounts: u64,
+
     /// Events of 'large'
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     large_events: u64,
@@ -140,6 +152,10 @@ enum Part {
     Feed,
     /// Subscribers that wait, and slow ones.
     Subscribers,
+    /// The built-in views: catching up, and live.
+    Projections,
+    /// What a circuit breaker costs.
+    Breaker,
     /// A large store: filling, memory, index, opening.
     Large,
 }
@@ -177,6 +193,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
                 Part::Scan => bench.scan(&mut rows).await?,
                 Part::Feed => bench.feed(&mut rows).await?,
                 Part::Subscribers => bench.subscribers(&mut rows).await?,
+                Part::Projections => bench.projections(&mut rows).await?,
+                Part::Breaker => rows.extend(breaker::measure().await?),
                 Part::Large => bench.large(&mut rows)?,
             }
         }

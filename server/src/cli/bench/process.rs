@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 
 /// How long a server may take until it listens. A raw file is written full first.
@@ -87,6 +88,26 @@ impl Server {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Stops it as it is, as a debugger or a frozen virtual machine would.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP).context("cannot stop the server")
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT).context("cannot have the server go on")
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Microseconds of processor time it has used so far.

@@ -35,6 +35,7 @@ pub fn page(report: &Report) -> String {
     html.push_str("<h2>Distribution of latencies</h2>\n");
     html.push_str(&distribution(report));
     latency_table(&mut html, report);
+    paused(&mut html, report);
     checks(&mut html, report);
     about(&mut html, report);
     html.push_str("</main>\n</body>\n</html>\n");
@@ -200,6 +201,15 @@ fn latency_table(html: &mut String, report: &Report) {
     html.push_str("</table>\n");
 }
 
+fn paused(html: &mut String, report: &Report) {
+    let Some(paused) = &report.paused else { return };
+    html.push_str("<h2>While the server hung, and after</h2>\n<table class=\"about\">\n");
+    for (name, value) in paused.facts() {
+        let _ = writeln!(html, "<tr><th>{name}<td>{}", escaped(&value));
+    }
+    html.push_str("</table>\n");
+}
+
 fn checks(html: &mut String, report: &Report) {
     html.push_str("<h2>Consistency, checked from the outside after the run</h2>\n");
     html.push_str("<table class=\"checks\">\n");
@@ -268,7 +278,9 @@ mod tests {
     #[test]
     fn the_page_stands_by_itself_and_says_what_is_wrong() {
         let html = page(&sample());
-        for part in ["Inconsistent", "a leg is missing", "300 &lt;all&gt;", "<svg", "p99.9"] {
+        for part in
+            ["Inconsistent", "a leg is missing", "300 &lt;all&gt;", "<svg", "p99.9", "half_open"]
+        {
             assert!(html.contains(part), "{part}");
         }
         for part in ["<script", "http://", "https://", "url(", "@import", "NaN", "\u{1b}"] {

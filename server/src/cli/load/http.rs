@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use daybook_client::Settings;
 use serde::Deserialize;
@@ -61,6 +62,9 @@ pub enum HttpError {
         /// What the system said.
         error: io::Error,
     },
+    /// Nothing came in time.
+    #[error("there was no answer within {0:?}")]
+    TimedOut(Duration),
     /// What came is not an answer this client understands.
     #[error("the server's answer cannot be read: {0}")]
     Answer(&'static str),

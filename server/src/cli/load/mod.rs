@@ -4,6 +4,7 @@
 //!   settle    each user opens an account over a connection of its own, and pays into it
 //!   trade     closed loops until time is up: 1 in 20 transfers to a hot account, 1 user in 100
 //!             flagged as risky, 1 in 10 also reading         <- throughput and latency
+//!   pause     if asked for: in the middle of that the server hangs for some seconds
 //!   check     from the outside: the log, the accounts, the books against what users were told
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod check;
 pub mod html;
 pub mod http;
 pub mod machine;
+pub mod pause;
 pub mod plan;
 pub mod report;
 pub mod stats;
@@ -49,6 +51,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::audit::{Sent, Told};
 use self::check::Checker;
+use self::pause::{Paused, Times, Way};
 use self::plan::{MERCHANTS, Plan, USERS_MAX};
 use self::report::{Outcomes, Processor, Report, thousands};
 use self::stats::{Recorder, Second};
@@ -69,6 +72,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 #[command(after_help = "Examples:
   daybook load                                          1,000 users for 20 s
   daybook load --users 100 --seconds 60 --html=load.html --json=load.json
+  daybook load --pause 5                                the server hangs for 5 s
   daybook load --url http://127.0.0.1:2113 --seconds 5  a server that runs already
 
 The exit code is 1 if any check of consistency fails.")]
@@ -95,6 +99,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "url")]
     data: PathBuf,
 
+    /// Stop the server in the middle of the run for so many seconds, which come on top of
+    /// '--seconds'; users then go through a circuit breaker, and the report says what it did
+    #[arg(long, value_name = "S", conflicts_with = "url")]
+    pause: Option<f64>,
+
     /// Write the report as a page with charts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -113,6 +122,9 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     }
     if !(0.1..=86_400.0).contains(&args.seconds) {
         bail!("--seconds takes 0.1 to 86400");
+    }
+    if args.pause.is_some_and(|pause| !(0.1..=3600.0).contains(&pause)) {
+        bail!("--pause takes 0.1 to 3600");
     }
     machine::make_room_for_connections(u64::from(args.users));
     super::runtime(None)?.block_on(async {
@@ -135,6 +147,7 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
     let shared = Arc::new(Shared {
         plan,
         address: target.address().clone(),
+        way: if args.pause.is_some() { Way::guarded()? } else { Way::Straight },
         recorder: Recorder::new(),
         clock: SystemClock::new(),
         over: AtomicBool::new(false),
@@ -142,8 +155,11 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
     let mut checker = Checker::new(plan, target.address().clone());
     let marks = checker.marks().await?;
     let users = settle(&shared, seed(chance)).await?;
-    let duration = Duration::from_secs_f64(args.seconds);
-    let traded = trade(&shared, users, duration, &target).await?;
+    let length = Length {
+        trade: Duration::from_secs_f64(args.seconds),
+        pause: args.pause.map(Duration::from_secs_f64),
+    };
+    let traded = trade(&shared, users, length, &target).await?;
     let progress = ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(200));
     let say = |what: &str| progress.set_message(what.to_owned());
@@ -160,8 +176,22 @@ async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
         totals: shared.recorder.totals(),
         outcomes: outcomes(&traded.sent),
         processor: traded.processor,
-        checks: checked.checks,
+        checks: checked
+            .checks
+            .into_iter()
+            .chain(traded.paused.as_ref().map(Paused::check))
+            .collect(),
+        paused: traded.paused,
     })
+}
+
+/// How long there is trade.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    /// With a server that runs.
+    trade: Duration,
+    /// With one that hangs, in the middle of that.
+    pause: Option<Duration>,
 }
 
 fn seed(chance: [u8; 16]) -> u64 {
@@ -201,12 +231,13 @@ struct Traded {
     /// By sender.
     sent: Vec<Vec<Sent>>,
     processor: Processor,
+    paused: Option<Paused>,
 }
 
 async fn trade(
     shared: &Arc<Shared>,
     users: Vec<User>,
-    duration: Duration,
+    length: Length,
     target: &Target,
 ) -> anyhow::Result<Traded> {
     // What was recorded while accounts were opened is no part of the series.
@@ -221,7 +252,9 @@ async fn trade(
             })
         })
         .collect();
-    let series = watch(shared, duration).await?;
+    let duration = length.trade + length.pause.unwrap_or_default();
+    let (series, times) =
+        tokio::try_join!(watch(shared, duration), interrupt(shared, length, target))?;
     shared.over.store(true, Ordering::Relaxed);
     let (server_after, load_after) = (target.cpu_us()?, machine::cpu_us()?);
     let drained = async {
@@ -237,7 +270,29 @@ async fn trade(
     let seconds = |us: u64| us as f64 / 1e6;
     let server_s = server_after.zip(server_before).map(|(after, before)| seconds(after - before));
     let processor = Processor { server_s, load_s: seconds(load_after - load_before) };
-    Ok(Traded { series, sent, processor })
+    let paused = match (&shared.way, times) {
+        (Way::Guarded(guarded), Some(times)) => Some(guarded.paused(times)),
+        _ => None,
+    };
+    Ok(Traded { series, sent, processor, paused })
+}
+
+/// Stops the server in the middle of the trade, if it is to be, and has it go on.
+async fn interrupt(
+    shared: &Shared,
+    length: Length,
+    target: &Target,
+) -> anyhow::Result<Option<Times>> {
+    let (Way::Guarded(guarded), Some(pause)) = (&shared.way, length.pause) else {
+        return Ok(None);
+    };
+    let begun = guarded.now();
+    tokio::time::sleep(length.trade / 2).await;
+    let stopped = guarded.now();
+    target.stop()?;
+    tokio::time::sleep(pause).await;
+    target.go_on()?;
+    Ok(Some(Times { begun, stopped, resumed: guarded.now() }))
 }
 
 /// Takes the time, second by second, and shows how it goes.

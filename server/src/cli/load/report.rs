@@ -6,6 +6,7 @@ use comfy_table::{Cell, CellAlignment};
 use owo_colors::OwoColorize as _;
 use serde_json::{Value, json};
 
+use super::pause::Paused;
 use super::stats::{Operation, Second, Totals, quantile_ms};
 use super::verdict::Check;
 use crate::cli::report::{colours, escaped, facts, table};
@@ -70,6 +71,8 @@ pub struct Report {
     pub outcomes: Outcomes,
     /// Processor time.
     pub processor: Processor,
+    /// The phase in which the server hung, if there was one.
+    pub paused: Option<Paused>,
     /// Consistency.
     pub checks: Vec<Check>,
 }
@@ -145,6 +148,7 @@ impl Report {
                 "failed": self.outcomes.failed,
                 "unknown": self.outcomes.unknown,
             },
+            "pause": self.paused.as_ref().map(Paused::to_json),
             "consistent": self.is_consistent(),
             "checks": self.checks.iter().map(check_to_json).collect::<Vec<_>>(),
             "server": {
@@ -178,7 +182,7 @@ impl Report {
             None => format!("users {load_us:.0} us a transfer"),
         };
         let Outcomes { completed, compensated, failed, unknown } = self.outcomes;
-        let mut text = facts(&[
+        let mut lines = vec![
             ("transfers", format!("{} a second", thousands(self.transfers_per_second()))),
             ("requests", format!("{} a second", thousands(self.requests_per_second()))),
             ("users", format!("{}, for {:.1} s", self.users, self.seconds)),
@@ -191,7 +195,9 @@ impl Report {
             ),
             ("errors", self.errors()),
             ("processor", cpu),
-        ]);
+        ];
+        lines.extend(self.paused.iter().flat_map(Paused::facts));
+        let mut text = facts(&lines);
         let _ = writeln!(text, "\n{}\n", self.latency_table());
         for check in &self.checks {
             let word = match check.passed() {
@@ -326,6 +332,7 @@ pub(super) mod tests {
             totals: recorder.totals(),
             outcomes: Outcomes { completed: 290, compensated: 10, failed: 0, unknown: 0 },
             processor: Processor { server_s: Some(0.03), load_s: 0.01 },
+            paused: Some(super::super::pause::tests::sample()),
             checks: vec![
                 Check { name: "quiet", about: "all".to_owned(), findings: Findings::default() },
                 Check { name: "transfers", about: "300 <all>".to_owned(), findings },
@@ -348,6 +355,7 @@ pub(super) mod tests {
         assert_eq!(value["outcomes"]["compensated"], 10);
         assert_eq!(value["server"]["cpu_us_per_transfer"], 100.0);
         assert_eq!(value["series"].as_array().map(Vec::len), Some(3));
+        assert_eq!(value["pause"]["calls_rejected"], 4_321);
         assert_eq!(value["consistent"], false);
         report.checks.pop();
         assert_eq!(report.to_json()["consistent"], true);

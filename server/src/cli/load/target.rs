@@ -69,6 +69,27 @@ impl Target {
         Ok(info.version)
     }
 
+    /// Stops it, in the middle of whatever it does, if it was started for this.
+    ///
+    /// # Errors
+    /// If it was not, or the system refuses.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.own()?.stop()
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.own()?.go_on()
+    }
+
+    fn own(&self) -> anyhow::Result<&Server> {
+        let own = self.own.as_ref().map(|(server, _)| server);
+        own.context("only a server that was started for the run can be stopped")
+    }
+
     /// Microseconds of processor time it has used, if it was started for this.
     ///
     /// # Errors

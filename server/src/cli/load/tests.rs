@@ -9,6 +9,7 @@ async fn run_against(fault: Fault) -> Report {
         seconds: 0.2,
         url: Some(fake::start(fault).await),
         data: PathBuf::new(),
+        pause: None,
         html: None,
         json: Json::default(),
     };

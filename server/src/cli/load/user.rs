@@ -9,7 +9,8 @@
 //! doubt is sent again under the same id, as a good client does; what stays in doubt is noted as
 //! that, and the audit accepts either outcome, but only a whole one.
 //!
-//! INVARIANT: the only sleeps are after a failure and between two looks at an unfinished transfer.
+//! INVARIANT: the only sleeps are after a failure, after a refusal by the breaker (see [`super::pause`])
+//! and between two looks at an unfinished transfer.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use super::amount;
 use super::audit::{Sent, Told};
 use super::http::{Address, Answer, Connection, HttpError, Request};
+use super::pause::Way;
 use super::plan::{Kind, Plan, Random};
 use super::stats::{Operation, Recorder};
 
@@ -50,6 +52,8 @@ pub struct Shared {
     pub plan: Plan,
     /// Where the server is.
     pub address: Address,
+    /// How they reach it.
+    pub way: Way,
     /// Where they note what they see.
     pub recorder: Recorder,
     /// What time it is.
@@ -190,7 +194,7 @@ impl User {
                 wait_s: Some(WAIT_S),
                 ..Request::act("POST", &self.path, id, &self.body)
             };
-            let answer = self.connection.send(started).await;
+            let answer = self.shared.way.send(&mut self.connection, started).await;
             match state(answer) {
                 Ok(Some(told)) => return told,
                 Ok(None) => return self.look(id).await,
@@ -213,7 +217,7 @@ impl User {
         let mut failures = 0;
         while failures < TRIES_MAX {
             tokio::time::sleep(LOOK_PAUSE).await;
-            let answer = self.connection.send(Request::get(&self.path)).await;
+            let answer = self.shared.way.send(&mut self.connection, Request::get(&self.path)).await;
             match state(answer) {
                 Ok(Some(told)) => return told,
                 Ok(None) => {}
@@ -237,11 +241,12 @@ impl User {
             Operation::Transactions
         };
         let begun = self.shared.clock.monotonic();
-        let failed = match self.connection.send(Request::get(&self.path)).await {
-            Ok(answer) if answer.status == 200 => None,
-            Ok(answer) => Some(answer.refusal().word),
-            Err(error) => Some(name_of(&error)),
-        };
+        let failed =
+            match self.shared.way.send(&mut self.connection, Request::get(&self.path)).await {
+                Ok(answer) if answer.status == 200 => None,
+                Ok(answer) => Some(answer.refusal().word),
+                Err(error) => Some(name_of(&error)),
+            };
         match failed {
             None => {
                 let took = self.shared.clock.monotonic() - begun;
@@ -265,7 +270,7 @@ impl User {
         let mut last = String::new();
         for _ in 0..TRIES_MAX {
             let request = Request::act(method, &self.path, key, &self.body);
-            let (name, detail) = match self.connection.send(request).await {
+            let (name, detail) = match self.shared.way.send(&mut self.connection, request).await {
                 Ok(answer) if (200..300).contains(&answer.status) => {
                     let took = self.shared.clock.monotonic() - begun;
                     if let Some(operation) = operation {
@@ -320,6 +325,7 @@ fn state(answer: Result<Answer<'_>, HttpError>) -> Result<Option<Told>, Doubt> {
 fn name_of(error: &HttpError) -> String {
     match error {
         HttpError::Io { action, .. } => format!("cannot {action}"),
+        HttpError::TimedOut(_) => "no-answer-in-time".to_owned(),
         HttpError::Answer(_) => "unreadable-answer".to_owned(),
     }
 }

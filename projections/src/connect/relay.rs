@@ -1,0 +1,427 @@
+//! What a runner feeds when it runs a connector: events become messages, messages are delivered,
+//! and the place follows what was confirmed.
+//!
+//! ```text
+//!   batch ─ wanted? ─ map ─> at most 256 messages ──> sink ──┬─ confirmed ─> done
+//!              ^                    ^                        ├─ refused ───> parked, done (or stop)
+//!              │                    └── wait ── what is left ┴─ failed
+//!   place <── all done up to here
+//! ```
+//!
+//! What is left is tried again in order, after a wait that doubles, or that the receiver asks for.
+//! When the attempts are used up, or the breaker is open, the batch is given back to the runner,
+//! which rests and begins again after the last message that was done with: what was confirmed
+//! beyond it is sent again.
+//!
+//! INVARIANTS: the place never passes a message that is neither confirmed nor parked. The locks of
+//! place, parked and sink are held across what they order (their appends, a delivery): whoever else
+//! wants one waits for it, and no task that holds one waits for another task.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use daybook_client::Checkpoint;
+use daybook_client::resilience::Wiring;
+use parking_lot::Mutex as Short;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::config::{ConnectorSettings, Exhausted, From, Refused};
+use super::parked::{Parked, ParkedMessage};
+use super::place::Place;
+use super::sink::{DELIVERY_MESSAGES_MAX, Message, Outcome, Sink};
+use super::streams::Streams;
+use crate::consumer::{ConsumeError, Consumer, Taken};
+use crate::feed::{Batch, FeedEvent, Interest, Source};
+use crate::runner::Handle;
+
+/// Messages refused in a row after which a connector stops: not they are at fault, then.
+pub const REFUSED_IN_A_ROW_MAX: u64 = 100;
+/// The longest wait that a receiver may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Positions passed without a message after which the place is written all the same: they would be
+/// looked at again after a restart.
+const PASSED_MAX: u64 = 10_000;
+
+/// What the parts of one connector share.
+pub struct Shared<T, S> {
+    pub(super) settings: ConnectorSettings,
+    pub(super) wiring: Wiring,
+    pub(super) streams: T,
+    pub(super) place: Mutex<Place<T>>,
+    pub(super) parked: Mutex<Parked<T>>,
+    pub(super) sink: Mutex<S>,
+    pub(super) numbers: Numbers,
+    /// Tells the runner what to do, once there is one.
+    pub(super) handle: Short<Option<Handle>>,
+    /// On the monotonic clock: since when there is something confirmed and not written.
+    unwritten_since: Short<Option<Duration>>,
+}
+
+/// A connector's numbers, for people and metrics.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// Messages confirmed since the start.
+    pub delivered: AtomicU64,
+    /// Messages sent again since the start.
+    pub retries: AtomicU64,
+    /// Messages parked now.
+    pub parked: AtomicU64,
+    /// Messages parked since the start.
+    pub parked_total: AtomicU64,
+    /// Why a message was not taken, the last time.
+    pub last_error: Short<Option<String>>,
+}
+
+impl<T: Streams, S: Sink> Shared<T, S> {
+    /// A connector that has not begun yet.
+    #[must_use]
+    pub fn new(settings: ConnectorSettings, streams: T, sink: S, wiring: Wiring) -> Shared<T, S> {
+        let owner: Uuid = uuid::Builder::from_random_bytes(wiring.entropy.bytes()).into_uuid();
+        Shared {
+            place: Mutex::new(Place::new(streams.clone(), &settings.name, owner)),
+            parked: Mutex::new(Parked::new(streams.clone(), &settings.name)),
+            sink: Mutex::new(sink),
+            numbers: Numbers::default(),
+            handle: Short::new(None),
+            unwritten_since: Short::new(None),
+            settings,
+            wiring,
+            streams,
+        }
+    }
+
+    /// Writes the place, if it is time to.
+    ///
+    /// # Errors
+    /// [`ConsumeError`].
+    pub async fn write_if_due(&self, place: &mut Place<T>) -> Result<(), ConsumeError> {
+        let now = self.wiring.clock.monotonic();
+        let since = match place.unwritten() {
+            0 => None,
+            _ => Some(*self.unwritten_since.lock().get_or_insert(now)),
+        };
+        let waited =
+            since.is_some_and(|since| now.saturating_sub(since) >= self.settings.checkpoint.after);
+        let many = place.unwritten() >= self.settings.checkpoint.every;
+        if waited || many || place.passed() >= PASSED_MAX {
+            place.write().await?;
+            *self.unwritten_since.lock() = None;
+        }
+        Ok(())
+    }
+
+    /// Writes the place if it is time to and nobody else is busy with it.
+    pub async fn tick(&self) {
+        if let Ok(mut place) = self.place.try_lock()
+            && let Err(error) = self.write_if_due(&mut place).await
+        {
+            tracing::debug!(connector = self.settings.name, %error, "the place was not written");
+        }
+    }
+
+    /// Writes the place if there is anything to write, at the end.
+    pub async fn flush(&self) {
+        let mut place = self.place.lock().await;
+        if place.unwritten() > 0
+            && let Err(error) = place.write().await
+        {
+            let connector = &self.settings.name;
+            tracing::warn!(connector, %error, "messages will be sent again: no place was written");
+        }
+    }
+
+    pub(super) fn note(&self, error: &str) {
+        *self.numbers.last_error.lock() = Some(error.to_owned());
+    }
+
+    pub(super) fn count_parked(&self, parked: &Parked<T>) {
+        self.numbers.parked.store(parked.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Feeds a sink. A clone is another handle; one of them is used at a time.
+pub struct Relay<F, T, S> {
+    shared: Arc<Shared<T, S>>,
+    source: F,
+    refused_in_a_row: u64,
+}
+
+/// What is left of one delivery.
+struct Work<'a> {
+    events: &'a [FeedEvent],
+    /// For each event whether it is done with.
+    done: Vec<bool>,
+    /// What is to be sent, by the numbers of their events.
+    left: Vec<(usize, Message)>,
+    delivered: u64,
+    parked: u64,
+    attempts: u32,
+}
+
+impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
+    /// What feeds the sink of `shared` from `source`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared<T, S>>, source: F) -> Relay<F, T, S> {
+        Relay { shared, source, refused_in_a_row: 0 }
+    }
+
+    /// Where a connector begins that has no place yet.
+    async fn first(&self, place: &Place<T>) -> Result<Option<Checkpoint>, ConsumeError> {
+        if self.shared.settings.from == From::Start || place.look().await?.is_some() {
+            return Ok(None);
+        }
+        let head = self.source.head().await;
+        head.map(|head| head.checkpoint)
+            .map_err(|error| ConsumeError::Interrupted { reason: error.to_string() })
+    }
+
+    /// Delivers what is wanted of `events`, all or up to an error. The place follows in both cases.
+    async fn deliver(&mut self, events: &[FeedEvent]) -> Result<Taken, ConsumeError> {
+        let mut work = Work::new(events);
+        let ended = self.work_off(&mut work).await;
+        let done = work.done.iter().take_while(|done| **done).count();
+        let mut place = self.shared.place.lock().await;
+        if let Some(last) = done.checked_sub(1) {
+            place.advance(events[last].checkpoint, work.delivered);
+        }
+        self.shared.write_if_due(&mut place).await?;
+        ended.map(|()| Taken { events: work.delivered, parked: work.parked })
+    }
+
+    async fn work_off(&mut self, work: &mut Work<'_>) -> Result<(), ConsumeError> {
+        for (number, event) in work.events.iter().enumerate() {
+            match self.shared.settings.mapping.message(&event.event) {
+                Ok(message) => work.left.push((number, message)),
+                Err(reason) => {
+                    // In its turn: nothing before it may be passed over.
+                    self.send(work).await?;
+                    self.refuse(work, number, &reason).await?;
+                }
+            }
+        }
+        self.send(work).await
+    }
+
+    /// Sends what is left, again and again until nothing is.
+    async fn send(&mut self, work: &mut Work<'_>) -> Result<(), ConsumeError> {
+        let retry = self.shared.settings.retry;
+        while !work.left.is_empty() {
+            let (numbers, messages): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut work.left).into_iter().unzip();
+            let delivered = self.shared.sink.lock().await.deliver(&messages).await;
+            let outcomes =
+                delivered.map_err(|stopped| ConsumeError::Refused { reason: stopped.reason })?;
+            work.attempts += 1;
+            let before = work.delivered;
+            let mut trouble = Trouble::default();
+            for ((number, message), outcome) in numbers.into_iter().zip(messages).zip(outcomes) {
+                match outcome {
+                    Outcome::Confirmed => {
+                        work.delivered += 1;
+                        work.done[number] = true;
+                        self.refused_in_a_row = 0;
+                    }
+                    Outcome::Refused { reason } => trouble.refused.push((number, message, reason)),
+                    outcome => {
+                        trouble.note(outcome);
+                        work.left.push((number, message));
+                    }
+                }
+            }
+            let confirmed = work.delivered - before;
+            self.shared.numbers.delivered.fetch_add(confirmed, Ordering::Relaxed);
+            self.settle_refused(work, trouble.refused).await?;
+            if work.left.is_empty() {
+                break;
+            }
+            if confirmed > 0 {
+                work.attempts = 1;
+            }
+            self.shared.note(&trouble.reason);
+            if !trouble.tried {
+                return Err(ConsumeError::Interrupted { reason: trouble.reason });
+            }
+            if work.attempts >= retry.attempts_max {
+                self.give_up(work, trouble.reason).await?;
+                continue;
+            }
+            let left = work.left.len() as u64;
+            self.shared.numbers.retries.fetch_add(left, Ordering::Relaxed);
+            self.wait(work.attempts, trouble.retry_after).await;
+        }
+        work.attempts = 0;
+        Ok(())
+    }
+
+    /// Parks what was refused, or stops at the first of it.
+    async fn settle_refused(
+        &mut self,
+        work: &mut Work<'_>,
+        refused: Vec<(usize, Message, String)>,
+    ) -> Result<(), ConsumeError> {
+        for (number, message, reason) in refused {
+            let earlier_left = work.left.first().is_some_and(|(left, _)| *left < number);
+            if self.shared.settings.retry.refused == Refused::Stop && earlier_left {
+                // It is asked about again when all before it is done with.
+                let at = work.left.partition_point(|(left, _)| *left < number);
+                work.left.insert(at, (number, message));
+            } else {
+                self.refuse(work, number, &reason).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with a message that will never be taken.
+    async fn refuse(
+        &mut self,
+        work: &mut Work<'_>,
+        number: usize,
+        reason: &str,
+    ) -> Result<(), ConsumeError> {
+        self.shared.note(reason);
+        let event = &work.events[number].event;
+        if self.shared.settings.retry.refused == Refused::Stop {
+            return Err(ConsumeError::Poisoned {
+                position: event.position,
+                stream: event.stream.to_string(),
+                event_type: event.event_type.clone(),
+                reason: reason.to_owned(),
+            });
+        }
+        self.refused_in_a_row += 1;
+        if self.refused_in_a_row > REFUSED_IN_A_ROW_MAX {
+            let reason = format!(
+                "{REFUSED_IN_A_ROW_MAX} messages in a row were refused and are parked, the last \
+                 because: {reason}; mend the cause, then resume and send the parked ones again"
+            );
+            return Err(ConsumeError::Refused { reason });
+        }
+        self.park(work, number, reason).await
+    }
+
+    /// The attempts are used up.
+    async fn give_up(&mut self, work: &mut Work<'_>, reason: String) -> Result<(), ConsumeError> {
+        match self.shared.settings.retry.exhausted {
+            Exhausted::Wait => Err(ConsumeError::Interrupted { reason }),
+            Exhausted::Park => {
+                let (number, _) = work.left.remove(0);
+                self.park(work, number, &reason).await?;
+                work.attempts = 0;
+                Ok(())
+            }
+        }
+    }
+
+    async fn park(
+        &self,
+        work: &mut Work<'_>,
+        number: usize,
+        reason: &str,
+    ) -> Result<(), ConsumeError> {
+        let Shared { wiring, numbers, settings, .. } = &*self.shared;
+        let event = &work.events[number].event;
+        let message = ParkedMessage::new(event, reason, work.attempts, &*wiring.clock);
+        let mut parked = self.shared.parked.lock().await;
+        parked.park(message, &*wiring.entropy).await?;
+        self.shared.count_parked(&parked);
+        numbers.parked_total.fetch_add(1, Ordering::Relaxed);
+        let (connector, position) = (&settings.name, event.position.0);
+        tracing::warn!(connector, position, reason, "parked a message");
+        (work.done[number], work.parked) = (true, work.parked + 1);
+        Ok(())
+    }
+
+    async fn wait(&self, attempts: u32, asked: Option<Duration>) {
+        let retry = &self.shared.settings.retry;
+        let doubled = retry.backoff_min.saturating_mul(1 << attempts.saturating_sub(1).min(20));
+        let full = doubled.min(retry.backoff_max);
+        let chance = f64::from(self.shared.wiring.entropy.bytes()[0]) / 255.0;
+        let wait = full / 2 + (full / 2).mul_f64(chance);
+        let asked = asked.unwrap_or_default().min(RETRY_AFTER_MAX);
+        self.shared.wiring.timer.sleep(wait.max(asked)).await;
+    }
+}
+
+impl<'a> Work<'a> {
+    fn new(events: &'a [FeedEvent]) -> Work<'a> {
+        let (done, left) = (vec![false; events.len()], Vec::with_capacity(events.len()));
+        Work { events, done, left, delivered: 0, parked: 0, attempts: 0 }
+    }
+}
+
+/// What went wrong in one delivery.
+#[derive(Default)]
+struct Trouble {
+    refused: Vec<(usize, Message, String)>,
+    /// Whether any of what is left was tried.
+    tried: bool,
+    reason: String,
+    retry_after: Option<Duration>,
+}
+
+impl Trouble {
+    fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Failed { reason, retry_after } => {
+                if !self.tried {
+                    self.reason = reason;
+                }
+                self.tried = true;
+                self.retry_after = self.retry_after.max(retry_after);
+            }
+            Outcome::NotTried { reason } if self.reason.is_empty() => self.reason = reason,
+            _ => {}
+        }
+    }
+}
+
+impl<F: Source, T: Streams, S: Sink> Consumer for Relay<F, T, S> {
+    fn interest(&self) -> Interest {
+        self.shared.settings.selection.interest()
+    }
+
+    async fn begin(&mut self) -> Result<Option<Checkpoint>, ConsumeError> {
+        self.refused_in_a_row = 0;
+        let checkpoint = {
+            let mut place = self.shared.place.lock().await;
+            let first = self.first(&place).await?;
+            place.begin(first).await?;
+            if place.paused() {
+                // It was told so in a former process.
+                if let Some(handle) = &*self.shared.handle.lock() {
+                    handle.pause();
+                }
+                let reason = format!("connector {} is paused", self.shared.settings.name);
+                return Err(ConsumeError::Interrupted { reason });
+            }
+            place.checkpoint()
+        };
+        let mut parked = self.shared.parked.lock().await;
+        parked.load().await?;
+        self.shared.count_parked(&parked);
+        Ok(checkpoint)
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<Taken, ConsumeError> {
+        let Batch { mut events, through, .. } = batch;
+        events.retain(|event| self.shared.settings.selection.wants(&event.event.view()));
+        let mut all = Taken::default();
+        for some in events.chunks(DELIVERY_MESSAGES_MAX) {
+            let taken = self.deliver(some).await?;
+            (all.events, all.parked) = (all.events + taken.events, all.parked + taken.parked);
+        }
+        if let Some(through) = through {
+            let mut place = self.shared.place.lock().await;
+            place.advance(through, 0);
+            self.shared.write_if_due(&mut place).await?;
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+#[path = "relay/tests.rs"]
+mod tests;

@@ -1,0 +1,389 @@
+//! The task that decides about one projection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::{Asked, Order, OrderError};
+use crate::backend::Backend;
+use crate::build::{Build, Skip};
+use crate::feed::Source;
+use crate::projection::Projection;
+use crate::runner::{End, Handle, Runner, Seams};
+use crate::status::{BuildStatus, State, Status};
+use crate::store::{Generation, StoreError};
+
+/// The wait before another attempt when the tables cannot be reached or a runner failed.
+const RETRY_WAIT: Duration = Duration::from_secs(2);
+
+/// What is told of a projection.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) version: u32,
+    pub(super) paused: bool,
+    pub(super) serving: Option<ShownBuild>,
+    pub(super) building: Option<ShownBuild>,
+    pub(super) note: Option<String>,
+}
+
+/// What is told of a generation.
+#[derive(Debug)]
+pub(super) struct ShownBuild {
+    generation: Generation,
+    /// None if it is not advanced.
+    status: Option<watch::Receiver<Status>>,
+}
+
+impl ShownBuild {
+    /// Its status; `head` is what is known of the log's end if it does not know itself.
+    pub(super) fn status(&self, head: Option<daybook_client::Checkpoint>) -> BuildStatus {
+        let status = match &self.status {
+            Some(status) => status.borrow().clone(),
+            None => Status {
+                state: State::Outdated,
+                checkpoint: self.generation.checkpoint,
+                head,
+                ..Status::starting()
+            },
+        };
+        let (generation, version) = (self.generation.number, self.generation.version);
+        BuildStatus { generation, version, status }
+    }
+}
+
+/// A generation that is advanced.
+struct Run {
+    generation: Generation,
+    handle: Handle,
+    skip: Skip,
+    task: JoinHandle<End>,
+    /// Whether it was seen that the task has ended.
+    ended: bool,
+}
+
+pub(super) struct Supervisor<S, B> {
+    source: S,
+    backend: B,
+    projection: Arc<dyn Projection>,
+    seams: Seams,
+    shown: Arc<RwLock<Shown>>,
+    paused: bool,
+    /// What serves, if it is of this version.
+    serving: Option<Run>,
+    /// What serves, if it is of another version.
+    outdated: Option<Generation>,
+    building: Option<Run>,
+}
+
+/// What came up.
+enum Turn {
+    Asked(Option<Asked>),
+    Ended(Result<End, JoinError>),
+    CaughtUp,
+}
+
+impl<S: Source, B: Backend> Supervisor<S, B> {
+    pub(super) fn new(
+        (source, backend): (S, B),
+        projection: Arc<dyn Projection>,
+        seams: Seams,
+        shown: Arc<RwLock<Shown>>,
+    ) -> Supervisor<S, B> {
+        Supervisor {
+            source,
+            backend,
+            projection,
+            seams,
+            shown,
+            paused: false,
+            serving: None,
+            outdated: None,
+            building: None,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Asked>) {
+        let mut ready = false;
+        loop {
+            if !ready {
+                ready = match self.set_up().await {
+                    Ok(()) => true,
+                    Err(error) => {
+                        self.note(format!("waits: {error}"));
+                        self.stop_runs().await;
+                        false
+                    }
+                };
+                self.show();
+            }
+            let retry = self.seams.timer.sleep(RETRY_WAIT);
+            let building = self.building.as_ref().map(|run| run.handle.watch());
+            let turn = tokio::select! {
+                biased;
+                asked = asked.recv() => Turn::Asked(asked),
+                ended = ended(&mut self.serving) => Turn::Ended(ended),
+                ended = ended(&mut self.building) => Turn::Ended(ended),
+                () = caught_up(building) => Turn::CaughtUp,
+                () = retry, if !ready => continue,
+            };
+            match turn {
+                Turn::Asked(None | Some(Asked::Stop)) => return self.stop_runs().await,
+                Turn::Asked(Some(Asked::Do(order, answer))) => {
+                    let done = self.obey(order).await;
+                    if matches!(order, Order::Reset) {
+                        ready = false;
+                    }
+                    self.show();
+                    // Whoever asked may have gone.
+                    let _ = answer.send(done);
+                }
+                Turn::Ended(end) => ready = self.after(end).await,
+                Turn::CaughtUp => {
+                    if let Err(error) = self.swap().await {
+                        self.note(format!("cannot swap: {error}"));
+                        self.stop_runs().await;
+                        ready = false;
+                        self.seams.timer.sleep(RETRY_WAIT).await;
+                    }
+                    self.show();
+                }
+            }
+        }
+    }
+
+    /// Finds what is there, makes what is missing, and starts to advance it.
+    async fn set_up(&mut self) -> Result<(), StoreError> {
+        let (name, version) = (self.projection.name(), self.projection.version());
+        let known = self.backend.generations(name).await?;
+        self.paused = known.iter().any(|generation| generation.paused) || self.paused;
+        let serving = known.iter().rfind(|generation| generation.serving).cloned();
+        let building = known.iter().rfind(|generation| {
+            !generation.serving
+                && generation.version == version
+                && serving.as_ref().is_none_or(|serving| generation.number > serving.number)
+        });
+        let building = building.cloned();
+        let kept = [serving.as_ref(), building.as_ref()];
+        for other in &known {
+            if !kept.iter().flatten().any(|kept| kept.number == other.number) {
+                self.backend.remove(name, other.number).await?;
+            }
+        }
+        match serving {
+            Some(serving) if serving.version == version => {
+                self.serving = Some(self.start(serving));
+                self.building = building.map(|building| self.start(building));
+            }
+            serving => {
+                let building = match building {
+                    Some(building) => building,
+                    None => self.create().await?,
+                };
+                let run = self.start(building);
+                if run.generation.serving {
+                    self.serving = Some(run);
+                } else {
+                    self.building = Some(run);
+                }
+                self.outdated = serving;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a generation of this version.
+    async fn create(&mut self) -> Result<Generation, StoreError> {
+        let number = self.backend.create(&*self.projection).await?;
+        let known = self.backend.generations(self.projection.name()).await?;
+        known.into_iter().find(|generation| generation.number == number).ok_or_else(|| StoreError {
+            action: format!("find generation {number} of {}", self.projection.name()),
+            reason: "it was made, and is not there".to_owned(),
+            transient: true,
+        })
+    }
+
+    /// Starts to advance a generation.
+    fn start(&self, generation: Generation) -> Run {
+        let build = Build::new(
+            self.backend.clone(),
+            self.projection.clone(),
+            generation.number,
+            self.seams.clock.clone(),
+        );
+        let skip = build.skip();
+        let name = format!("{}/{}", self.projection.name(), generation.number);
+        let (runner, handle) = Runner::new(&name, self.source.clone(), build, self.seams.clone());
+        if self.paused {
+            handle.pause();
+        }
+        let task = tokio::spawn(runner.run());
+        Run { generation, handle, skip, task, ended: false }
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), OrderError> {
+        let name = self.projection.name();
+        match order {
+            Order::Pause | Order::Resume => {
+                let paused = order == Order::Pause;
+                self.backend.set_paused(name, paused).await?;
+                self.paused = paused;
+                for run in self.runs() {
+                    if paused { run.handle.pause() } else { run.handle.resume() }
+                }
+            }
+            Order::Reset => {
+                self.stop_runs().await;
+                self.remove_all().await?;
+                self.note("was reset".to_owned());
+            }
+            Order::Rebuild => {
+                if self.building.is_some() {
+                    let reason = "it is being built already; wait for it, or reset it";
+                    return Err(self.refused(order, reason));
+                }
+                if self.serving.is_none() && self.outdated.is_none() {
+                    return Err(self.refused(order, "nothing of it is there yet"));
+                }
+                let generation = self.create().await?;
+                self.building = Some(self.start(generation));
+                self.note("is built again beside what serves".to_owned());
+            }
+            Order::Skip => {
+                let at = |run: &&Run| run.handle.status().poisoned.is_some();
+                let Some(run) = self.runs().find(at) else {
+                    return Err(self.refused(order, "it has not stopped at an event"));
+                };
+                if let Some(position) = run.handle.status().poisoned {
+                    run.skip.set(position);
+                    run.handle.resume();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the new generation serve; the old one is removed.
+    async fn swap(&mut self) -> Result<(), StoreError> {
+        let Some(building) = &self.building else { return Ok(()) };
+        let number = building.generation.number;
+        if let Some(old) = self.serving.take() {
+            old.end().await;
+        }
+        self.backend.serve(self.projection.name(), number).await?;
+        self.outdated = None;
+        if let Some(mut run) = self.building.take() {
+            run.generation.serving = true;
+            self.serving = Some(run);
+        }
+        self.note(format!("generation {number} has caught up and serves"));
+        Ok(())
+    }
+
+    /// What follows when a runner has ended; whether everything is as it should be.
+    async fn after(&mut self, end: Result<End, JoinError>) -> bool {
+        match end {
+            Ok(End::Closed | End::Told) => {
+                // The store closes: what is left is to be told to stop.
+                self.show();
+                true
+            }
+            Ok(End::Lost { reason }) => {
+                self.note(format!("is built again from the first event: {reason}"));
+                self.stop_runs().await;
+                if let Err(error) = self.remove_all().await {
+                    self.note(format!("waits: {error}"));
+                }
+                false
+            }
+            Err(error) => {
+                self.note(format!("its runner failed: {error}"));
+                self.stop_runs().await;
+                self.seams.timer.sleep(RETRY_WAIT).await;
+                false
+            }
+        }
+    }
+
+    async fn remove_all(&self) -> Result<(), StoreError> {
+        let name = self.projection.name();
+        for generation in self.backend.generations(name).await? {
+            self.backend.remove(name, generation.number).await?;
+        }
+        Ok(())
+    }
+
+    async fn stop_runs(&mut self) {
+        self.outdated = None;
+        for run in [self.serving.take(), self.building.take()].into_iter().flatten() {
+            run.end().await;
+        }
+        self.show();
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.serving.iter().chain(&self.building)
+    }
+
+    fn refused(&self, order: Order, reason: &str) -> OrderError {
+        let (name, order) = (self.projection.name().to_owned(), order.as_str());
+        OrderError::Refused { name, order, reason: reason.to_owned() }
+    }
+
+    fn note(&self, note: String) {
+        tracing::warn!(projection = self.projection.name(), "{note}");
+        self.shown.write().note = Some(note);
+    }
+
+    fn show(&self) {
+        let shown = |run: &Run| ShownBuild {
+            generation: run.generation.clone(),
+            status: Some(run.handle.watch()),
+        };
+        let outdated =
+            |generation: &Generation| ShownBuild { generation: generation.clone(), status: None };
+        let mut all = self.shown.write();
+        all.paused = self.paused;
+        let serving = self.serving.as_ref().map(shown);
+        all.serving = serving.or_else(|| self.outdated.as_ref().map(outdated));
+        all.building = self.building.as_ref().map(shown);
+    }
+}
+
+impl Run {
+    /// Has it end, and waits for that.
+    async fn end(self) {
+        self.handle.stop();
+        if !self.ended
+            && let Err(error) = self.task.await
+        {
+            tracing::error!("a runner failed: {error}");
+        }
+    }
+}
+
+/// Waits until a run has ended by itself. It stays, so that its last status can be seen; waits for
+/// ever if there is none, or it has been waited for.
+async fn ended(run: &mut Option<Run>) -> Result<End, JoinError> {
+    match run {
+        Some(run) if !run.ended => {
+            let end = (&mut run.task).await;
+            run.ended = true;
+            end
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// Waits until a run has caught up; for ever if there is none, or it ends before.
+async fn caught_up(run: Option<watch::Receiver<Status>>) {
+    if let Some(mut status) = run
+        && status.wait_for(|status| status.state == State::Live).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}

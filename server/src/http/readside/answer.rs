@@ -1,0 +1,189 @@
+//! What all answers from tables have in common: how fresh they are, and how large.
+
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequestParts};
+use daybook_model::Position;
+use daybook_projections::models::ReadModels;
+use daybook_projections::query::PAGE_ROWS_MAX;
+use daybook_projections::{Backend, Page, Query, QueryError, StoreError};
+use http::HeaderName;
+use http::request::Parts;
+
+use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::http::problem::{Kind, Problem};
+
+/// The header that says what an answer must reflect at least, as `min_position=` does.
+pub const MIN_POSITION: HeaderName = HeaderName::from_static("daybook-min-position");
+/// How long an answer waits for its view to come by that position. A view that is alive is some
+/// milliseconds behind; one that is being built, or paused, is not worth a longer wait.
+pub const MIN_POSITION_WAIT_MAX: Duration = Duration::from_secs(5);
+
+const _: () = assert!(LIMIT_MAX as usize <= PAGE_ROWS_MAX);
+
+/// The tables there are; none if they are off. What a state must have for these routes.
+#[derive(Clone)]
+pub struct Tables(pub Option<ReadModels>);
+
+/// The tables of a request.
+pub struct Models(pub ReadModels);
+
+impl<S: Send + Sync> FromRequestParts<S> for Models
+where
+    Tables: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Models, Problem> {
+        Tables::from_ref(state).0.map(Models).ok_or_else(models_are_off)
+    }
+}
+
+/// This node keeps no read models.
+#[must_use]
+pub fn models_are_off() -> Problem {
+    let detail = "this node keeps no read models; start it with --read-models sled";
+    Problem::new(Kind::ReadModelsOff, detail)
+}
+
+/// What an answer must reflect at least, if its request has the header.
+pub struct AtLeast(Option<Position>);
+
+impl<S: Send + Sync> FromRequestParts<S> for AtLeast {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<AtLeast, Problem> {
+        const FIELD: &str = "Daybook-Min-Position";
+        let Some(value) = parts.headers.get(&MIN_POSITION) else { return Ok(AtLeast(None)) };
+        let number = value.to_str().ok().and_then(|text| text.parse().ok());
+        let number = number.ok_or_else(|| Problem::field(FIELD, "give a position: a number"))?;
+        Ok(AtLeast(Some(Position(number))))
+    }
+}
+
+impl AtLeast {
+    /// With what the query string says of it.
+    #[must_use]
+    pub fn or(self, min_position: Option<u64>) -> Option<Position> {
+        min_position.map(Position).max(self.0)
+    }
+}
+
+/// How many rows a page may have.
+///
+/// # Errors
+/// [`Problem`] if the request wants none, or more than there are in one.
+pub fn limit(given: Option<u64>) -> Result<usize, Problem> {
+    let limit = given.unwrap_or(LIMIT_DEFAULT);
+    match usize::try_from(limit) {
+        Ok(rows) if (1..=LIMIT_MAX).contains(&limit) => Ok(rows),
+        _ => Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}"))),
+    }
+}
+
+/// A page that reflects `at_least`.
+///
+/// # Errors
+/// [`Problem`]: it is not there yet, or cannot be read.
+pub async fn page(
+    models: &ReadModels,
+    query: &Query,
+    at_least: Option<Position>,
+) -> Result<Page, Problem> {
+    if let Some(position) = at_least {
+        wait(models, query.projection, position).await?;
+    }
+    models.query(query).await.map_err(Problem::from)
+}
+
+/// Waits until `projection` reflects `position`, up to [`MIN_POSITION_WAIT_MAX`].
+async fn wait(
+    models: &ReadModels,
+    projection: &'static str,
+    position: Position,
+) -> Result<(), Problem> {
+    let waited = models.wait(projection, position);
+    match tokio::time::timeout(MIN_POSITION_WAIT_MAX, waited).await {
+        Ok(there) => Ok(there?),
+        Err(_) => {
+            let reached = models.reached(projection).await.ok().flatten();
+            let reached = reached.map(|reached| reached.position().0);
+            let place = reached.map_or("nothing yet".to_owned(), |at| format!("position {at}"));
+            let detail = format!(
+                "{projection} reflects {place}, not position {position}; ask again, or without \
+                 min_position"
+            );
+            Err(Problem::new(Kind::NotThereYet, detail)
+                .with("projection", projection)
+                .with("min_position", position.0)
+                .with("reached", reached))
+        }
+    }
+}
+
+/// The position that a page's rows reflect.
+#[must_use]
+pub fn as_of(page: &Page) -> Option<u64> {
+    page.as_of.map(|checkpoint| checkpoint.position().0)
+}
+
+/// A row that has not the columns it should have.
+#[must_use]
+pub fn bad_row() -> Problem {
+    tracing::error!("a row of a read model has not the columns of its table");
+    Problem::new(Kind::Internal, "a row of the read models has other columns; rebuild them")
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            QueryError::NotReady { projection, .. } => {
+                Problem::new(Kind::Unavailable, detail).with("projection", projection)
+            }
+            QueryError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        let kind = if error.transient { Kind::Unavailable } else { Kind::Internal };
+        Problem::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_header_and_the_parameter_say_the_same() {
+        for (header, param, expected) in [
+            (None, None, Some(None)),
+            (Some("7"), None, Some(Some(7))),
+            (None, Some(8), Some(Some(8))),
+            (Some("7"), Some(8), Some(Some(8))),
+            (Some("9"), Some(8), Some(Some(9))),
+            (Some("-1"), None, None),
+            (Some("soon"), None, None),
+        ] {
+            let mut request = http::Request::builder();
+            if let Some(value) = header {
+                request = request.header(MIN_POSITION, value);
+            }
+            let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+            let found = AtLeast::from_request_parts(&mut parts, &()).await.ok();
+            let found = found.map(|header| header.or(param).map(|position| position.0));
+            assert_eq!(found, expected, "{header:?} {param:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_bounded() {
+        assert_eq!(limit(None).ok(), Some(LIMIT_DEFAULT as usize));
+        assert_eq!(limit(Some(LIMIT_MAX)).ok(), Some(LIMIT_MAX as usize));
+        assert!(limit(Some(0)).is_err());
+        assert!(limit(Some(LIMIT_MAX + 1)).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! Events of one type in a period, found in the store's own index: there is no copy to keep.
+//!
+//! Times of commits never go backwards along the log, so a period is a range of an index key's
+//! numbers, found by halving.
+
+use daybook_model::Timestamp;
+use daybook_store::{Direction, IndexKey, ReadError};
+
+use crate::node::door::Door;
+
+/// The number, under `key`, of its first event that was committed at `time` or later; how many it
+/// has if there is none.
+///
+/// # Errors
+/// [`ReadError`] if the disk fails or its bytes are damaged.
+pub async fn first_at(store: &Door, key: &IndexKey, time: Timestamp) -> Result<u64, ReadError> {
+    let last = store.read_index(key, u64::MAX, Direction::Backwards, 1).next().await?;
+    // Those below `low` were before, those from `high` on were not.
+    let (mut low, mut high) = (0, last.map_or(0, |(last, _)| last + 1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found = store.read_index(key, middle, Direction::Forwards, 1).next().await?;
+        let committed = found.as_ref().and_then(|(_, page)| page.last()).map(|event| event.time);
+        if committed.is_some_and(|committed| committed < time) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
