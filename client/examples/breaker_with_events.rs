@@ -15,12 +15,19 @@ use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
 /// Why the provider made no payment.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 enum ProviderError {
-    #[error("no cover")]
     Declined,
-    #[error("the provider is down")]
     Down,
+}
+
+impl std::fmt::Display for ProviderError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ProviderError::Declined => "there is no cover",
+            ProviderError::Down => "the provider is down",
+        })
+    }
 }
 
 /// A provider that is down from its 3rd to its 7th call, and declines its 2nd.
@@ -67,12 +74,11 @@ async fn record(
     Ok(())
 }
 
-/// The example, against the server that the connection string `server` names.
+/// The example; answers with the types of the events that it wrote.
 ///
 /// # Errors
-/// Whatever goes wrong between here and that server.
-pub async fn run(server: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let client = Client::new(server)?;
+/// Whatever goes wrong between here and the server.
+pub async fn run(client: &Client) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     #[expect(clippy::disallowed_methods, reason = "an example is not the core")]
     let stream = StreamName::new(&format!("circuit-provider-{}", Uuid::new_v4()))?;
 
@@ -120,6 +126,6 @@ pub async fn run(server: &str) -> Result<Vec<String>, Box<dyn std::error::Error>
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = std::env::args().nth(1).unwrap_or("daybook://127.0.0.1:2113".to_owned());
-    run(&server).await?;
+    run(&Client::new(&server)?).await?;
     Ok(())
 }

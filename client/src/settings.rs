@@ -1,8 +1,8 @@
 //! How to reach a server or a cluster, and as whom; and nothing about connecting.
 //!
 //! ```text
-//!   esdb://                user:password@   host:2113,host:2113   /   ? tls=true & nodePreference=…
-//!   kurrentdb:// kdb:// kurrent://                                    keys without regard to case
+//!   esdb://               user:password@   host:2113,host:2113   /   ? tls=true & nodePreference=…
+//!   kurrentdb:// kdb:// kurrent://                                   keys without regard to case
 //!   daybook:// http:// https://
 //!   each also as esdb+discover:// …
 //! ```
@@ -18,7 +18,7 @@
 //! | `discoveryInterval` | ms between two of them | 100 |
 //! | `gossipTimeout` | ms that one node may take to say who is in the cluster | 5000 |
 //! | `defaultDeadline` | ms that a call which does not stream may take | 10000 |
-//! | `keepAliveInterval`, `keepAliveTimeout` | ms between probes, and for their answers; `-1`: none | 10000 |
+//! | `keepAliveInterval`, `…Timeout` | ms between probes, and for an answer; `-1`: none | 10000 |
 //! | `connectionName` | what the server's operator sees | none |
 //! | `throwOnAppendFailure` | accepted, without effect: here a conflict always is an error | |
 //!
@@ -235,7 +235,7 @@ impl Settings {
     /// assert_eq!(settings.port, 2113);
     /// assert_eq!(settings.connection_name.as_deref(), Some("billing"));
     ///
-    /// let settings = Settings::parse("kurrentdb://a.example,b.example:2114?nodePreference=follower")?;
+    /// let settings = Settings::parse("kurrentdb://a.example,b.example?nodePreference=follower")?;
     /// assert!(settings.tls.is_some());
     /// assert_eq!(settings.cluster.expect("two hosts are a cluster").seeds.len(), 2);
     /// # Ok::<(), daybook_client::ConnectionStringError>(())

@@ -9,14 +9,14 @@
 //!
 //! The last two services are Daybook's own. A server without them (KurrentDB) is right all the
 //! same, and slower: every command on an aggregate then reads its whole stream, to learn whether it
-//! was done before. It is asked for each service once.
+//! was done before. It is asked for each service once. Its positions are places in its files, and
+//! are not told as an event's number in the log.
 //!
 //! INVARIANT: an append is sent once. What to do about [`AppendError::Unknown`] is decided by who
 //! gave the command: the same task again tells.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use daybook_model::append::{Append, AppendError, Appended};
 use daybook_model::{
@@ -47,8 +47,9 @@ pub struct NetworkStore {
     snapshots: Snapshots,
     /// Places for snapshots on their way.
     waiting: Arc<Semaphore>,
-    /// Whether the server has said that it looks up no transactions.
-    no_transactions: Arc<AtomicBool>,
+    /// Whether the server looks up transactions, once it has said so. If it does it is a Daybook,
+    /// whose positions count events.
+    transactions: Arc<OnceLock<bool>>,
 }
 
 impl Client {
@@ -72,7 +73,7 @@ impl Client {
             client: self.clone(),
             snapshots: self.snapshots(),
             waiting: Arc::new(Semaphore::new(SNAPSHOTS_WAITING_MAX)),
-            no_transactions: Arc::default(),
+            transactions: Arc::default(),
         }
     }
 }
@@ -90,7 +91,7 @@ impl NetworkStore {
         stream: &StreamName,
         transaction: Uuid,
     ) -> Result<Option<Option<Revision>>, CallError> {
-        if self.no_transactions.load(Ordering::Relaxed) {
+        if self.transactions.get() == Some(&false) {
             return Ok(None);
         }
         let request = proto::FindTransactionRequest {
@@ -99,10 +100,14 @@ impl NetworkStore {
         };
         let mut calls = TransactionsClient::new(self.client.channel());
         match calls.find(self.client.call(request)).await {
-            Ok(answer) => Ok(Some(answer.into_inner().revision.map(Revision))),
+            Ok(answer) => {
+                let _ = self.transactions.set(true);
+                Ok(Some(answer.into_inner().revision.map(Revision)))
+            }
             Err(status) => match self.client.call_error(&status) {
                 CallError::Unsupported { reason } => {
-                    self.no_transactions.store(true, Ordering::Relaxed);
+                    // Said before by another call, at most.
+                    let _ = self.transactions.set(false);
                     let server = self.client.server();
                     tracing::warn!(
                         server,
@@ -114,6 +119,16 @@ impl NetworkStore {
                 error => Err(error),
             },
         }
+    }
+
+    /// Whether positions of the server count events, so that one can be told from another. Asked
+    /// once; a server that does not answer is asked again.
+    async fn counts_events(&self, stream: &StreamName) -> bool {
+        if self.transactions.get().is_none() {
+            // Of no transaction: what it answers does not matter, but that it does.
+            let _ = self.look_up(stream, Uuid::nil()).await;
+        }
+        self.transactions.get() == Some(&true)
     }
 
     /// Reads `stream` until the first event of `transaction`.
@@ -200,10 +215,11 @@ impl EventStore for NetworkStore {
         let trace = events.first().and_then(|event| Context::of(&event.metadata).trace);
         let appended = self.client.append_traced(&stream, expected, events, trace.as_ref()).await;
         let appended = appended.map_err(|error| refused(error, &stream, expected))?;
-        Ok(Appended {
-            revisions: std::iter::once(appended.revision).collect(),
-            position: appended.checkpoint.map(crate::Checkpoint::position),
-        })
+        let position = match appended.checkpoint {
+            Some(checkpoint) if self.counts_events(&stream).await => Some(checkpoint.position()),
+            _ => None,
+        };
+        Ok(Appended { revisions: std::iter::once(appended.revision).collect(), position })
     }
 
     async fn head(&self, stream: &StreamName) -> Result<Option<Revision>, ReadFailed> {

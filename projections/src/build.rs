@@ -1,10 +1,10 @@
 //! The consumer that keeps one generation of a projection: applies events, commits rows and place.
 //!
 //! ```text
-//!   batch ──> event ──> apply ── ok ───────────────────> rows, changed ──┐ so many, or the batch's end
-//!                         ├─ poison, panic: undo, again ── still: Stop ──┼─ commit what was before it
-//!                         │                                └─ Park ──────┤
-//!                         └─ a row cannot be read: begin anew            └──> commit(rows, parked, place)
+//!   batch ──> event ──> apply ── ok ──────────────────> rows, changed ──┐ enough, or the end
+//!                         ├─ poison, panic: undo, again ─ still: Stop ──┤ of the batch
+//!                         │                               └─ Park ──────┤
+//!                         └─ a row cannot be read: begin anew           └──> commit with the place
 //! ```
 //!
 //! INVARIANTS: the place is committed with the rows it belongs to, or neither is. What an event

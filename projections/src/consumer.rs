@@ -13,8 +13,8 @@ pub trait Consumer: Send + 'static {
     /// The events it wants.
     fn interest(&self) -> Interest;
 
-    /// Begins, or begins anew after an error: what was taken in and not kept is forgotten. The place
-    /// to go on after.
+    /// Begins, or begins anew after an error: what was taken in and not kept is forgotten. The
+    /// place to go on after.
     fn begin(&mut self) -> impl Future<Output = Result<Option<Checkpoint>, ConsumeError>> + Send;
 
     /// Takes in `batch`. When it returns without an error, all of the batch has had its effect.

@@ -6,12 +6,12 @@
 //!   generation 4, version 2   is built: catching up ─────────── live ── swap ┴> serves
 //! ```
 //!
-//! A rebuild of the same version keeps the old generation advancing while the new one is built. One of
-//! another version cannot be advanced by this program, and serves as it is, with its `as_of`. What has
-//! been built of a history that the store has lost is dropped and built again.
+//! A rebuild of the same version keeps the old generation advancing while the new one is built. One
+//! of another version cannot be advanced by this program, and serves as it is, with its `as_of`.
+//! What has been built of a history that the store has lost is dropped and built again.
 //!
-//! INVARIANTS: one task per projection decides about it, and nobody else does. A generation is removed
-//! only after its runner has ended. That a projection is paused survives the process.
+//! INVARIANTS: one task per projection decides about it, and nobody else does. A generation is
+//! removed only after its runner has ended. That a projection is paused survives the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +27,11 @@ use crate::runner::Seams;
 use crate::status::{BuildStatus, ProjectionStatus};
 use crate::store::StoreError;
 
+mod run;
 mod supervisor;
 
-use supervisor::{Shown, Supervisor};
+use run::Shown;
+use supervisor::Supervisor;
 
 /// Orders to one projection that wait at most: people give them.
 const ORDERS_MAX: usize = 16;
@@ -96,8 +98,8 @@ enum Asked {
 }
 
 impl Host {
-    /// Starts to keep `projections` in `backend`, fed by `source`. Needs a tokio runtime; what cannot
-    /// be reached now is tried again.
+    /// Starts to keep `projections` in `backend`, fed by `source`. Needs a tokio runtime; what
+    /// cannot be reached now is tried again.
     #[must_use]
     pub fn start<S: Source, B: Backend>(
         source: &S,
@@ -166,8 +168,8 @@ impl Host {
         answered.await.map_err(|_| OrderError::Stopping)?
     }
 
-    /// Stops all projections, each once the batch in hand is committed. Then nothing uses the source
-    /// or the backend any more.
+    /// Stops all projections, each once the batch in hand is committed. Then nothing uses the
+    /// source or the backend any more.
     pub async fn stop(&self) {
         for hosted in self.hosted.values() {
             // An error: it has ended already.

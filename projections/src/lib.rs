@@ -8,9 +8,9 @@
 //!     └─ elsewhere: the network client
 //! ```
 //!
-//! A projection is a pure fold from events to rows. Its rows and its place in the feed are committed
-//! together, so each event has its effect once, whatever is killed when. Nothing here is truth: a
-//! table can be dropped at any time, and is built again from the feed.
+//! A projection is a pure fold from events to rows. Its rows and its place in the feed are
+//! committed together, so each event has its effect once, whatever is killed when. Nothing here is
+//! truth: a table can be dropped at any time, and is built again from the feed.
 //!
 //! INVARIANTS: writes nothing into the store, except a connector's own place and what it parked.
 //! A projection sees no clock, no IO and no other projection's tables.

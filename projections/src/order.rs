@@ -3,10 +3,11 @@
 //! ```text
 //!   null     00
 //!   text     01 | its bytes, each 00 as 00 ff | 00 00
-//!   integer  01 | 8 bytes, big-endian, the sign turned          time: the same
-//!   decimal  01 | 80                                            zero
-//!            01 | 81 | exponent | 13 bytes                      above it: 0.ddd… * 10^exponent, with
-//!            01 | 7f | the same, turned                         29 digits as one number
+//!   integer  01 | 8 bytes, big-endian, the sign turned
+//!   decimal  01 | 80                                   zero
+//!            01 | 81 | exponent | 13 bytes             above it: 0.ddd… * 10^exponent,
+//!            01 | 7f | the same, turned                with 29 digits as one number
+//!   time     01 | as an integer
 //!   uuid     01 | 16 bytes
 //!   flag     01 | 00 or 01
 //! ```

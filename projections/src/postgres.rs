@@ -15,9 +15,6 @@
 //! together. Which table it is read from is found there too: what a generation is replaced by
 //! meanwhile is not seen, and if its table was dropped meanwhile, the page is read again.
 //!
-//! What does not fit: a text with a NUL character. A commit with one is refused, and the projection
-//! stops and says so.
-//!
 //! INVARIANTS: a fenced or failed commit changes nothing. No statement waits without limit. A
 //! schema that belongs to another store is never written.
 
@@ -129,6 +126,18 @@ impl Postgres {
         self.serving_places().await
     }
 
+    /// Drops the schema with everything in it: to begin anew, or after a test.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn drop_schema(&self) -> Result<(), StoreError> {
+        let action = format!("drop schema {}", self.schema().name());
+        let client = self.client(&action).await?;
+        let sql = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema().name());
+        let dropped = client.batch_execute(&sql).await;
+        dropped.map_err(|cause| error::store(&action, self.server().name(), &cause))
+    }
+
     fn schema(&self) -> &Schema {
         &self.shared.schema
     }
@@ -144,7 +153,8 @@ impl Postgres {
 
     /// Makes the schema if need be, once.
     async fn ready(&self) -> Result<(), StoreError> {
-        self.shared.ready.get_or_try_init(|| catalog::set_up(self)).await.map(|()| ())
+        self.shared.ready.get_or_try_init(|| catalog::set_up(self)).await?;
+        Ok(())
     }
 
     async fn serving_places(&self) -> Result<Places, StoreError> {
@@ -167,7 +177,7 @@ impl Postgres {
     /// Reads a page in one snapshot.
     async fn read(&self, query: &Query) -> Result<Page, ReadError> {
         let action = format!("read {} of projection {}", query.table.name, query.projection);
-        let mut client = self.client(&action).await.map_err(ReadError::Pool)?;
+        let mut client = self.client(&action).await?;
         let snapshot = client
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
@@ -197,10 +207,7 @@ impl Postgres {
                 reason,
             }));
         }
-        let name = self
-            .schema()
-            .table(query.projection, place.number, query.table.name)
-            .map_err(ReadError::Pool)?;
+        let name = self.schema().table(query.projection, place.number, query.table.name)?;
         let (rows, next) = read_rows(&snapshot, &name, query).await?;
         snapshot.commit().await?;
         Ok(Page { rows, next, as_of: place.checkpoint })
@@ -211,8 +218,13 @@ impl Postgres {
 enum ReadError {
     /// What PostgreSQL said; reading it again may help.
     Said(Error),
-    Pool(StoreError),
     Query(QueryError),
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> ReadError {
+        ReadError::Query(error.into())
+    }
 }
 
 impl From<Error> for ReadError {
@@ -274,7 +286,8 @@ impl Backend for Postgres {
     }
 
     async fn create(&self, projection: &dyn Projection) -> Result<u32, StoreError> {
-        self.ready().await?;
+        // Not once only: somebody may have dropped the schema to have it built anew.
+        catalog::set_up(self).await?;
         generation::create(self, projection).await
     }
 
@@ -309,7 +322,6 @@ impl Backend for Postgres {
             let cause = match self.read(query).await {
                 Ok(page) => return Ok(page),
                 Err(ReadError::Query(error)) => return Err(error),
-                Err(ReadError::Pool(error)) => return Err(error.into()),
                 Err(ReadError::Said(cause)) => cause,
             };
             let again = error::is_missing(&cause) || cause.is_closed();

@@ -4,15 +4,15 @@
 //!            begin ──> follow ──> next … take … next … take …      (two batches are read ahead)
 //!              ^                      │
 //!   Starting   └── CatchingUp, Live ──┴─ interrupted ──> Retrying ──> begin
-//!                                     ├─ fenced, poisoned, refused ──> Stopped, until it is resumed
-//!                                     ├─ told ──> Paused, until it is resumed; or the end
+//!                                     ├─ fenced, poisoned, refused ──> Stopped, until resumed
+//!                                     ├─ told ──> Paused, until resumed; or the end
 //!                                     └─ the place is lost, the store closes ──> the end
 //! ```
 //!
 //! There is no hand-over from history to live: it is one loop over one feed.
 //!
-//! INVARIANTS: spawns nothing; whatever is dropped when, the consumer's own place says where to go on.
-//! Who was fenced never tries again by itself.
+//! INVARIANTS: spawns nothing; whatever is dropped when, the consumer's own place says where to go
+//! on. Who was fenced never tries again by itself.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -68,8 +68,8 @@ pub enum End {
     Told,
     /// The store closes.
     Closed,
-    /// What the consumer has built or its place is not of the store's history, or is gone: it must be
-    /// built anew.
+    /// What the consumer has built or its place is not of the store's history, or is gone: it must
+    /// be built anew.
     Lost {
         /// What was found.
         reason: String,
@@ -126,6 +126,8 @@ impl<S: Source, C: Consumer> Runner<S, C> {
                     tracing::info!(runner = self.name, ?end, "ended");
                     return end;
                 }
+                // Told otherwise while the batch in hand failed: nobody tells it again.
+                _ if self.told.wish() != Wish::Run => {}
                 Broken::Retry { reason } => self.back_off(reason).await,
                 Broken::Stopped { reason, poisoned } => {
                     tracing::error!(runner = self.name, "stopped: {reason}");
@@ -199,8 +201,8 @@ impl<S: Source, C: Consumer> Runner<S, C> {
         }
     }
 
-    /// Has the consumer take in `batch`, and reads ahead meanwhile. None if it was told otherwise and
-    /// the consumer took too long.
+    /// Has the consumer take in `batch`, and reads ahead meanwhile. None if it was told otherwise
+    /// and the consumer took too long.
     async fn take(
         &mut self,
         batch: Batch,

@@ -11,18 +11,18 @@
 //!                     3 | position                    a parked event
 //! ```
 //!
-//! A commit is one batch on one tree: rows, index entries, parked events and the place stand or fall
-//! together, also when the process is killed. sled writes in the background: a kill may take the last
-//! half second back, place and all, and the runner takes those events in again.
+//! A commit is one batch on one tree: rows, index entries, parked events and the place stand or
+//! fall together, also when the process is killed. sled writes in the background: a kill may take
+//! the last half second back, place and all, and the runner takes those events in again.
 //!
 //! A page is read under the lock that commits take, so all of it is of one place. That lock is held
 //! across sled's reads and writes, and never across an await.
 //!
-//! What cannot be used (missing, damaged, of another store or format, panicking) is set aside and built
-//! again from the feed.
+//! What cannot be used (missing, damaged, of another store or format, panicking) is set aside and
+//! built again from the feed.
 //!
-//! INVARIANTS: nothing here is truth. Keys are in the order of their values ([`crate::order`]). Rows
-//! are wrapped in an envelope whose checksum is tried before they are believed.
+//! INVARIANTS: nothing here is truth. Keys are in the order of their values ([`crate::order`]).
+//! Rows are wrapped in an envelope whose checksum is tried before they are believed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ use crate::store::{Generation, Parked, StoreError};
 
 mod codec;
 mod live;
+mod opening;
 mod page;
 mod progress;
 mod recent;
@@ -52,8 +53,13 @@ pub use writer::SledWriter;
 
 /// Rows of one generation at most. sled grows badly past about a million keys.
 pub const ROWS_MAX: u64 = 1_000_000;
-/// Bytes of rows that the writer of one generation keeps decoded, about: a hundred thousand accounts.
-pub const RECENT_SIZE_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of sled's page cache: it must hold a hundred thousand accounts, which a rebuild changes in
+/// no order; with half of it their pages are read from the disk again and again. Resident memory is
+/// up to four times this.
+pub const CACHE_SIZE: u64 = 64 * 1024 * 1024;
+/// Bytes of rows that the writer of one generation keeps decoded, about: some ten thousand
+/// accounts. The rest is read from sled's page cache.
+pub const RECENT_SIZE_MAX: usize = 32 * 1024 * 1024;
 
 /// Tables in sled. A clone is another handle; the last one closes it.
 #[derive(Clone)]
@@ -67,8 +73,8 @@ struct Shared {
 }
 
 impl SledBackend {
-    /// Opens the tables in `directory`, which is created if missing and is nobody else's. They must be
-    /// of the store `store`. Never fails: what cannot be used is set aside, and
+    /// Opens the tables in `directory`, which is created if missing and is nobody else's. They must
+    /// be of the store `store`. Never fails: what cannot be used is set aside, and
     /// [`SledBackend::notes`] says so. Blocks.
     #[must_use]
     pub fn open(directory: &Path, store: Uuid) -> SledBackend {

@@ -21,7 +21,7 @@ const STORE: Uuid = Uuid::from_u128(7);
 /// Names the directory to a child that is to be killed.
 const CHILD: &str = "DAYBOOK_TEST_KILLED";
 /// Events that a child is given: more than it can take in before it is killed.
-const CHILD_EVENTS: u64 = 60_000;
+const CHILD_EVENTS: u64 = 150_000;
 
 fn log(events: u64, batch_max: usize) -> MemoryLog {
     let log = MemoryLog::new(batch_max);
@@ -87,7 +87,7 @@ async fn dropped_at_random_points_two_hundred_times() {
 async fn child_that_is_killed() {
     let Some(directory) = std::env::var_os(CHILD) else { return };
     let backend = SledBackend::open(directory.as_ref(), STORE);
-    let log = log(CHILD_EVENTS, 50);
+    let log = log(CHILD_EVENTS, 3000);
     let _host = Host::start(&log, &backend, vec![Arc::new(Tally::new())], &Seams::system());
     println!("started");
     std::future::pending::<()>().await;

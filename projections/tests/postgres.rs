@@ -1,8 +1,8 @@
 //! Read models in a real PostgreSQL: pages, fences, generations, restarts and kills.
 //!
 //! `DAYBOOK_TEST_POSTGRES` names the server (its user may create schemas), and
-//! `DAYBOOK_TEST_POSTGRES_RESTART` a program that restarts it; without them the tests are skipped and
-//! say so. `tests/readside/run postgres` provides both. Each test has a schema of its own.
+//! `DAYBOOK_TEST_POSTGRES_RESTART` a program that restarts it; without them the tests are skipped
+//! and say so. `tests/readside/run postgres` provides both. Each test has a schema of its own.
 
 mod support;
 
@@ -453,11 +453,15 @@ async fn a_schema_of_another_store_is_refused() {
     other.create(&Samples(1)).await.expect_err("not its own");
     let reader = Postgres::new(server("store").expect("a server"), &schema, None).expect("any");
     assert_eq!(reader.generations("samples").await.map(|known| known.len()), Ok(1));
+    // Whoever drops it has it built anew.
+    drop_schema(&schema).await;
+    assert_eq!(other.generations("samples").await, Ok(Vec::new()));
+    assert_eq!(other.create(&Samples(1)).await, Ok(1));
     drop_schema(&schema).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_parked_is_there_though_text_cannot_hold_it() {
+async fn text_that_postgresql_cannot_hold_stops_nothing() {
     let Some((postgres, schema)) = home("parked") else { return };
     let generation = postgres.create(&Samples(1)).await.expect("a generation");
     let mut writer = postgres.write(&Samples(1), generation).await.expect("a writer");
@@ -477,6 +481,13 @@ async fn what_is_parked_is_there_though_text_cannot_hold_it() {
     assert_eq!(found, [parked(1, "nul \u{fffd}")]);
     let found = postgres.parked("samples", Some(Position(1)), 9).await.expect("parked");
     assert_eq!(found, [parked(2, "other")]);
+    let writer = postgres.write(&Samples(1), generation).await.expect("a writer");
+    let mut row = sample(&mut Dice(1));
+    row[2] = "nul \0".into();
+    let (_, done) = commit(writer, vec![row.clone()], Vec::new(), at(3)).await;
+    done.expect("committed");
+    row[2] = "nul \u{fffd}".into();
+    assert_eq!(walk(&postgres, query(None)).await, [row]);
     let nul = Query { prefix: vec!["\0".into()], ..query(SAMPLES.index("by_text")) };
     assert_eq!(postgres.query(&nul).await.map(|page| page.rows), Ok(Vec::new()));
     drop_schema(&schema).await;
@@ -577,7 +588,7 @@ impl Projection for Sums {
     fn apply(&self, event: EventView<'_>, changes: &mut Changes<'_>) -> Result<(), ApplyError> {
         let number = event.position.0;
         let class = Value::from((number % CLASSES) as i64);
-        if number % 11 == 0 {
+        if number.is_multiple_of(11) {
             return Ok(changes.delete(&SUMS, &[class])?);
         }
         let row = match changes.get(&SUMS, std::slice::from_ref(&class))?.map(Vec::as_slice) {
@@ -594,7 +605,7 @@ impl Projection for Sums {
 fn clean_fold(count: u64) -> Vec<Row> {
     let mut sums = BTreeMap::<u64, (i64, u64)>::new();
     for number in 0..count {
-        if number % 11 == 0 {
+        if number.is_multiple_of(11) {
             sums.remove(&(number % CLASSES));
         } else {
             let (times, total) = sums.entry(number % CLASSES).or_default();

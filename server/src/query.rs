@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   node, or `daybook projections run` ──writes──> PostgreSQL <──reads── front, front, front …
-//!                                                                  /v1/accounts, /v1/transfers …
-//!                                                                  /health/*, /metrics, /openapi.json
+//!                                                            /v1/accounts, /v1/transfers …
+//!                                                            /health/*, /metrics, /openapi.json
 //! ```
 //!
 //! A front keeps nothing: any number of them answer alike, and each may be killed at any time. It

@@ -17,6 +17,9 @@ mod aggregate_with_snapshots;
 #[path = "../../client/examples/append_and_read.rs"]
 #[allow(dead_code, reason = "its main is not called")]
 mod append_and_read;
+#[path = "../../client/examples/breaker_with_events.rs"]
+#[allow(dead_code, reason = "its main is not called")]
+mod breaker_with_events;
 #[path = "../../client/examples/custom_saga.rs"]
 #[allow(dead_code, reason = "its main is not called")]
 mod custom_saga;
@@ -125,5 +128,18 @@ async fn custom_saga() {
     place(&server.client, "tea", 1).await.expect("placed");
     let from = SubscribeFrom::After(checkpoint);
     soon("one more order", again.follow(from, 1)).await.expect("follows");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn breaker_with_events() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::start(data.path()).await;
+    let recorded = breaker_with_events::run(&server.client).await.expect("the example works");
+    // The provider is down for five calls: three open the circuit, two probes find it still down.
+    let (opened, half_opened) = ("CircuitOpened", "CircuitHalfOpened");
+    let again = [opened, half_opened];
+    let expected = [again, again, again].concat();
+    assert_eq!(recorded, [&expected[..], &["CircuitClosed"]].concat());
     server.stop().await;
 }

@@ -181,10 +181,11 @@ async fn read(client: &Client, stream: &StreamName) -> Vec<RecordedEvent> {
     events.into_iter().filter_map(|resolved| resolved.event).collect()
 }
 
-/// What a life of several aggregates comes to: answers, and events as they are stored.
-async fn life<S: EventStore>(store: S, client: &Client) -> Vec<String> {
+/// What a life of several aggregates comes to: answers, and events as they are stored; and the
+/// positions that its commands were told.
+async fn life<S: EventStore>(store: S, client: &Client) -> (Vec<String>, Vec<Option<u64>>) {
     let purses = purses(store, 4);
-    let mut said = Vec::new();
+    let (mut said, mut places) = (Vec::new(), Vec::new());
     for (stream, cents, id) in [
         ("purse-1", &[100][..], 1),
         ("purse-2", &[1, 2, 3], 2),
@@ -199,6 +200,9 @@ async fn life<S: EventStore>(store: S, client: &Client) -> Vec<String> {
     ] {
         let task = Task { context: Some(context()), ..fill(cents, id) };
         let answer = purses.execute(&name(stream), task).await;
+        if let Ok(done) = &answer {
+            places.push(done.position.map(|position| position.0));
+        }
         let answer = answer.map(|done| (done.state, done.revision, done.repeated));
         said.push(format!("{answer:?}"));
     }
@@ -213,7 +217,7 @@ async fn life<S: EventStore>(store: S, client: &Client) -> Vec<String> {
             said.push(format!("{stream} {revision} {id} {event_type} {metadata:?} {data:?}"));
         }
     }
-    said
+    (said, places)
 }
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -230,8 +234,9 @@ fn context() -> Context {
 async fn an_aggregate_is_the_same_over_the_network_as_in_process() {
     let (data, other) = (TempDir::new().expect("a directory"), TempDir::new().expect("another"));
     let (server, far) = (Server::start(data.path()).await, Server::start(other.path()).await);
-    let near = life(server.store().clone(), &server.client).await;
-    assert_eq!(life(far.client.store(), &far.client).await, near);
+    let (near, places) = life(server.store().clone(), &server.client).await;
+    assert!(places.iter().any(Option::is_some), "{places:?}");
+    assert_eq!(life(far.client.store(), &far.client).await, (near.clone(), places.clone()));
     assert_says(&near[3], &["TransactionReused"]);
     assert_says(&near[5], &["Rejected", "18100"]);
     assert_eq!(near.len(), 10 + 6 + 3 + 6, "{near:#?}");
@@ -242,7 +247,9 @@ async fn an_aggregate_is_the_same_over_the_network_as_in_process() {
     let server = Server::start(third.path()).await;
     let (plain, seen) = plain::start(server.address()).await;
     let client = self::client(plain);
-    assert_eq!(life(client.store(), &server.client).await, near);
+    // Its positions are its own.
+    let unknown = vec![None; places.len()];
+    assert_eq!(life(client.store(), &server.client).await, (near, unknown));
     assert_eq!(seen.transactions.load(Ordering::SeqCst), 1);
     let snapshots = client.snapshots();
     let kept = Snapshot {

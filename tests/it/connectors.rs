@@ -44,7 +44,7 @@ impl Place {
     fn run_alone(&self, server: SocketAddr) -> Daemon {
         let url = format!("http://{server}");
         let mut command =
-            daybook(&["connectors", "--url", &url, "run", "--listen", "127.0.0.1:0", "--config"]);
+            daybook(&["connectors", "run", "--url", &url, "--listen", "127.0.0.1:0", "--config"]);
         command.arg(self.path("connectors.toml"));
         Daemon::spawn(command, PATIENCE).unwrap_or_else(|said| panic!("no process: {said}"))
     }
@@ -124,7 +124,12 @@ async fn a_server_relays_through_pauses_restarts_and_kills() {
     // A pause survives a restart; what was written before it is not written again.
     let server = place.serve();
     fill(server.address, 20..40).await;
-    until("it is paused", || async { books(server.address).await["state"] == "paused" }).await;
+    until("it is paused, and says how far it is behind", || async {
+        let status = books(server.address).await;
+        let behind = status["lag_events"].as_u64() >= Some(20);
+        status["state"] == "paused" && status["position"].is_u64() && behind
+    })
+    .await;
     assert_eq!(place.numbers().len(), 20);
     let (done, _, said) = tell(server.address, &["resume", "books"]).await;
     assert!(done, "{said}");

@@ -149,8 +149,8 @@ async fn bad_paths_and_queries_name_their_field() {
     server.stop().await;
 }
 
-/// All routes of the ledger, as its users know them.
-const ROUTES: [(&str, &str); 25] = [
+/// All routes that are described, as their users know them.
+const ROUTES: [(&str, &str); 41] = [
     ("post", "/v1/accounts"),
     ("get", "/v1/accounts/{account_id}"),
     ("post", "/v1/accounts/{account_id}/deposits"),
@@ -176,6 +176,22 @@ const ROUTES: [(&str, &str); 25] = [
     ("get", "/v1/risk/rules"),
     ("put", "/v1/risk/rules"),
     ("get", "/v1/trial-balance"),
+    ("get", "/v1/accounts"),
+    ("get", "/v1/transfers"),
+    ("get", "/v1/payments/daily"),
+    ("get", "/v1/sagas/overview"),
+    ("get", "/v1/events"),
+    ("get", "/v1/projections"),
+    ("get", "/v1/projections/{name}"),
+    ("get", "/v1/projections/{name}/parked"),
+    ("post", "/v1/projections/{name}/{order}"),
+    ("get", "/v1/connectors"),
+    ("get", "/v1/connectors/{name}"),
+    ("get", "/v1/connectors/{name}/parked"),
+    ("post", "/v1/connectors/{name}/{order}"),
+    ("post", "/v1/connectors/{name}/parked/retry"),
+    ("post", "/v1/connectors/{name}/parked/{position}/retry"),
+    ("post", "/v1/connectors/{name}/parked/{position}/discard"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +230,8 @@ async fn the_api_is_described_and_the_description_is_sound() {
         assert!(responses["503"]["content"]["application/problem+json"].is_object(), "{at}");
         // Reached, whatever it says: a route that is described exists.
         let asked = path.replace("{account_id}", "x").replace("{hold_id}", "x");
-        let asked = asked.replace("{transfer_id}", "x");
+        let asked = asked.replace("{transfer_id}", "x").replace("{name}", "x");
+        let asked = asked.replace("{order}", "pause").replace("{position}", "1");
         let reached = call(server.address(), &method.to_uppercase(), &asked, &[], "{}").await;
         assert!(
             !matches!(

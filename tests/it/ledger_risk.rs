@@ -195,14 +195,17 @@ async fn a_silent_service_is_not_waited_for_any_more_until_it_speaks() {
 
     service.say(Says::Approve);
     let closed = r#"daybook_breaker_state{endpoint="risk"} 0"#;
-    let transfer = std::cell::Cell::new(200);
-    until("the breaker to close", || async {
+    let transfer = std::cell::Cell::new(1_000);
+    let pay = || {
         transfer.set(transfer.get() + 1);
-        ledger.pay(id(transfer.get()), id(1), id(2), "1.00").await;
+        ledger.pay(id(transfer.get()), id(1), id(2), "1.00")
+    };
+    until("the breaker to close", || async {
+        pay().await;
         get(ledger.address, "/metrics").await.body.contains(closed)
     })
     .await;
-    assert_eq!(ledger.pay(id(300), id(1), id(2), "1.00").await["state"], "completed");
+    assert_eq!(pay().await["state"], "completed");
     server.stop().await;
 }
 

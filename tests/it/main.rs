@@ -37,5 +37,6 @@ mod lifecycle;
 mod limits;
 mod pressure;
 mod readside;
+mod readside_cli;
 mod requests;
 mod support;

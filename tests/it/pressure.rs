@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use daybook::node::Config;
+use daybook::readside::Place;
 use daybook_client::{Delivery, SubscribeAll, SubscribeFrom, SubscribeStream, Subscription};
 use daybook_log::disk::sim::SimDisk;
 use daybook_model::{ExpectedRevision, SystemClock};
@@ -133,7 +135,9 @@ async fn a_thousand_subscribers_each_see_each_event_once_in_order() {
     const STREAMS: usize = 10;
     const EVENTS: u128 = 200;
     let data = TempDir::new().expect("a directory");
-    let server = Server::start(data.path()).await;
+    // Without read models: they follow the store, too, and this counts who does.
+    let config = Config { read_models: Place::Off, ..Config::in_directory(data.path()) };
+    let server = Server::start_with(config).await;
     let mut subscriptions = Vec::new();
     for _ in 0..CONNECTIONS {
         let client = client(server.address());

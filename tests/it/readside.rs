@@ -86,7 +86,7 @@ async fn open_five(ledger: &Ledger) {
         (5, OWNER, "EUR", "5.00"),
     ] {
         let position = open(ledger, n, owner, currency, deposit).await;
-        let path = format!("/v1/accounts?min_position={position}&limit=1000");
+        let path = format!("/v1/accounts?min_position={position}");
         let listed = ids(&pages(ledger, &path, "accounts", 1000).await, "account_id");
         assert!(listed.contains(&id(n).to_string()), "{n} is not seen by who opened it");
     }

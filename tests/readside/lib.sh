@@ -48,6 +48,22 @@ suite() {
     fi
 }
 
+# checks NAME COMMAND...: runs a program whose last line says how many of its checks passed and failed.
+checks() {
+    local name="$1" log="$SCRATCH/$1.out" status=0 counts
+    shift
+    timeout --kill-after=10 "$PART_LIMIT" "$@" >"$log" 2>&1 || status=$?
+    read -ra counts <<<"$(tail -n 1 "$log")"
+    if [[ "${counts[1]:-} ${counts[3]:-}" == "passed, failed" ]]; then
+        sed '$d' "$log"
+        passed=$((passed + counts[0]))
+        failed=$((failed + counts[2]))
+    else
+        tail -n 60 "$log"
+        outcome "$name: it ended early" "${status/#0/1}"
+    fi
+}
+
 # at_exit COMMAND...: done at the end of the run.
 at_exit() {
     ending=("$(printf '%q ' "$@")" "${ending[@]}")

@@ -20,6 +20,7 @@ part_rabbitmq() {
 exec $(printf '%q ' "$SELF" --restart-rabbitmq "$home")
 END
     chmod +x "$SCRATCH/restart-rabbitmq"
+    built cargo test --package daybook-projections --test rabbitmq || return
     DAYBOOK_TEST_AMQP="amqp://127.0.0.1:$(cat "$home/port")" \
         DAYBOOK_TEST_AMQP_RESTART="$SCRATCH/restart-rabbitmq" \
         suite rabbitmq cargo test --package daybook-projections --test rabbitmq -- \

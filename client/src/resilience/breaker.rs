@@ -6,7 +6,7 @@
 //! ```
 //!
 //! INVARIANTS: each permit is given back once, whatever happens to its call. The lock is held for a
-//! step of the machine and never across an await; changes are told under it, so in their order.
+//! step of the machine and to tell listeners of a change, never across an await or a log line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::change::StateChanged;
-use super::machine::{Change, Machine, Refusal, State, Ticket, Verdict};
+use super::machine::{Machine, Ticket};
 use super::metrics::{EndpointMetrics, Rejected};
 use super::settings::{BreakerSettings, InvalidSettings};
+use super::state::{Change, Refusal, State, Verdict};
 use super::window::Sums;
 use super::wiring::Wiring;
 
@@ -80,12 +81,7 @@ impl CircuitBreaker {
     /// [`Refusal`]: it is not to be tried now.
     pub fn admit(&self) -> Result<Permit, Refusal> {
         let now = self.now();
-        let admitted = {
-            let mut machine = self.inner.machine.lock();
-            let (admitted, change) = machine.admit(now);
-            self.tell(change);
-            admitted
-        };
+        let admitted = self.step(|machine| machine.admit(now));
         match admitted {
             Ok(ticket) => {
                 Ok(Permit { breaker: self.clone(), ticket: Some(ticket), admitted_at: now })
@@ -144,24 +140,18 @@ impl CircuitBreaker {
 
     /// Refuses all calls until it is released.
     pub fn force_open(&self) {
-        let mut machine = self.inner.machine.lock();
-        let change = machine.force_open();
-        self.tell(change);
+        self.step(|machine| ((), machine.force_open()));
     }
 
     /// Lets all calls through until it is released.
     pub fn force_closed(&self) {
-        let mut machine = self.inner.machine.lock();
-        let change = machine.force_closed();
-        self.tell(change);
+        self.step(|machine| ((), machine.force_closed()));
     }
 
     /// Ends what was forced: closed, as if it were new.
     pub fn release(&self) {
         let now = self.now();
-        let mut machine = self.inner.machine.lock();
-        let change = machine.release(now);
-        self.tell(change);
+        self.step(|machine| ((), machine.release(now)));
     }
 
     pub(super) fn metrics(&self) -> &EndpointMetrics {
@@ -176,29 +166,32 @@ impl CircuitBreaker {
         self.inner.wiring.clock.monotonic()
     }
 
-    /// To be called under the machine's lock.
-    fn tell(&self, change: Option<Change>) {
-        let Some(Change { from, to, reason, open_for, trips }) = change else { return };
+    /// Has the machine take a step, and tells the change that it caused: to listeners under the
+    /// lock, so that they hear changes in their order, and to the log after it.
+    fn step<T>(&self, step: impl FnOnce(&mut Machine) -> (T, Option<Change>)) -> T {
+        let (outcome, change) = {
+            let mut machine = self.inner.machine.lock();
+            let (outcome, change) = step(&mut machine);
+            if let Some(change) = change {
+                self.tell(change);
+            }
+            (outcome, change)
+        };
+        if let Some(Change { from, to, reason, open_for, .. }) = change {
+            let (from, to, reason) = (from.as_str(), to.as_str(), reason.as_str());
+            let open_for = open_for.map(|time| format!("{time:.1?}"));
+            tracing::info!(endpoint = self.endpoint(), from, to, reason, open_for, "breaker");
+        }
+        outcome
+    }
+
+    fn tell(&self, change: Change) {
+        let Change { from, to, reason, open_for, trips } = change;
         let Inner { endpoint, metrics, wiring, .. } = &*self.inner;
         metrics.changed(endpoint, from, to);
-        tracing::info!(
-            endpoint = &**endpoint,
-            from = from.as_str(),
-            to = to.as_str(),
-            ?reason,
-            ?open_for,
-            "circuit breaker"
-        );
-        wiring.changes.tell(StateChanged {
-            id: Uuid::from_bytes(wiring.entropy.bytes()),
-            endpoint: endpoint.clone(),
-            from,
-            to,
-            reason,
-            at: wiring.clock.now(),
-            open_for,
-            trips,
-        });
+        let (id, at) = (Uuid::from_bytes(wiring.entropy.bytes()), wiring.clock.now());
+        let endpoint = endpoint.clone();
+        wiring.changes.tell(StateChanged { id, endpoint, from, to, reason, at, open_for, trips });
     }
 }
 
@@ -227,8 +220,10 @@ impl Permit {
     fn unused(mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.breaker.now();
-            let mut machine = self.breaker.inner.machine.lock();
-            machine.finish(now, ticket, Verdict::Ignored, Duration::ZERO);
+            self.breaker.step(|machine| {
+                let finished = machine.finish(now, ticket, Verdict::Ignored, Duration::ZERO);
+                ((), finished.change)
+            });
         }
     }
 
@@ -237,12 +232,10 @@ impl Permit {
         let inner = &*self.breaker.inner;
         let now = self.breaker.now();
         let took = now.saturating_sub(self.admitted_at);
-        let late = {
-            let mut machine = inner.machine.lock();
+        let late = self.breaker.step(|machine| {
             let finished = machine.finish(now, ticket, verdict, took);
-            self.breaker.tell(finished.change);
-            finished.late
-        };
+            (finished.late, finished.change)
+        });
         inner.metrics.ended(verdict, took);
         if took >= inner.slow_after {
             inner.metrics.slow.inc();

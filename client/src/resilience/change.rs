@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::machine::{Reason, State};
+use super::state::{Reason, State};
 
 /// Changes kept for subscribers that lag; at one change a second of each of a hundred endpoints
 /// this is more than two seconds.

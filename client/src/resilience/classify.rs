@@ -4,7 +4,7 @@
 //! permission — works; one that is silent, overloaded or makes no sense does not. That another node
 //! is the leader says nothing about this one's health.
 
-use super::machine::Verdict;
+use super::state::Verdict;
 use crate::{AppendError, CallError, ReadError};
 
 /// What an append's error says about the server.

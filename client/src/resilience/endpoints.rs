@@ -18,7 +18,7 @@ pub const ENDPOINTS_MAX_DEFAULT: usize = 1_000;
 /// There are too many endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "endpoint '{endpoint}' would be the {max}th and one more; name endpoints by service, not by \
+    "endpoint '{endpoint}' would be one more than {max}; name endpoints by service, not by \
      request, or raise the limit"
 )]
 pub struct TooManyEndpoints {
@@ -111,7 +111,7 @@ impl Breakers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::{State, Verdict};
+    use super::super::state::{State, Verdict};
     use super::super::testing::Manual;
     use super::*;
 

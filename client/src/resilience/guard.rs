@@ -26,9 +26,9 @@ use super::breaker::{CircuitBreaker, Permit};
 use super::bulkhead::{Bulkhead, Full, Place};
 use super::deadline::within;
 use super::limit::{Limited, RateLimit};
-use super::machine::{Refusal, Verdict};
 use super::metrics::Rejected;
 use super::retry::Retry;
+use super::state::{Refusal, Verdict};
 
 /// Why a guarded call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -195,11 +195,11 @@ impl<E> Guard<E> {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let Some((retry, when)) = &self.retry else { return self.attempt(operation()).await };
+        let Some((retry, when)) = &self.retry else { return self.attempt(&mut operation).await };
         retry.pay_in();
         let mut retries = 0;
         loop {
-            let error = match self.attempt(operation()).await {
+            let error = match self.attempt(&mut operation).await {
                 Ok(found) => return Ok(found),
                 Err(error) => error,
             };
@@ -217,11 +217,12 @@ impl<E> Guard<E> {
         }
     }
 
-    async fn attempt<T>(
+    async fn attempt<T, Fut: Future<Output = Result<T, E>>>(
         &self,
-        operation: impl Future<Output = Result<T, E>>,
+        operation: &mut impl FnMut() -> Fut,
     ) -> Result<T, GuardError<E>> {
         let (permit, _inside) = self.enter().await?;
+        let operation = operation();
         let result = match self.timeout {
             None => operation.await,
             Some(limit) => {

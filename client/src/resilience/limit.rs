@@ -36,7 +36,7 @@ pub struct RateSettings {
 
 /// The quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the rate limit is reached; try again in {retry_after:?}")]
+#[error("the rate limit is reached; try again in {:.1} s", retry_after.as_secs_f64())]
 pub struct Limited {
     /// When a call could pass.
     pub retry_after: Duration,

@@ -1,7 +1,7 @@
 //! The room's numbers, for Prometheus.
 //!
-//! INVARIANTS: the values of `endpoint` are names the program gives, of which a registry of breakers
-//! has a bounded number; all other labels are words of ours. A call looks no label up: its
+//! INVARIANTS: the values of `endpoint` are names the program gives, of which a registry of
+//! breakers has a bounded number; all other labels are words of ours. A call looks no label up: its
 //! endpoint's counters are found when the breaker is made.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus::{
     Registry,
 };
 
-use super::machine::{State, Verdict};
+use super::state::{State, Verdict};
 
 /// Upper bounds in seconds of the buckets of response times: from a cache on the same machine to
 /// what a caller gives up on.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   pause before retry n:  anything up to  pause_first * 2^(n-1), at most pause_max
-//!   budget:                each call pays in budget_percent of a retry, each retry takes a whole one
+//!   budget:                each call pays in budget_percent of a retry, each retry takes one
 //! ```
 //!
 //! With nothing but failures, then, retries add `budget_percent` to the load, not a multiple of it.

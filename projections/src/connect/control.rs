@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use daybook_client::resilience::{CircuitBreaker, State as BreakerState};
 use daybook_model::{Position, Revision, StreamName};
@@ -12,10 +13,16 @@ use super::relay::Shared;
 use super::sink::{AnySink, Outcome, Sink};
 use super::streams::Streams;
 use crate::consumer::ConsumeError;
+use crate::runner::GRACE;
 use crate::status::{State, Status};
 
 /// Parked messages of one answer at most.
 pub const PARKED_PAGE_MAX: usize = 1000;
+/// Time that a connector has to finish what is under way before it is said to pause. Longer than
+/// a runner gives it.
+const PAUSE_WAIT_MAX: Duration = Duration::from_secs(4);
+const _: () = assert!(PAUSE_WAIT_MAX.as_nanos() > GRACE.as_nanos());
+
 /// Bytes of the reason for giving a message up.
 pub const DISCARD_REASON_SIZE_MAX: usize = 1000;
 
@@ -126,7 +133,9 @@ impl<T: Streams, S: Sink> Control<T, S> {
     pub fn status(&self) -> ConnectorStatus {
         let numbers = &self.shared.numbers;
         let runner = self.shared.handle.lock().as_ref().map(crate::runner::Handle::status);
-        let runner = runner.unwrap_or_else(Status::starting);
+        let mut runner = runner.unwrap_or_else(Status::starting);
+        // The runner's own is behind it within a batch, and unknown to one that is paused at once.
+        runner.checkpoint = runner.checkpoint.max(*numbers.checkpoint.lock());
         let lag = runner.lag_time(self.shared.wiring.clock.now());
         ConnectorStatus {
             name: self.name().to_owned(),
@@ -150,8 +159,13 @@ impl<T: Streams, S: Sink> Control<T, S> {
     /// [`ControlError::State`].
     pub async fn pause(&self) -> Result<(), ControlError> {
         self.shared.place.lock().await.set_paused(true).await?;
-        if let Some(handle) = &*self.shared.handle.lock() {
-            handle.pause();
+        let Some(handle) = self.shared.handle.lock().clone() else { return Ok(()) };
+        handle.pause();
+        let mut status = handle.watch();
+        tokio::select! {
+            // An error: it has ended, which is as good.
+            _ = status.wait_for(|status| status.state == State::Paused) => {}
+            () = self.shared.wiring.timer.sleep(PAUSE_WAIT_MAX) => {}
         }
         Ok(())
     }

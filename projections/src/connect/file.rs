@@ -84,7 +84,7 @@ impl Sink for FileSink {
         match written {
             Ok(Ok(open)) => {
                 self.open = Some(open);
-                return Ok(outcomes);
+                Ok(outcomes)
             }
             Ok(Err(WriteError::Undone(error))) => {
                 let failed = Outcome::failed(format!("cannot write {path}: {error}"));

@@ -151,6 +151,7 @@ async fn run<F: Source, T: Streams>(
             End::Told | End::Closed => break,
             End::Lost { reason } => {
                 tracing::warn!(connector = name, reason, "begins anew from the store's own place");
+                shared.place.lock().await.forget();
                 wiring.timer.sleep(LOST_WAIT).await;
             }
         }

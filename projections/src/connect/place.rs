@@ -60,10 +60,14 @@ pub struct Place<T> {
     revision: Option<Revision>,
     /// Whether this instance has claimed it.
     claimed: bool,
+    /// Whether another one has claimed it since.
+    lost: bool,
     /// As it stands in the stream.
     stored: PlaceData,
     /// As it is by now.
     now: PlaceData,
+    /// Messages done with that the stream does not know of.
+    unwritten: u64,
 }
 
 impl<T: Streams> Place<T> {
@@ -72,8 +76,8 @@ impl<T: Streams> Place<T> {
     pub fn new(streams: T, name: &str, owner: Uuid) -> Place<T> {
         let (stream, stored, now) =
             (place_stream(name), PlaceData::default(), PlaceData::default());
-        let (revision, claimed, name) = (None, false, name.to_owned());
-        Place { streams, name, stream, owner, revision, claimed, stored, now }
+        let (revision, claimed, lost, name) = (None, false, false, name.to_owned());
+        Place { streams, name, stream, owner, revision, claimed, lost, stored, now, unwritten: 0 }
     }
 
     /// The checkpoint by now.
@@ -94,10 +98,10 @@ impl<T: Streams> Place<T> {
         self.now.delivered
     }
 
-    /// Messages confirmed that the stream does not know of.
+    /// Messages confirmed or parked that the stream does not know of.
     #[must_use]
     pub fn unwritten(&self) -> u64 {
-        self.now.delivered.saturating_sub(self.stored.delivered)
+        self.unwritten
     }
 
     /// Positions passed that the stream does not know of.
@@ -130,13 +134,14 @@ impl<T: Streams> Place<T> {
             self.revision = None;
             self.stored = PlaceData::default();
             self.now = PlaceData { checkpoint: first.map(|at| at.0), ..PlaceData::default() };
-            self.claimed = true;
+            (self.claimed, self.lost) = (true, false);
             return self.write().await;
         };
         let data = self.parse(&last)?;
         let rewound = self.revision.is_some_and(|known| last.revision < known);
         if self.claimed && !rewound {
             if data.owner != self.owner {
+                self.lost = true;
                 return Err(self.fenced());
             }
             // What was confirmed since is still true; an event that came late is this instance's.
@@ -147,14 +152,23 @@ impl<T: Streams> Place<T> {
             tracing::warn!(connector = self.name, "the store was rewound: going back with it");
         }
         (self.revision, self.stored, self.now) = (Some(last.revision), data.clone(), data);
-        self.claimed = true;
+        (self.claimed, self.lost) = (true, false);
         self.write().await
     }
 
-    /// Moves on: `delivered` more messages are confirmed, and all up to `checkpoint` is done with.
-    pub fn advance(&mut self, checkpoint: Checkpoint, delivered: u64) {
+    /// Forgets what was done since the stream was last written: it is of a history that the store
+    /// has lost. What the stream says then holds.
+    pub fn forget(&mut self) {
+        self.claimed = false;
+        self.unwritten = 0;
+    }
+
+    /// Moves on: so many more messages are confirmed, so many parked, and all up to `checkpoint`
+    /// is done with.
+    pub fn advance(&mut self, checkpoint: Checkpoint, delivered: u64, parked: u64) {
         self.now.checkpoint = Some(checkpoint.0);
         self.now.delivered += delivered;
+        self.unwritten += delivered + parked;
     }
 
     /// Pauses or resumes, durably.
@@ -179,6 +193,9 @@ impl<T: Streams> Place<T> {
             let reason = format!("connector {} has not begun yet; try again", self.name);
             return Err(ConsumeError::Interrupted { reason });
         }
+        if self.lost {
+            return Err(self.fenced());
+        }
         let mut error = StreamsError::Changed;
         for _ in 0..WRITE_ATTEMPTS_MAX {
             let data = PlaceData { owner: self.owner, ..self.now.clone() };
@@ -189,6 +206,7 @@ impl<T: Streams> Place<T> {
                 Ok(revision) => {
                     self.revision = revision;
                     (self.stored, self.now.owner) = (data, self.owner);
+                    self.unwritten = 0;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -215,6 +233,7 @@ impl<T: Streams> Place<T> {
         let data = self.parse(&last)?;
         if data.owner != self.owner {
             if self.stored.owner == self.owner {
+                self.lost = true;
                 return Err(self.fenced());
             }
             (self.stored, self.now) = (data.clone(), data);

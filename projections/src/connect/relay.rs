@@ -72,6 +72,8 @@ pub struct Numbers {
     pub parked_total: AtomicU64,
     /// Why a message was not taken, the last time.
     pub last_error: Short<Option<String>>,
+    /// All up to here is done with; none before the first event, or before it has begun.
+    pub checkpoint: Short<Option<Checkpoint>>,
 }
 
 impl<T: Streams, S: Sink> Shared<T, S> {
@@ -97,6 +99,7 @@ impl<T: Streams, S: Sink> Shared<T, S> {
     /// # Errors
     /// [`ConsumeError`].
     pub async fn write_if_due(&self, place: &mut Place<T>) -> Result<(), ConsumeError> {
+        *self.numbers.checkpoint.lock() = place.checkpoint();
         let now = self.wiring.clock.monotonic();
         let since = match place.unwritten() {
             0 => None,
@@ -184,7 +187,7 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
         let done = work.done.iter().take_while(|done| **done).count();
         let mut place = self.shared.place.lock().await;
         if let Some(last) = done.checked_sub(1) {
-            place.advance(events[last].checkpoint, work.delivered);
+            place.advance(events[last].checkpoint, work.delivered, work.parked);
         }
         self.shared.write_if_due(&mut place).await?;
         ended.map(|()| Taken { events: work.delivered, parked: work.parked })
@@ -240,15 +243,14 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
                 work.attempts = 1;
             }
             self.shared.note(&trouble.reason);
-            if !trouble.tried {
+            if trouble.tried == 0 {
                 return Err(ConsumeError::Interrupted { reason: trouble.reason });
             }
             if work.attempts >= retry.attempts_max {
                 self.give_up(work, trouble.reason).await?;
                 continue;
             }
-            let left = work.left.len() as u64;
-            self.shared.numbers.retries.fetch_add(left, Ordering::Relaxed);
+            self.shared.numbers.retries.fetch_add(trouble.tried, Ordering::Relaxed);
             self.wait(work.attempts, trouble.retry_after).await;
         }
         work.attempts = 0;
@@ -356,8 +358,8 @@ impl<'a> Work<'a> {
 #[derive(Default)]
 struct Trouble {
     refused: Vec<(usize, Message, String)>,
-    /// Whether any of what is left was tried.
-    tried: bool,
+    /// How many of what is left were tried.
+    tried: u64,
     reason: String,
     retry_after: Option<Duration>,
 }
@@ -366,10 +368,10 @@ impl Trouble {
     fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Failed { reason, retry_after } => {
-                if !self.tried {
+                if self.tried == 0 {
                     self.reason = reason;
                 }
-                self.tried = true;
+                self.tried += 1;
                 self.retry_after = self.retry_after.max(retry_after);
             }
             Outcome::NotTried { reason } if self.reason.is_empty() => self.reason = reason,
@@ -385,24 +387,25 @@ impl<F: Source, T: Streams, S: Sink> Consumer for Relay<F, T, S> {
 
     async fn begin(&mut self) -> Result<Option<Checkpoint>, ConsumeError> {
         self.refused_in_a_row = 0;
-        let checkpoint = {
-            let mut place = self.shared.place.lock().await;
-            let first = self.first(&place).await?;
-            place.begin(first).await?;
-            if place.paused() {
-                // It was told so in a former process.
-                if let Some(handle) = &*self.shared.handle.lock() {
-                    handle.pause();
-                }
-                let reason = format!("connector {} is paused", self.shared.settings.name);
-                return Err(ConsumeError::Interrupted { reason });
+        // Also if it is paused: somebody may have paused it to look through them.
+        {
+            let mut parked = self.shared.parked.lock().await;
+            parked.load().await?;
+            self.shared.count_parked(&parked);
+        }
+        let mut place = self.shared.place.lock().await;
+        let first = self.first(&place).await?;
+        place.begin(first).await?;
+        *self.shared.numbers.checkpoint.lock() = place.checkpoint();
+        if place.paused() {
+            // It was told so in a former process.
+            if let Some(handle) = &*self.shared.handle.lock() {
+                handle.pause();
             }
-            place.checkpoint()
-        };
-        let mut parked = self.shared.parked.lock().await;
-        parked.load().await?;
-        self.shared.count_parked(&parked);
-        Ok(checkpoint)
+            let reason = format!("connector {} is paused", self.shared.settings.name);
+            return Err(ConsumeError::Interrupted { reason });
+        }
+        Ok(place.checkpoint())
     }
 
     async fn take(&mut self, batch: Batch) -> Result<Taken, ConsumeError> {
@@ -415,7 +418,7 @@ impl<F: Source, T: Streams, S: Sink> Consumer for Relay<F, T, S> {
         }
         if let Some(through) = through {
             let mut place = self.shared.place.lock().await;
-            place.advance(through, 0);
+            place.advance(through, 0, 0);
             self.shared.write_if_due(&mut place).await?;
         }
         Ok(all)

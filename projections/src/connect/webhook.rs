@@ -27,7 +27,7 @@
 //! | Answer | What becomes of the message |
 //! |---|---|
 //! | 2xx | delivered |
-//! | 408, 425, 429, 5xx, none in time, no connection | tried again; `Retry-After` in seconds is obeyed, up to a minute |
+//! | 408, 425, 429, 5xx, none in time | tried again; `Retry-After` (s) is obeyed, up to a minute |
 //! | other 4xx, and redirects, which are never followed | refused |
 //!
 //! A batch that is refused is sent again one by one, so that one message does not hold up others.

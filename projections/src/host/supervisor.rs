@@ -4,65 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
+use super::run::{Run, Shown, ShownBuild, caught_up, ended};
 use super::{Asked, Order, OrderError};
 use crate::backend::Backend;
-use crate::build::{Build, Skip};
+use crate::build::Build;
 use crate::feed::Source;
 use crate::projection::Projection;
-use crate::runner::{End, Handle, Runner, Seams};
-use crate::status::{BuildStatus, State, Status};
+use crate::runner::{End, Runner, Seams};
 use crate::store::{Generation, StoreError};
 
 /// The wait before another attempt when the tables cannot be reached or a runner failed.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
 
-/// What is told of a projection.
-#[derive(Debug, Default)]
-pub(super) struct Shown {
-    pub(super) version: u32,
-    pub(super) paused: bool,
-    pub(super) serving: Option<ShownBuild>,
-    pub(super) building: Option<ShownBuild>,
-    pub(super) note: Option<String>,
-}
-
-/// What is told of a generation.
-#[derive(Debug)]
-pub(super) struct ShownBuild {
-    generation: Generation,
-    /// None if it is not advanced.
-    status: Option<watch::Receiver<Status>>,
-}
-
-impl ShownBuild {
-    /// Its status; `head` is what is known of the log's end if it does not know itself.
-    pub(super) fn status(&self, head: Option<daybook_client::Checkpoint>) -> BuildStatus {
-        let status = match &self.status {
-            Some(status) => status.borrow().clone(),
-            None => Status {
-                state: State::Outdated,
-                checkpoint: self.generation.checkpoint,
-                head,
-                ..Status::starting()
-            },
-        };
-        let (generation, version) = (self.generation.number, self.generation.version);
-        BuildStatus { generation, version, status }
-    }
-}
-
-/// A generation that is advanced.
-struct Run {
-    generation: Generation,
-    handle: Handle,
-    skip: Skip,
-    task: JoinHandle<End>,
-    /// Whether it was seen that the task has ended.
-    ended: bool,
-}
+/// How long a swap waits for the new generation to be where the old one was.
+const SWAP_WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct Supervisor<S, B> {
     source: S,
@@ -81,7 +39,7 @@ pub(super) struct Supervisor<S, B> {
 /// What came up.
 enum Turn {
     Asked(Option<Asked>),
-    Ended(Result<End, JoinError>),
+    Ended(u32, Result<End, JoinError>),
     CaughtUp,
 }
 
@@ -125,8 +83,8 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
             let turn = tokio::select! {
                 biased;
                 asked = asked.recv() => Turn::Asked(asked),
-                ended = ended(&mut self.serving) => Turn::Ended(ended),
-                ended = ended(&mut self.building) => Turn::Ended(ended),
+                (number, end) = ended(&mut self.serving) => Turn::Ended(number, end),
+                (number, end) = ended(&mut self.building) => Turn::Ended(number, end),
                 () = caught_up(building) => Turn::CaughtUp,
                 () = retry, if !ready => continue,
             };
@@ -141,7 +99,7 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
                     // Whoever asked may have gone.
                     let _ = answer.send(done);
                 }
-                Turn::Ended(end) => ready = self.after(end).await,
+                Turn::Ended(number, end) => ready = self.after(number, end).await,
                 Turn::CaughtUp => {
                     if let Err(error) = self.swap().await {
                         self.note(format!("cannot swap: {error}"));
@@ -270,8 +228,21 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
     async fn swap(&mut self) -> Result<(), StoreError> {
         let Some(building) = &self.building else { return Ok(()) };
         let number = building.generation.number;
+        let mut status = building.handle.watch();
         if let Some(old) = self.serving.take() {
             old.end().await;
+            // Whoever has seen the old one at some place is not shown an earlier one.
+            let place = self.backend.reached(self.projection.name()).await.unwrap_or_default();
+            let there = status.wait_for(|status| status.checkpoint >= place);
+            tokio::select! {
+                biased;
+                _ = there => {}
+                () = self.seams.timer.sleep(SWAP_WAIT_MAX) => {
+                    let action = format!("serve generation {number} of {}", self.projection.name());
+                    let reason = "it fell behind the one that serves".to_owned();
+                    return Err(StoreError { action, reason, transient: true });
+                }
+            }
         }
         self.backend.serve(self.projection.name(), number).await?;
         self.outdated = None;
@@ -283,8 +254,9 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
         Ok(())
     }
 
-    /// What follows when a runner has ended; whether everything is as it should be.
-    async fn after(&mut self, end: Result<End, JoinError>) -> bool {
+    /// What follows when the runner of a generation has ended; whether everything is as it should
+    /// be.
+    async fn after(&mut self, number: u32, end: Result<End, JoinError>) -> bool {
         match end {
             Ok(End::Closed | End::Told) => {
                 // The store closes: what is left is to be told to stop.
@@ -294,8 +266,11 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
             Ok(End::Lost { reason }) => {
                 self.note(format!("is built again from the first event: {reason}"));
                 self.stop_runs().await;
-                if let Err(error) = self.remove_all().await {
+                // Only this one: another may have been made by another process, and is sound.
+                let name = self.projection.name();
+                if let Err(error) = self.backend.remove(name, number).await {
                     self.note(format!("waits: {error}"));
+                    self.seams.timer.sleep(RETRY_WAIT).await;
                 }
                 false
             }
@@ -351,39 +326,4 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
         all.serving = serving.or_else(|| self.outdated.as_ref().map(outdated));
         all.building = self.building.as_ref().map(shown);
     }
-}
-
-impl Run {
-    /// Has it end, and waits for that.
-    async fn end(self) {
-        self.handle.stop();
-        if !self.ended
-            && let Err(error) = self.task.await
-        {
-            tracing::error!("a runner failed: {error}");
-        }
-    }
-}
-
-/// Waits until a run has ended by itself. It stays, so that its last status can be seen; waits for
-/// ever if there is none, or it has been waited for.
-async fn ended(run: &mut Option<Run>) -> Result<End, JoinError> {
-    match run {
-        Some(run) if !run.ended => {
-            let end = (&mut run.task).await;
-            run.ended = true;
-            end
-        }
-        _ => std::future::pending().await,
-    }
-}
-
-/// Waits until a run has caught up; for ever if there is none, or it ends before.
-async fn caught_up(run: Option<watch::Receiver<Status>>) {
-    if let Some(mut status) = run
-        && status.wait_for(|status| status.state == State::Live).await.is_ok()
-    {
-        return;
-    }
-    std::future::pending().await
 }

@@ -83,10 +83,8 @@ impl Cache {
             seen.add(&key);
         }
         self.young_size += size(&key, row.as_deref());
-        if let Some(before) = kept.young.insert(key, row) {
-            // The key is counted twice, and the row it had: a little early is no harm.
-            drop(before);
-        }
+        // A row that is put again is counted again: a little early is no harm.
+        kept.young.insert(key, row);
         if self.young_size > CACHE_SIZE_MAX / 2 {
             for kept in &mut self.tables {
                 kept.old = std::mem::take(&mut kept.young);

@@ -69,8 +69,10 @@ fn is_transient(code: &SqlState) -> bool {
     let code = code.code();
     let class = code.get(..2).unwrap_or_default();
     // Connection, deadlock or serialization, resources, object in use, cancelled or shut down,
-    // a system error. 25P03 ends an idle transaction; 42P01 is a table dropped by who took over.
-    ["08", "40", "53", "55", "57", "58"].contains(&class) || ["25P03", "42P01"].contains(&code)
+    // a system error. 25006 is a standby; 25P03 ends an idle transaction; 42P01 is a table dropped
+    // by who took over.
+    ["08", "40", "53", "55", "57", "58"].contains(&class)
+        || ["25006", "25P03", "42P01"].contains(&code)
 }
 
 fn chain(error: &Error) -> String {
@@ -93,6 +95,7 @@ mod tests {
         for (code, transient) in [
             ("57P01", true),  // shutting down
             ("57P03", true),  // starting up
+            ("25006", true),  // read only: a standby, until the URL leads to its successor
             ("53300", true),  // too many connections
             ("53100", true),  // disk full
             ("40P01", true),  // deadlock

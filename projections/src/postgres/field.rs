@@ -1,5 +1,9 @@
 //! Values as PostgreSQL's, both ways.
+//!
+//! A NUL character, which PostgreSQL's text cannot hold, becomes U+FFFD: whoever puts one into a
+//! description must not stop a projection.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use bytes::BytesMut;
@@ -21,7 +25,7 @@ impl ToSql for Field<'_> {
     ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self.0 {
             Value::Null => Ok(IsNull::Yes),
-            Value::Text(text) => text.to_sql(kind, out),
+            Value::Text(text) => without_nul(text).to_sql(kind, out),
             Value::Integer(number) => number.to_sql(kind, out),
             Value::Decimal(number) => number.to_sql(kind, out),
             Value::Uuid(id) => id.to_sql(kind, out),
@@ -36,6 +40,11 @@ impl ToSql for Field<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// Text that PostgreSQL can hold.
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 /// A row of `table` as it was found: all of its columns, in order.

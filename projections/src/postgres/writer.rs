@@ -10,8 +10,8 @@
 //!                COMMIT
 //! ```
 //!
-//! All but the last are sent in one go. The first change locks the generation's row, so two writers'
-//! commits come one after the other, and the second finds another token.
+//! All but the last are sent in one go. The first change locks the generation's row, so the commits
+//! of two writers come one after the other, and the second finds another token.
 //!
 //! Commits do not wait for PostgreSQL's disk (`synchronous_commit = off`): rows and place are lost
 //! together by a crash or not at all, and what is lost is built again from the feed.
@@ -28,7 +28,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Statement};
 
 use super::cache::{Cache, Content, Found};
-use super::field::{self, Field};
+use super::field::{self, Field, without_nul};
 use super::names::{self, Schema};
 use super::{Postgres, catalog, error};
 use crate::change::{Change, ChangeSet};
@@ -363,9 +363,4 @@ async fn prepare_park(client: &Client, schema: &Schema) -> Result<Statement, Err
 fn parameters(count: usize) -> String {
     let all: Vec<_> = (1..=count).map(|n| format!("${n}")).collect();
     all.join(", ")
-}
-
-/// A parked event must be parked whatever its names hold; PostgreSQL's text holds all but NUL.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }

@@ -1,11 +1,13 @@
 //! One open sled: its catalog and its generations, and who may write them.
 //!
 //! INVARIANTS: every call into sled goes through [`guarded`]. A tree is used only under the lock of
-//! its generation, and never after that is marked as gone.
+//! its generation, and never after that is marked as gone. Who holds the lock of the list takes no
+//! generation's.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use daybook_cache::{Damage, Fault, Kept, guarded};
 use daybook_client::Checkpoint;
@@ -13,12 +15,11 @@ use daybook_model::Position;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
-use super::codec::{self, ENVELOPE, Entry, PLACE_KEY, Reach, Stamp};
+use super::CACHE_SIZE;
+use super::codec::{self, ENVELOPE, Entry, PLACE_KEY, Reach};
 use super::progress::{Progress, Reached};
 use crate::store::{Generation, Parked};
 use crate::table::{Row, Table};
-
-const CATALOG: &str = "catalog";
 
 /// What the sled is opened for.
 pub(super) struct Place {
@@ -33,8 +34,11 @@ pub(super) struct Live {
     path: PathBuf,
     catalog: sled::Tree,
     progress: Progress,
-    all: Mutex<BTreeMap<(String, u32), Arc<Built>>>,
+    all: Mutex<Generations>,
 }
+
+/// By projection and number.
+pub(super) type Generations = BTreeMap<(String, u32), Arc<Built>>;
 
 /// One generation.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(super) struct Built {
     pub(super) number: u32,
     pub(super) entry: Entry,
     pub(super) tree: sled::Tree,
+    /// Whether queries see it: the newest of those that do.
+    serving: AtomicBool,
     pub(super) now: RwLock<Now>,
     reached: Reached,
 }
@@ -50,7 +56,6 @@ pub(super) struct Built {
 #[derive(Debug)]
 pub(super) struct Now {
     pub(super) reach: Reach,
-    pub(super) serving: bool,
     /// Its tree is no more.
     gone: bool,
     /// Who may write: whoever took over last.
@@ -79,8 +84,8 @@ impl Kept for Live {
     type Place = Place;
 
     fn open(path: &Path, place: &Place) -> Result<Live, Fault> {
-        let db = daybook_cache::open(path)?;
-        match checked(&db, place) {
+        let db = daybook_cache::open(path, CACHE_SIZE)?;
+        match super::opening::checked(&db, place) {
             Ok((catalog, all)) => {
                 let all = Mutex::new(all);
                 let (path, progress) = (path.to_owned(), place.progress.clone());
@@ -114,19 +119,14 @@ impl Live {
     /// The generations of a projection, ascending.
     pub(super) fn generations(&self, projection: &str) -> Result<Vec<Generation>, Fault> {
         let paused = self.paused(projection)?;
-        let all = self.all.lock();
-        let own = all.iter().filter(|((name, _), _)| name == projection);
-        let generation = |built: &Arc<Built>| {
-            let now = built.now.read();
-            Generation {
-                number: built.number,
-                version: built.entry.version,
-                serving: now.serving,
-                paused,
-                checkpoint: now.reach.checkpoint.map(Checkpoint),
-            }
+        let generation = |built: Arc<Built>| Generation {
+            number: built.number,
+            version: built.entry.version,
+            serving: built.is_serving(),
+            paused,
+            checkpoint: built.now.read().reach.checkpoint.map(Checkpoint),
         };
-        Ok(own.map(|(_, built)| generation(built)).collect())
+        Ok(self.own(projection).into_iter().map(generation).collect())
     }
 
     /// Makes a generation with empty tables.
@@ -142,8 +142,8 @@ impl Live {
         let stored = stored.map(|value| ENVELOPE.open::<u32>(&value)).transpose().map_err(fault)?;
         let highest = all.keys().filter(|(name, _)| name == projection).map(|(_, n)| n + 1).max();
         let number = stored.max(highest).unwrap_or(1);
-        let serving =
-            !all.iter().any(|((name, _), built)| name == projection && built.now.read().serving);
+        let mut own = all.iter().filter(|((name, _), _)| name == projection);
+        let serving = !own.any(|(_, built)| built.is_serving());
         let layouts = tables.iter().map(|table| (table.name.to_owned(), table.layout())).collect();
         let entry = Entry { version, serving, layouts };
         let tree =
@@ -178,23 +178,22 @@ impl Live {
     /// Lets queries see this generation and removes all older ones. False if there is none such.
     pub(super) fn serve(&self, projection: &str, number: u32) -> Result<bool, Fault> {
         let Some(built) = self.built(projection, number) else { return Ok(false) };
-        let older = self.numbers(projection).into_iter().filter(|other| *other < number);
-        let older: Vec<u32> = older.collect();
+        let own = self.own(projection);
+        let older: Vec<_> = own.into_iter().filter(|other| other.number < number).collect();
         let mut batch = sled::Batch::default();
         let entry = Entry { serving: true, ..built.entry.clone() };
         batch.insert(codec::catalog_key(projection, number), ENVELOPE.seal(&entry).map_err(fault)?);
         for other in &older {
-            batch.remove(codec::catalog_key(projection, *other));
+            batch.remove(codec::catalog_key(projection, other.number));
         }
         guarded("write to", || self.catalog.apply_batch(batch))?;
-        {
-            let mut now = built.now.write();
-            now.serving = true;
-            built.reached.send_replace(now.reach.checkpoint.map(Checkpoint));
-        }
+        built.serving.store(true, Ordering::SeqCst);
         for other in older {
-            self.forget(projection, other)?;
+            self.forget(projection, other.number)?;
         }
+        // Last, so that nobody older says anything after it.
+        let now = built.now.read();
+        built.reached.send_replace(now.reach.checkpoint.map(Checkpoint));
         Ok(true)
     }
 
@@ -253,7 +252,7 @@ impl Live {
         }
         guarded("write to", || built.tree.apply_batch(batch))?;
         now.reach = reach;
-        if now.serving {
+        if built.is_serving() {
             built.reached.send_replace(reach.checkpoint.map(Checkpoint));
         }
         Ok(Committed::Done)
@@ -299,20 +298,24 @@ impl Live {
 
     /// The generation that serves, or why none does.
     pub(super) fn serving(&self, projection: &str) -> Result<Arc<Built>, String> {
-        let all = self.all.lock();
-        let mut own =
-            all.iter().filter(|((name, _), _)| name == projection).map(|(_, built)| built);
-        let serving = own.rfind(|built| built.now.read().serving).cloned();
+        let serving = self.own(projection).into_iter().rfind(|built| built.is_serving());
         serving.ok_or_else(|| "nothing of it is built yet".to_owned())
+    }
+
+    /// The newest generation, if it does not serve.
+    pub(super) fn newest(&self, projection: &str) -> Option<Arc<Built>> {
+        self.own(projection).pop().filter(|built| !built.is_serving())
     }
 
     fn built(&self, projection: &str, number: u32) -> Option<Arc<Built>> {
         self.all.lock().get(&(projection.to_owned(), number)).cloned()
     }
 
-    fn numbers(&self, projection: &str) -> Vec<u32> {
+    /// The generations of a projection, ascending.
+    fn own(&self, projection: &str) -> Vec<Arc<Built>> {
         let all = self.all.lock();
-        all.keys().filter(|(name, _)| name == projection).map(|(_, number)| *number).collect()
+        let own = all.iter().filter(|((name, _), _)| name == projection);
+        own.map(|(_, built)| built.clone()).collect()
     }
 
     fn paused(&self, projection: &str) -> Result<bool, Fault> {
@@ -326,7 +329,7 @@ impl Live {
         };
         let mut now = built.now.write();
         now.gone = true;
-        if now.serving && self.serving(projection).is_err() {
+        if built.is_serving() && self.serving(projection).is_err() {
             built.reached.send_replace(None);
         }
         let name = codec::tree_name(projection, number);
@@ -336,75 +339,26 @@ impl Live {
 }
 
 impl Built {
-    fn new(number: u32, entry: Entry, tree: sled::Tree, reach: Reach, reached: &Reached) -> Built {
-        let now = Now { reach, serving: entry.serving, gone: false, token: 0 };
-        Built { number, entry, tree, now: RwLock::new(now), reached: reached.clone() }
+    pub(super) fn new(
+        number: u32,
+        entry: Entry,
+        tree: sled::Tree,
+        reach: Reach,
+        reached: &Reached,
+    ) -> Built {
+        let now = RwLock::new(Now { reach, gone: false, token: 0 });
+        let serving = AtomicBool::new(entry.serving);
+        Built { number, entry, tree, serving, now, reached: reached.clone() }
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::SeqCst)
     }
 
     /// Whether its tree is no more.
     pub(super) fn is_gone(now: &Now) -> bool {
         now.gone
     }
-}
-
-/// The catalog and the generations of `db`, which is stamped if there is nothing in it yet.
-#[expect(clippy::type_complexity, reason = "taken apart at once")]
-fn checked(
-    db: &sled::Db,
-    place: &Place,
-) -> Result<(sled::Tree, BTreeMap<(String, u32), Arc<Built>>), Fault> {
-    check_stamp(db, place.store)?;
-    let catalog = guarded("open a tree of", || db.open_tree(CATALOG))?;
-    let mut all = BTreeMap::new();
-    let mut trees = Vec::new();
-    let prefix = codec::catalog_all();
-    let entries = guarded("read", || catalog.scan_prefix(prefix).collect::<Result<Vec<_>, _>>())?;
-    for (key, value) in entries {
-        let Some((name, number)) = codec::parse_catalog_key(&key) else {
-            return Err(Fault("its catalog has a key that does not parse".to_owned()));
-        };
-        let entry: Entry = ENVELOPE.open(&value).map_err(fault)?;
-        let tree_name = codec::tree_name(&name, number);
-        let tree = guarded("open a tree of", || db.open_tree(&tree_name))?;
-        let reach = guarded("read", || tree.get(PLACE_KEY))?;
-        let reach = match reach {
-            Some(value) => ENVELOPE.open::<Reach>(&value).map_err(fault)?,
-            None => Reach::default(),
-        };
-        let reached = place.progress.of(&name);
-        if entry.serving {
-            reached.send_replace(reach.checkpoint.map(Checkpoint));
-        }
-        trees.push(tree_name);
-        let built = Arc::new(Built::new(number, entry, tree, reach, &reached));
-        all.insert((name, number), built);
-    }
-    // A kill between the catalog and the tree leaves one behind.
-    for name in guarded("read", || Ok(db.tree_names()))? {
-        let Ok(text) = std::str::from_utf8(&name) else { continue };
-        if text.starts_with(codec::TREE_PREFIX) && !trees.iter().any(|known| known == text) {
-            guarded("drop a tree of", || db.drop_tree(&name))?;
-        }
-    }
-    Ok((catalog, all))
-}
-
-fn check_stamp(db: &sled::Db, store: Uuid) -> Result<(), Fault> {
-    let Some(value) = guarded("read", || db.get(PLACE_KEY))? else {
-        let trees = guarded("read", || Ok(db.tree_names()))?;
-        if trees.len() > 1 || !guarded("read", || Ok(db.is_empty()))? {
-            return Err(Fault("it has no stamp".to_owned()));
-        }
-        let value = ENVELOPE.seal(&Stamp { store: *store.as_bytes() }).map_err(fault)?;
-        guarded("write to", || db.insert(PLACE_KEY, value).and_then(|_| db.flush()))?;
-        return Ok(());
-    };
-    let stamp: Stamp = ENVELOPE.open(&value).map_err(|e| Fault(format!("its stamp: {e}")))?;
-    if stamp.store != *store.as_bytes() {
-        let found = Uuid::from_bytes(stamp.store);
-        return Err(Fault(format!("it is of the store {found}, this is {store}")));
-    }
-    Ok(())
 }
 
 /// A value that should be whole and is not.

@@ -18,22 +18,31 @@ impl Live {
             Ok(built) => built,
             Err(reason) => return Ok(Err(reason)),
         };
+        let Some(table) = table_number(&built, query) else {
+            let (version, table) = (built.entry.version, query.table.name);
+            let next = self.next_one(query.projection);
+            let reason =
+                format!("version {version} serves, whose table {table} is laid out otherwise");
+            return Ok(Err(format!("{reason}; {next}")));
+        };
         // Held to the end, so that all rows are of one place.
         let now = built.now.read();
         if Built::is_gone(&now) {
             return Ok(Err("it was just removed".to_owned()));
         }
         let as_of = now.reach.checkpoint.map(Checkpoint);
-        let Some(table) = table_number(&built, query) else {
-            let version = built.entry.version;
-            return Ok(Err(format!(
-                "what serves is of version {version}, whose table {} has another layout; the new \
-                 version is being built",
-                query.table.name
-            )));
-        };
         let walk = Walk::of(query, table);
         walk.rows(&built.tree, query).map(|(rows, next)| Ok(Page { rows, next, as_of }))
+    }
+
+    /// How far the generation is that is to serve next, for people.
+    fn next_one(&self, projection: &str) -> String {
+        match self.newest(projection).map(|built| built.now.read().reach.checkpoint) {
+            Some(Some(at)) => {
+                format!("the new version is built up to position {}", Checkpoint(at).position())
+            }
+            _ => "the new version is not being built yet".to_owned(),
+        }
     }
 }
 

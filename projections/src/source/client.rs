@@ -1,8 +1,12 @@
 //! The feed over the network: a subscription to `$all`, gathered into batches.
 //!
 //! What is there is delivered together, and nothing is waited for to fill a batch: history comes in
-//! large ones, and what is live at once. The server filters by stream names if the interest names
-//! some, else by types; what is left is filtered here.
+//! large ones, and what is live at once.
+//!
+//! In history the server leaves out what is not wanted: it filters by stream names if the interest
+//! names some, else by types, and what is left is filtered here. What is live comes unfiltered,
+//! because a filtered subscription tells its place from time to time only, and whoever waits for a
+//! position wants to know of each that nothing was in it.
 //!
 //! A lost connection is the subscription's own matter ([`daybook_client::subscribe`]).
 //!
@@ -28,10 +32,23 @@ pub struct ClientSource {
 /// What follows it.
 #[derive(Debug)]
 pub struct ClientFeed {
+    client: Client,
     subscription: Subscription,
     interest: Interest,
-    /// Whether the server has said that it delivers what is live.
-    live: bool,
+    phase: Phase,
+}
+
+/// How far a feed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// History, filtered by the server.
+    Filtered,
+    /// Filtered history has come to its end: the rest is to be asked for without a filter.
+    Passing,
+    /// Everything, and it is not live (yet, or again).
+    Behind,
+    /// Everything, as it is committed.
+    Live,
 }
 
 impl ClientSource {
@@ -50,14 +67,10 @@ impl Source for ClientSource {
         after: Option<Checkpoint>,
         interest: Interest,
     ) -> Result<ClientFeed, FeedError> {
-        let query = SubscribeAll {
-            from: after.map_or(SubscribeFrom::Start, SubscribeFrom::After),
-            filter: filter(&interest),
-            ..SubscribeAll::default()
-        };
-        let subscribed = self.client.subscribe_all(query).await;
-        let subscription = subscribed.map_err(|error| feed_error(error, after))?;
-        Ok(ClientFeed { subscription, interest, live: false })
+        let filter = filter(&interest);
+        let phase = if filter.is_some() { Phase::Filtered } else { Phase::Behind };
+        let subscription = subscribe(&self.client, after, filter).await?;
+        Ok(ClientFeed { client: self.client.clone(), subscription, interest, phase })
     }
 
     async fn head(&self) -> Result<Head, FeedError> {
@@ -80,15 +93,20 @@ impl Source for ClientSource {
 
 impl Feed for ClientFeed {
     async fn next(&mut self) -> Result<Batch, FeedError> {
-        // The only wait: nothing is in hand while it lasts.
+        // The only waits: nothing is in hand while they last.
+        if self.phase == Phase::Passing {
+            let after = self.subscription.checkpoint();
+            self.subscription = subscribe(&self.client, after, None).await?;
+            self.phase = Phase::Behind;
+        }
         let first = self.subscription.next().await.map_err(|error| self.error(error))?;
         let mut batch = Batch::default();
         let mut size = 0;
         let mut delivery = first;
         loop {
-            let was_live = self.live;
+            let before = self.phase;
             size += self.gather(delivery, &mut batch);
-            let told = self.live && !was_live;
+            let told = self.phase != before && self.phase != Phase::Behind;
             if told || batch.events.len() >= BATCH_EVENTS_MAX || size >= BATCH_SIZE_MAX {
                 break;
             }
@@ -99,7 +117,7 @@ impl Feed for ClientFeed {
             }
         }
         batch.through = self.subscription.checkpoint();
-        batch.caught_up = self.live;
+        batch.caught_up = self.phase == Phase::Live;
         Ok(batch)
     }
 }
@@ -117,20 +135,33 @@ impl ClientFeed {
                 size
             }
             Delivery::CaughtUp => {
-                self.live = true;
+                self.phase = match self.phase {
+                    Phase::Filtered | Phase::Passing => Phase::Passing,
+                    Phase::Behind | Phase::Live => Phase::Live,
+                };
                 0
             }
-            Delivery::FellBehind => {
-                self.live = false;
+            Delivery::FellBehind if self.phase == Phase::Live => {
+                self.phase = Phase::Behind;
                 0
             }
-            Delivery::Event(_) | Delivery::Checkpoint(_) => 0,
+            Delivery::FellBehind | Delivery::Event(_) | Delivery::Checkpoint(_) => 0,
         }
     }
 
     fn error(&self, error: ReadError) -> FeedError {
         feed_error(error, self.subscription.checkpoint())
     }
+}
+
+async fn subscribe(
+    client: &Client,
+    after: Option<Checkpoint>,
+    filter: Option<EventFilter>,
+) -> Result<Subscription, FeedError> {
+    let from = after.map_or(SubscribeFrom::Start, SubscribeFrom::After);
+    let query = SubscribeAll { from, filter, ..SubscribeAll::default() };
+    client.subscribe_all(query).await.map_err(|error| feed_error(error, after))
 }
 
 /// What the server can leave out.

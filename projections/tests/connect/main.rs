@@ -1,6 +1,7 @@
 //! Connectors as a whole: a store, the runner, and a receiver of messages that misbehaves.
 
 #![allow(dead_code, reason = "the log in memory can do more than is needed here")]
+#![allow(clippy::unwrap_used, reason = "a test that fails shows where")]
 
 mod receiver;
 #[path = "../support/source.rs"]

@@ -29,6 +29,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connectors relay events to RabbitMQ, webhooks and files.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("url", |arg| arg.global(true)),
+    mut_arg("json", |arg| arg.global(true)),
+)]
 pub struct ConnectorsArgs {
     #[command(subcommand)]
     command: Option<ConnectorsCommand>,

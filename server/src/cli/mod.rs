@@ -13,6 +13,7 @@ pub mod demo;
 pub mod health;
 pub mod load;
 pub mod place;
+pub mod projections;
 pub mod query;
 pub mod read;
 pub mod remote;
@@ -60,6 +61,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Relay events to RabbitMQ, webhooks and files, and see how far that is.
     Connectors(connectors::ConnectorsArgs),
+    /// See how far the read models are; pause, rebuild, or keep them in a process of their own.
+    Projections(projections::ProjectionsArgs),
     /// Append events to a stream.
     Append(append::AppendArgs),
     /// Read events of a stream, or of the whole log.
@@ -100,6 +103,7 @@ impl Command {
         match self {
             Command::Serve(_) | Command::Query(_) => logging::FILTER_DEFAULT,
             Command::Connectors(args) if args.serves() => logging::FILTER_DEFAULT,
+            Command::Projections(args) if args.serves() => logging::FILTER_DEFAULT,
             _ => "warn",
         }
     }
@@ -137,6 +141,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     logging::start(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Projections(args) => projections::run(args),
         Command::Query(args) => query::run(args),
         Command::Connectors(args) => connectors::run(args),
         Command::Append(args) => append::run(args),

@@ -23,7 +23,6 @@ use super::signals::Signals;
 use crate::config::{DATA_DEFAULT, Exposure, LISTEN_DEFAULT, is_this_machine, listen_addresses};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node, listener};
-use crate::readside;
 use crate::telemetry::logging::colours_wanted;
 
 /// Files and sockets the process wants to have open beside its connections: segments, index files,
@@ -123,7 +122,8 @@ pub struct ServeArgs {
         value_name = "PLACE",
         default_value = "sled"
     )]
-    read_models: readside::Place,
+    // A text until it is used: a refused argument is shown, and it may hold a password.
+    read_models: String,
 
     /// Relay events as this file says: to RabbitMQ, webhooks and files
     #[arg(long, env = "DAYBOOK_CONNECTORS", value_name = "FILE")]
@@ -198,13 +198,18 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         format!("cannot listen on {} (is another server running there?)", args.listen)
     })?;
     let ledger = args.ledger();
-    let read_models = args.read_models.clone();
+    let read_models = args.read_models.parse().context("--read-models cannot be used")?;
     let connectors = match &args.connectors {
         Some(file) => connect::load(file)?,
         None => Vec::new(),
     };
-    let config =
-        Config { connections_max, ledger, read_models, connectors, ..Config::in_directory(&args.data) };
+    let config = Config {
+        connections_max,
+        ledger,
+        read_models,
+        connectors,
+        ..Config::in_directory(&args.data)
+    };
     let node = tokio::select! {
         node = Node::start(config, listener) => node?,
         () = signals.next() => {

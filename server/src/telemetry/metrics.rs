@@ -21,7 +21,7 @@ use prometheus::{
 
 use crate::ledger::metrics::Numbers;
 use crate::node::Context;
-use crate::telemetry::process;
+use crate::telemetry::{process, projections};
 
 /// Upper bounds in seconds of the buckets of every duration: from a read in memory (0.1 ms) to
 /// what a client gives up on (10 s).
@@ -143,6 +143,10 @@ impl Metrics {
             "From a transfer's request to its end.",
             ledger.transfer_durations(),
         ));
+        if let Some(read_side) = context.read_side() {
+            let statuses = read_side.host().statuses();
+            families.extend(projections::families(&statuses, context.clock().now()));
+        }
         families.extend(process_families());
         // Families are named by us and the buffer is a string: encoding cannot fail.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()

@@ -154,7 +154,7 @@ async fn an_open_breaker_refuses_before_anything_is_waited_for() {
     assert!(matches!(refused, Err(GuardError::Open(_))), "who waits is told, too: {refused:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn when_the_endpoint_is_healed_only_the_probes_go_through() {
     const CALLERS: u32 = 500;
     let manual = Manual::waiting();

@@ -1,7 +1,7 @@
 //! Every transition, as scripts: what happens at which millisecond, and what the machine says.
 //!
-//! `ok`, `fail`, `ignored`, `cancelled` are whole calls, `slow …` such that took long; `a?` asks for
-//! a call that is still out, `a fail` ends it. Repeated with `*n`. Silence means: nothing changed.
+//! `ok`, `fail`, `ignored`, `cancelled` are whole calls, `slow …` such that took long; `a?` asks
+//! for a call that is still out, `a fail` ends it. Repeated with `*n`. Silence means: nothing changed.
 
 use std::collections::BTreeMap;
 

@@ -37,7 +37,7 @@ async fn a_place_is_kept_and_found_again() {
     let mut first = place(&store, A);
     first.begin(Some(at(3))).await.expect("a new place");
     assert_eq!((first.checkpoint(), first.delivered()), (Some(at(3)), 0));
-    first.advance(at(7), 4);
+    first.advance(at(7), 4, 0);
     assert_eq!((first.unwritten(), first.passed()), (4, 4));
     first.write().await.expect("still ours");
     assert_eq!((first.unwritten(), first.passed()), (0, 0));
@@ -57,12 +57,12 @@ async fn of_two_instances_the_one_that_began_last_goes_on() {
     a.begin(None).await.expect("a new place");
     b.begin(None).await.expect("claimed");
     for _ in 0..2 {
-        a.advance(at(5), 5);
+        a.advance(at(5), 5, 0);
         let lost = a.write().await.expect_err("it is B's");
         assert!(matches!(lost, ConsumeError::Fenced { .. }), "{lost}");
         let lost = a.begin(None).await.expect_err("it is still B's");
         assert!(matches!(lost, ConsumeError::Fenced { .. }), "{lost}");
-        b.advance(at(2), 1);
+        b.advance(at(2), 1, 0);
         b.write().await.expect("still B's");
     }
     assert!(written(&store).iter().all(|(_, at)| at.is_none_or(|at| at == 2)));
@@ -126,9 +126,9 @@ async fn a_write_whose_answer_was_lost_is_not_taken_for_anothers() {
         place.begin(None).await.expect("a new place");
         let mut fates = vec![fate.clone()];
         store.judge(move |_| fates.pop().unwrap_or(Fate::Done));
-        place.advance(at(1), 1);
+        place.advance(at(1), 1, 0);
         place.write().await.expect("tried again");
-        place.advance(at(2), 1);
+        place.advance(at(2), 1, 0);
         place.write().await.expect("goes on");
         assert_eq!(written(&store), [(A, None), (A, Some(1)), (A, Some(2))], "{fate:?}");
     }
@@ -140,7 +140,7 @@ async fn a_write_that_arrives_after_it_was_given_up_is_this_instances() {
     let mut one = place(&store, A);
     one.begin(None).await.expect("a new place");
     store.judge(|_| Fate::Dropped);
-    one.advance(at(1), 1);
+    one.advance(at(1), 1, 0);
     let failed = one.write().await.expect_err("no answer");
     assert!(matches!(failed, ConsumeError::Interrupted { .. }), "{failed}");
     store.pardon();
@@ -149,7 +149,7 @@ async fn a_write_that_arrives_after_it_was_given_up_is_this_instances() {
     let append =
         Append::to_stream(place_stream("orders"), ExpectedRevision::Exact(Revision(0)), [event]);
     store.append(append).await.expect("it arrives");
-    one.advance(at(5), 4);
+    one.advance(at(5), 4, 0);
     one.begin(None).await.expect("it is our own");
     assert_eq!(one.checkpoint(), Some(at(5)), "what was confirmed since is still true");
     one.write().await.expect("goes on");

@@ -1,9 +1,10 @@
 //! A connection with one channel that confirms what is published on it.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use daybook_model::ContentType;
+use daybook_model::{ContentType, Position};
+use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -18,6 +19,8 @@ use super::{Declared, Window};
 use crate::connect::guard::SendError;
 use crate::connect::sink::{Message, Outcome};
 
+/// The header that holds an event's position, by which a message is known when it comes back.
+const POSITION_HEADER: &str = "daybook-position";
 /// The delivery mode that keeps a message over a restart of the broker.
 const PERSISTENT: u8 = 2;
 
@@ -59,14 +62,15 @@ impl Link {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
-    /// Publishes `window` and waits for all confirmations, which go to `known` in order, up to the
-    /// first that is missing.
+    /// Publishes `window` and waits for all confirmations. What became of its messages goes to
+    /// `known` in order: if one is lost, up to it, and nothing at all if one before it may have
+    /// been returned, which is known only at the end.
     pub(super) async fn publish(
         &mut self,
         window: &Window,
         known: &Mutex<Vec<Outcome>>,
     ) -> Result<(), SendError> {
-        let mut confirmations = VecDeque::with_capacity(window.len());
+        let mut confirmations = Vec::with_capacity(window.len());
         for (_, message) in window {
             let exchange = self.settings.exchange_of(message).map_err(SendError::new)?;
             self.declare(&exchange).await?;
@@ -80,26 +84,33 @@ impl Link {
                 properties(message),
             );
             let confirmation = published.await.map_err(|error| self.failed("publish", &error))?;
-            confirmations.push_back(confirmation);
+            confirmations.push(confirmation);
         }
-        while let Some(confirmation) = confirmations.pop_front() {
+        // A broker confirms several at once, and the library gives a returned message to any of
+        // them: which one it is says only its header.
+        let mut returned = BTreeMap::new();
+        for confirmation in confirmations {
             let confirmed = confirmation.await;
             match confirmed.map_err(|error| self.failed("have a message confirmed", &error))? {
+                Confirmation::Ack(None) if self.settings.mandatory => {}
                 Confirmation::Ack(None) => known.lock().push(Outcome::Confirmed),
-                Confirmation::Ack(Some(returned)) => {
-                    let (code, text) = (returned.reply_code, returned.reply_text);
-                    let reason = format!(
-                        "the broker returned it ({code} {text}): no queue is bound to exchange {} \
-                         for {}; bind one, or set mandatory = false",
-                        returned.delivery.exchange, returned.delivery.routing_key
-                    );
-                    known.lock().push(Outcome::Refused { reason });
+                Confirmation::Ack(Some(message)) => {
+                    let (position, reason) = returned_by(&message)?;
+                    returned.insert(position, reason);
                 }
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
                     let broker = self.settings.broker();
                     return Err(SendError::new(format!("the broker {broker} lost a message")));
                 }
             }
+        }
+        if self.settings.mandatory {
+            known.lock().extend(window.iter().map(|(_, message)| {
+                match returned.remove(&message.position) {
+                    Some(reason) => Outcome::Refused { reason },
+                    None => Outcome::Confirmed,
+                }
+            }));
         }
         Ok(())
     }
@@ -125,13 +136,32 @@ impl Link {
     }
 }
 
+/// The position of a message that came back, and why it did.
+fn returned_by(message: &BasicReturnMessage) -> Result<(Position, String), SendError> {
+    let delivery = &message.delivery;
+    let headers = delivery.properties.headers().as_ref();
+    let position = match headers.and_then(|headers| headers.inner().get(POSITION_HEADER)) {
+        Some(AMQPValue::LongLongInt(position)) => u64::try_from(*position).ok(),
+        _ => None,
+    };
+    let position = position.map(Position);
+    let position = position
+        .ok_or_else(|| SendError::new("the broker returned a message without its headers"))?;
+    let reason = format!(
+        "the broker returned it ({} {}): no queue is bound to exchange {} for {}; bind one, or set \
+         mandatory = false",
+        message.reply_code, message.reply_text, delivery.exchange, delivery.routing_key
+    );
+    Ok((position, reason))
+}
+
 fn properties(message: &Message) -> BasicProperties {
     let mut headers = FieldTable::default();
     let number = |number: u64| AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX));
     let stream = AMQPValue::LongString(message.stream.as_str().into());
     headers.insert("daybook-stream".into(), stream);
     headers.insert("daybook-revision".into(), number(message.revision.0));
-    headers.insert("daybook-position".into(), number(message.position.0));
+    headers.insert(POSITION_HEADER.into(), number(message.position.0));
     let seconds = message.time.0.div_euclid(1_000_000_000);
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)

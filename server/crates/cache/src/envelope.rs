@@ -5,8 +5,8 @@
 //!   | magic | schema | len    | crc32 | payload        |        little-endian
 //! ```
 //!
-//! The crc32 covers schema, length and payload and is checked before bincode sees a byte. bincode is
-//! not evolvable (a new field makes old bytes unreadable) and its decoder trusts lengths: so the
+//! The crc32 covers schema, length and payload and is checked before bincode sees a byte. bincode
+//! is not evolvable (a new field makes old bytes unreadable) and its decoder trusts lengths: so the
 //! schema number changes with any field, a limit bounds what it may allocate, and the
 //! payload must be consumed to its end. Its configuration is `legacy`, whose bytes other crates can
 //! read too.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// Bytes of one sled's page cache. Its resident memory is up to four times this.
-pub const CACHE_SIZE: u64 = 64 * 1024 * 1024;
 /// Milliseconds between sled's background writes. Its garbage collection runs in the same thread,
 /// so this must never be off.
 pub const FLUSH_INTERVAL_MS: u64 = 500;

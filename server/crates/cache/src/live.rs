@@ -5,27 +5,29 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::limits::{CACHE_SIZE, CLOSE_WAIT_MAX, FLUSH_INTERVAL_MS, LOCK_WAIT_MAX};
+use crate::limits::{CLOSE_WAIT_MAX, FLUSH_INTERVAL_MS, LOCK_WAIT_MAX};
 
 /// A sled that must not be used any more, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Fault(pub String);
 
-/// Opens or creates the sled in `path`. Waits a moment if somebody holds its lock.
+/// Opens or creates the sled in `path`, with a page cache of `cache_size` bytes; its resident
+/// memory is up to four times that. Waits a moment if somebody holds its lock.
 ///
 /// # Errors
 /// [`Fault`] if sled cannot read it.
-pub fn open(path: &Path) -> Result<sled::Db, Fault> {
+pub fn open(path: &Path, cache_size: u64) -> Result<sled::Db, Fault> {
     let config = sled::Config::new()
         .path(path)
-        .cache_capacity(CACHE_SIZE)
+        .cache_capacity(cache_size)
         .flush_every_ms(Some(FLUSH_INTERVAL_MS));
     wait_until_free(path);
     guarded("open", || config.open())
 }
 
-/// Calls sled, and makes of its errors and panics a [`Fault`]. `action` completes "sled cannot … it".
+/// Calls sled, and makes of its errors and panics a [`Fault`]. `action` completes "sled cannot …
+/// it".
 ///
 /// # Errors
 /// [`Fault`] says what sled said.
@@ -69,8 +71,8 @@ pub fn close(db: sled::Db, path: &Path) {
 }
 
 /// Waits until nobody locks the sled in `path`: after a close sled's thread pool, and after
-/// a `kill -9` the dying process, may hold it a moment longer. If it is not free in time, sled's own
-/// error says so.
+/// a `kill -9` the dying process, may hold it a moment longer. If it is not free in time, sled's
+/// own error says so.
 #[expect(clippy::disallowed_methods, reason = "sled does its own IO; this is the seam around it")]
 fn wait_until_free(path: &Path) {
     let file = path.join("db");
@@ -109,7 +111,7 @@ mod tests {
     fn a_closed_sled_opens_again_at_once() {
         let directory = tempfile::TempDir::new().unwrap();
         for turn in 0..5u8 {
-            let db = open(directory.path()).unwrap();
+            let db = open(directory.path(), 1024 * 1024).unwrap();
             let before = db.insert(b"turn", &[turn]).unwrap();
             assert_eq!(before.map(|value| value[0]), turn.checked_sub(1));
             close(db, directory.path());

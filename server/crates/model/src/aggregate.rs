@@ -62,6 +62,16 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     /// [`Undecodable`] says what is wrong with it.
     fn decode(event: EventView<'_>) -> Result<Self::Event, Undecodable>;
 
+    /// An event as it is stored, in whatever version of its layout: what everybody calls who reads
+    /// events of this kind.
+    ///
+    /// # Errors
+    /// [`Undecodable`] says what is wrong with it; one reason is that a newer program wrote it.
+    fn read(event: EventView<'_>) -> Result<Self::Event, Undecodable> {
+        let data = Self::UPCASTERS.data(&event)?;
+        Self::decode(EventView { data: &data, ..event })
+    }
+
     /// The state, for a snapshot.
     fn to_snapshot(&self) -> Bytes;
 

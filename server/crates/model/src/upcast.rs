@@ -159,8 +159,7 @@ impl Change {
 /// The version that `metadata` names.
 fn stored_version(metadata: &[u8]) -> Result<u64, String> {
     // Most events have none, and are not parsed.
-    let key = SCHEMA_VERSION_KEY.as_bytes();
-    if !metadata.windows(key.len()).any(|part| part == key) {
+    if !names_version(metadata) {
         return Ok(1);
     }
     #[derive(serde::Deserialize)]
@@ -173,6 +172,19 @@ fn stored_version(metadata: &[u8]) -> Result<u64, String> {
     };
     let number = version.as_u64().filter(|number| *number > 0);
     number.ok_or_else(|| format!("'{version}' is no schema version; it is a number from 1 on"))
+}
+
+/// Whether the key stands anywhere in `metadata`. Asked for each event that is replayed.
+fn names_version(metadata: &[u8]) -> bool {
+    let mut rest = metadata;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+        rest = &rest[at..];
+        if rest.starts_with(SCHEMA_VERSION_KEY.as_bytes()) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
 }
 
 /// Whether two texts are the same, for a constant.

@@ -121,6 +121,10 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     history_accounts: u64,
 
+    /// A PostgreSQL server into which 'projections' builds the views as well
+    #[arg(long, env = "DAYBOOK_POSTGRES", hide_env_values = true, value_name = "URL")]
+    postgres: Option<String>,
+
     /// Events of 'large'
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     large_events: u64,

@@ -6,11 +6,12 @@
 //!                  └────> live: 5,000 events a second, from acknowledgement to visible
 //! ```
 //!
-//! Everything is in this process: its processor time and memory are those of the feed, the views and
-//! sled together. A rate counts all events of the log, also those that a view does not want: a view has
-//! come so far when it has passed them.
+//! Everything is in this process: its processor time and memory are those of the feed, the views
+//! and sled together. A rate counts all events of the log, also those that a view does not want: a
+//! view has come so far when it has passed them.
 
 mod history;
+mod postgres;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +21,7 @@ use anyhow::{Context as _, bail};
 use daybook_model::{Clock as _, Position, SystemClock};
 use daybook_projections::sled::SledBackend;
 use daybook_projections::views::{self, accounts::Accounts};
-use daybook_projections::{
-    Backend as _, Feed as _, Host, Interest, Projection, Seams, Source as _,
-};
+use daybook_projections::{Backend, Feed as _, Host, Interest, Projection, Seams, Source as _};
 use daybook_store::Store;
 use hdrhistogram::Histogram;
 use tokio::time::{MissedTickBehavior, interval};
@@ -42,9 +41,11 @@ const LIVE_WARMUP: Duration = Duration::from_secs(1);
 const CATCH_UP_MAX: Duration = Duration::from_secs(1800);
 /// How often memory is looked at.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
-/// What is wanted: events a second into sled, and milliseconds until an event is visible.
+/// What is wanted: events a second into sled, and milliseconds until an event is
+/// visible, MiB of a rebuild.
 const RATE_GOAL: f64 = 100_000.0;
 const LAG_GOAL_MS: f64 = 20.0;
+const MEMORY_GOAL_MIB: f64 = 256.0;
 /// Bytes of a MiB.
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -77,6 +78,9 @@ impl Bench {
         }
         let name = "all embedded views into sled, catching up";
         rows.extend(self.catch_up(name, &store, all.clone(), rate).await?);
+        if let Some(url) = &self.args.postgres {
+            rows.extend(self.postgres(url, &store, rate).await?);
+        }
         self.live(&store, &mut bank, rows).await?;
         store.close().await;
         Ok(())
@@ -114,7 +118,9 @@ impl Bench {
         let feed = Against { name: "the feed alone", figure: ceiling, cpu_us: None, goal: None };
         of_feed.against = Some(feed);
         let memory = caught_up.memory as f64 / MIB;
-        let memory = Row::with_goal(format!("{name}, memory grown by"), memory, "MiB", None);
+        let (name, goal) =
+            (format!("{name}, memory grown by"), Some(Goal::AtMost(MEMORY_GOAL_MIB)));
+        let memory = Row::with_goal(name, memory, "MiB", goal);
         Ok([row, of_feed, memory])
     }
 
@@ -185,7 +191,7 @@ async fn open(directory: &Path) -> anyhow::Result<SledBackend> {
 }
 
 /// Waits until `position` is visible in a view.
-async fn visible(backend: &SledBackend, view: &str, position: Position) -> anyhow::Result<()> {
+async fn visible(backend: &impl Backend, view: &str, position: Position) -> anyhow::Result<()> {
     match tokio::time::timeout(CATCH_UP_MAX, backend.wait(view, position)).await {
         Ok(reached) => Ok(reached?),
         Err(_) => bail!("the view {view} does not come to position {position}"),

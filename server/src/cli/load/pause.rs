@@ -275,7 +275,7 @@ impl Paused {
             (
                 "calls",
                 format!(
-                    "{} refused at once instead of waiting, {} waited {} s in vain",
+                    "{} refused at once instead of waiting, to ask again; {} waited {} s in vain",
                     self.rejected,
                     self.waited,
                     CALL_TIMEOUT.as_secs()
@@ -389,7 +389,7 @@ pub(super) mod tests {
         for part in [
             "stopped for 5.0 s at 10.0 s",
             "opened 2.00 s after the stop, closed 0.50 s after",
-            "4321 refused at once instead of waiting, 99 waited 2 s",
+            "4321 refused at once instead of waiting, to ask again; 99 waited 2 s",
             "6 in all, at most 3 in 100 ms",
             "12.00 s  closed -> open (failures_in_a_row, for 0.25 s)",
         ] {

@@ -9,7 +9,7 @@
 //! doubt is sent again under the same id, as a good client does; what stays in doubt is noted as
 //! that, and the audit accepts either outcome, but only a whole one.
 //!
-//! INVARIANT: the only sleeps are after a failure, after a refusal by the breaker (see [`super::pause`])
+//! INVARIANT: the only sleeps are after a failure, after a refusal by the breaker ([`super::pause`])
 //! and between two looks at an unfinished transfer.
 
 use std::fmt::Write as _;

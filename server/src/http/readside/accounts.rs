@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Models, Tables, as_of, bad_row, limit, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, bad_row, limit, page};
 use super::cursor;
 use crate::http::ledger::request::uuid;
 use crate::http::ledger::schema::{self, Refusals};
@@ -146,7 +146,7 @@ pub struct AccountsView<'a> {
     operation_id = "list_accounts",
     params(ListParams, ("Daybook-Min-Position" = Option<u64>, Header,
         description = "As min_position")),
-    responses((status = 200, description = "A page", body = AccountsView), Refusals)
+    responses((status = 200, description = "A page", body = AccountsView), Refusals, Late)
 )]
 async fn list(
     Models(models): Models,

@@ -9,7 +9,9 @@ use daybook_projections::query::PAGE_ROWS_MAX;
 use daybook_projections::{Backend, Page, Query, QueryError, StoreError};
 use http::HeaderName;
 use http::request::Parts;
+use utoipa::IntoResponses;
 
+use crate::http::ledger::schema::ProblemShape;
 use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::problem::{Kind, Problem};
 
@@ -20,6 +22,14 @@ pub const MIN_POSITION: HeaderName = HeaderName::from_static("daybook-min-positi
 pub const MIN_POSITION_WAIT_MAX: Duration = Duration::from_secs(5);
 
 const _: () = assert!(LIMIT_MAX as usize <= PAGE_ROWS_MAX);
+
+/// What a question about a view may be answered with that wants more than there is yet.
+#[derive(IntoResponses)]
+pub enum Late {
+    /// The view did not come by `min_position` in time; `reached` says how far it is.
+    #[response(status = 504, content_type = "application/problem+json")]
+    NotThereYet(ProblemShape),
+}
 
 /// The tables there are; none if they are off. What a state must have for these routes.
 #[derive(Clone)]
@@ -90,35 +100,42 @@ pub async fn page(
     query: &Query,
     at_least: Option<Position>,
 ) -> Result<Page, Problem> {
-    if let Some(position) = at_least {
-        wait(models, query.projection, position).await?;
+    let Some(position) = at_least else {
+        return models.query(query).await.map_err(Problem::from);
+    };
+    let reflecting = async {
+        loop {
+            models.wait(query.projection, position).await?;
+            let page = models.query(query).await?;
+            // Another generation may have come to serve in between, and be less far.
+            if page.as_of.is_some_and(|at| at.position() >= position) {
+                return Ok(page);
+            }
+        }
+    };
+    match tokio::time::timeout(MIN_POSITION_WAIT_MAX, reflecting).await {
+        Ok(page) => page.map_err(|error: QueryError| error.into()),
+        Err(_) => Err(not_there_yet(models, query.projection, position).await),
     }
-    models.query(query).await.map_err(Problem::from)
 }
 
-/// Waits until `projection` reflects `position`, up to [`MIN_POSITION_WAIT_MAX`].
-async fn wait(
+/// What is said when [`MIN_POSITION_WAIT_MAX`] has passed.
+async fn not_there_yet(
     models: &ReadModels,
     projection: &'static str,
     position: Position,
-) -> Result<(), Problem> {
-    let waited = models.wait(projection, position);
-    match tokio::time::timeout(MIN_POSITION_WAIT_MAX, waited).await {
-        Ok(there) => Ok(there?),
-        Err(_) => {
-            let reached = models.reached(projection).await.ok().flatten();
-            let reached = reached.map(|reached| reached.position().0);
-            let place = reached.map_or("nothing yet".to_owned(), |at| format!("position {at}"));
-            let detail = format!(
-                "{projection} reflects {place}, not position {position}; ask again, or without \
-                 min_position"
-            );
-            Err(Problem::new(Kind::NotThereYet, detail)
-                .with("projection", projection)
-                .with("min_position", position.0)
-                .with("reached", reached))
-        }
-    }
+) -> Problem {
+    let reached = models.reached(projection).await.ok().flatten();
+    let reached = reached.map(|reached| reached.position().0);
+    let place = reached.map_or("nothing yet".to_owned(), |at| format!("position {at}"));
+    let detail = format!(
+        "{projection} reflects {place}, not position {position}; ask again, or without \
+         min_position"
+    );
+    Problem::new(Kind::NotThereYet, detail)
+        .with("projection", projection)
+        .with("min_position", position.0)
+        .with("reached", reached)
 }
 
 /// The position that a page's rows reflect.

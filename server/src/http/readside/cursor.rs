@@ -41,9 +41,9 @@ pub fn decode(
 ///
 /// # Errors
 /// [`Problem`] if it was not given out for this order.
-pub fn decode_number(cursor: &str, order: &str) -> Result<i64, Problem> {
+pub fn decode_number(cursor: &str, order: &str) -> Result<u64, Problem> {
     match read(cursor, order, &[Kind::Integer]).as_deref() {
-        Some([Value::Integer(number)]) => Ok(*number),
+        Some([Value::Integer(number)]) => u64::try_from(*number).map_err(|_| not_ours()),
         _ => Err(not_ours()),
     }
 }

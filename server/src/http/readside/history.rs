@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Models, Tables, as_of, bad_row, limit, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, bad_row, limit, page};
 use super::cursor;
 use crate::http::ledger::request::InAccount;
 use crate::http::ledger::schema::{self, Refusals};
@@ -139,7 +139,7 @@ pub struct TransactionsView<'a> {
     get, path = "/v1/accounts/{account_id}/transactions", tag = "accounts",
     operation_id = "list_transaction_entries",
     params(("account_id" = Uuid, Path), PageParams),
-    responses((status = 200, description = "A page", body = TransactionsView), Refusals)
+    responses((status = 200, description = "A page", body = TransactionsView), Refusals, Late)
 )]
 async fn transactions(
     Models(models): Models,
@@ -218,7 +218,7 @@ pub struct StatementsView<'a> {
     get, path = "/v1/accounts/{account_id}/statements", tag = "accounts",
     operation_id = "list_statements",
     params(("account_id" = Uuid, Path), PageParams),
-    responses((status = 200, description = "A page", body = StatementsView), Refusals)
+    responses((status = 200, description = "A page", body = StatementsView), Refusals, Late)
 )]
 async fn statements(
     Models(models): Models,

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Models, Tables, as_of, bad_row, limit, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, bad_row, limit, page};
 use super::cursor;
 use crate::http::ledger::request::time;
 use crate::http::ledger::schema::{self, Refusals};
@@ -111,7 +111,7 @@ pub struct DailyView<'a> {
     operation_id = "list_daily_payments",
     params(DailyParams, ("Daybook-Min-Position" = Option<u64>, Header,
         description = "As min_position")),
-    responses((status = 200, description = "A page", body = DailyView), Refusals)
+    responses((status = 200, description = "A page", body = DailyView), Refusals, Late)
 )]
 async fn list_daily(
     Models(models): Models,
@@ -275,7 +275,7 @@ pub struct OverviewView<'a> {
     operation_id = "get_saga_overview",
     params(OverviewParams, ("Daybook-Min-Position" = Option<u64>, Header,
         description = "As min_position")),
-    responses((status = 200, description = "The transfers", body = OverviewView), Refusals)
+    responses((status = 200, description = "The transfers", body = OverviewView), Refusals, Late)
 )]
 async fn overview(
     Models(models): Models,

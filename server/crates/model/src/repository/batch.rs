@@ -199,7 +199,7 @@ impl<A: Aggregate> Batch<A> {
     /// Each task's answer, after the append whose last event got position `last`.
     pub fn answers(self, last: Option<Position>) -> Vec<Answer<A>> {
         let len = self.events_len;
-        let position = |at: usize| last.map(|last| Position(last.0 - (len - 1 - at) as u64));
+        let position = |at: usize| last?.0.checked_sub((len - 1 - at) as u64).map(Position);
         let answer = |outcome| match outcome {
             Outcome::Accepted(executed, at) => {
                 Ok(Settled::Executed(Executed { position: at.and_then(position), ..executed }))

@@ -68,8 +68,7 @@ impl<A: Aggregate, S: EventStore> Repository<A, S> {
             if event.revision > to {
                 return ControlFlow::Break(());
             }
-            let data = A::UPCASTERS.data(&event);
-            match data.and_then(|data| A::decode(EventView { data: &data, ..event })) {
+            match A::read(event) {
                 Ok(event) => state.evolve(&event),
                 Err(reason) => {
                     wrong = Some((event.revision, reason));

@@ -13,8 +13,8 @@ use daybook_model::limits::STREAM_NAME_SIZE_MAX;
 /// larger length is damage.
 const PAYLOAD_SIZE_MAX: usize = SNAPSHOT_SIZE_MAX + STREAM_NAME_SIZE_MAX + KIND_SIZE_MAX + 256;
 
-/// Around every value. The schema is the layout of [`Stamp`], [`Record`] and [`Turn`]: raise it with
-/// any change to them; a sled with another number is set aside.
+/// Around every value. The schema is the layout of [`Stamp`], [`Record`] and [`Turn`]: raise it
+/// with any change to them; a sled with another number is set aside.
 const ENVELOPE: Envelope<PAYLOAD_SIZE_MAX> = Envelope { magic: *b"DBsn", schema: 1 };
 
 /// What the sled as a whole reflects.

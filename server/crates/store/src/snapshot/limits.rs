@@ -16,6 +16,8 @@ pub const ENTRIES_MAX: u64 = 250_000;
 /// Bytes of all records together. sled's files are up to 15 times its data; this keeps them to a
 /// few GB.
 pub const TOTAL_SIZE_MAX: u64 = 512 * 1024 * 1024;
+/// Bytes of sled's page cache. Its resident memory is up to four times this.
+pub const CACHE_SIZE: u64 = 64 * 1024 * 1024;
 /// Snapshots removed in one batch, two keys each: memory grows with a batch, and batches of
 /// a thousand keys are known to be good.
 pub const EVICT_BATCH_MAX: usize = 400;

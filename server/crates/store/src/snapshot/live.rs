@@ -1,7 +1,7 @@
 //! One open sled: its keys, its stamp, its limits. Knows nothing of directories set aside.
 //!
-//! INVARIANT: every call into sled goes through [`guarded`], so that neither an error nor a panic of
-//! it leaves this file as anything but a [`Fault`]. After one it must be abandoned.
+//! INVARIANT: every call into sled goes through [`guarded`], so that neither an error nor a panic
+//! of it leaves this file as anything but a [`Fault`]. After one it must be abandoned.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use daybook_model::{Epoch, Position, Revision, StreamName};
 use parking_lot::Mutex;
 
 use super::codec::{self, Record, Stamp, Turn};
-use super::limits::{EVICT_BATCH_MAX, Limits};
+use super::limits::{CACHE_SIZE, EVICT_BATCH_MAX, Limits};
 use super::{Identity, Snapshot};
 
 const STAMP_KEY: [u8; 1] = [0];
@@ -42,7 +42,7 @@ impl Kept for Live {
     type Place = (Identity, Limits);
 
     fn open(path: &Path, (identity, limits): &(Identity, Limits)) -> Result<Live, Fault> {
-        let db = daybook_cache::open(path)?;
+        let db = daybook_cache::open(path, CACHE_SIZE)?;
         match stamp_of(&db, *identity) {
             Ok(stamp) => Ok(Live {
                 db,

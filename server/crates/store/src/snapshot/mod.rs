@@ -20,15 +20,17 @@
 //!   the log reached when the newest snapshot was put. A sled whose stamp is of another store,
 //!   format or epoch, or ahead of the log (a restore rewound it), is set aside unread: also an
 //!   *older* epoch, because its snapshots may describe events that the restore took back.
-//! - *Can it hurt?* sled 0.34 is old and panics on some damage. [`daybook_cache`] catches that, sets
-//!   the directory aside and begins a new one; after a few of them snapshots are off until a restart.
+//! - *Can it hurt?* sled 0.34 is old and panics on some damage. [`daybook_cache`] catches that,
+//!   sets the directory aside and begins a new one; after a few of them snapshots are off until a
+//!   restart.
 //! - *Can it grow?* The newest [`limits::PER_STREAM_MAX`] snapshots of a stream are kept, and
 //!   [`limits::ENTRIES_MAX`] and [`limits::TOTAL_SIZE_MAX`] in all; the longest untouched go first.
 //! - *Is a put durable?* Not at once. sled writes in the background every half second; a snapshot
 //!   lost in a crash is put again by whoever missed it.
 //!
-//! INVARIANT: the only room of this crate that knows sled or bincode. All methods block: async callers use
-//! `spawn_blocking`. Never asks whether a revision exists: the caller puts only what it has read.
+//! INVARIANT: the only room of this crate that knows sled or bincode. All methods block: async
+//! callers use `spawn_blocking`. Never asks whether a revision exists: the caller puts only what it
+//! has read.
 //!
 //! Left out: a size in time (snapshots do not expire) and a second engine behind the same face,
 //! until someone needs either.

@@ -1,0 +1,182 @@
+//! Transfers from the store's own index, without a table of them.
+
+use daybook_ledger::transfer::{transfer_of_stream, transfer_stream};
+use daybook_projections::models::ReadModels;
+use daybook_projections::query::{Comparison, Filter};
+use daybook_projections::views::payments::{BY_STATE, saga};
+use daybook_projections::views::read;
+use daybook_projections::views::transfers::{take_in, transfer};
+use daybook_projections::{Row, Value};
+use daybook_store::{Direction, From, IndexKey, ReadStream};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Asked, Found};
+use crate::http::problem::{Kind, Problem};
+use crate::http::readside::answer::{as_of, bad_row, models_are_off, page};
+use crate::http::readside::cursor;
+use crate::http::readside::payments::open_sagas;
+use crate::node::door::Door;
+use crate::readside::postings::first_at;
+
+/// Events of the index that are looked at for one page.
+const EXAMINED_MAX: u64 = 2000;
+/// What a cursor into the store's index calls its order.
+const POSTINGS: &str = "postings";
+
+/// The event that brings a transfer to a state for good, or to its beginning; none of a state that
+/// it leaves again.
+fn event_of(state: Option<&str>) -> Option<&'static str> {
+    match state {
+        None => Some("PaymentInitiated"),
+        Some("completed") => Some("PaymentCompleted"),
+        Some("compensated") => Some("PaymentRejected"),
+        Some("abandoned") => Some("PaymentAbandoned"),
+        Some(_) => None,
+    }
+}
+
+impl Asked {
+    /// From the store's index, or, those that are not over, from the table of sagas.
+    pub(super) async fn in_store(
+        &self,
+        store: &Door,
+        models: Option<&ReadModels>,
+    ) -> Result<Found, Problem> {
+        match event_of(self.state) {
+            Some(event_type) => self.in_postings(store, event_type).await,
+            None => self.in_sagas(store, models.ok_or_else(models_are_off)?).await,
+        }
+    }
+
+    async fn in_postings(&self, store: &Door, event_type: &str) -> Result<Found, Problem> {
+        let as_of = store.committed().0.checked_sub(1);
+        let key = IndexKey::EventType(event_type.to_owned());
+        let first = match (&self.cursor, self.from) {
+            (Some(cursor), _) => cursor::decode_number(cursor, POSTINGS)?,
+            (None, Some(from)) => first_at(store, &key, from).await?,
+            (None, None) => 0,
+        };
+        let end = match self.to {
+            Some(to) => first_at(store, &key, to).await?,
+            None => u64::MAX,
+        };
+        let count = EXAMINED_MAX.min(end.saturating_sub(first));
+        let mut reader = store.read_index(&key, first, Direction::Forwards, count);
+        let (mut rows, mut examined) = (Vec::new(), 0);
+        while rows.len() < self.limit
+            && let Some((_, events)) = reader.next().await?
+        {
+            for event in events.events() {
+                if rows.len() == self.limit {
+                    break;
+                }
+                examined += 1;
+                let id = transfer_of_stream(event.stream);
+                if let Some(id) = id.filter(|_| self.may_want(event.data))
+                    && let Some(row) = row_of(store, id).await?
+                    && self.wants(&row)
+                {
+                    rows.push(row);
+                }
+            }
+        }
+        // Short of both limits, the reader came to the end of what there is.
+        let more = rows.len() == self.limit || examined == EXAMINED_MAX;
+        let next = first.saturating_add(examined);
+        let next = (more && next < end)
+            .then(|| cursor::encode(POSTINGS, &[Value::Integer(next.cast_signed())]));
+        Ok(Found { rows, next, as_of })
+    }
+
+    async fn in_sagas(&self, store: &Door, models: &ReadModels) -> Result<Found, Problem> {
+        let limit = Some(self.limit as u64);
+        let mut query = open_sagas(self.state, self.cursor.as_deref(), limit)?;
+        if let Some(from) = self.from {
+            let (column, is) = (saga::SINCE, Comparison::AtLeast);
+            query.filters.push(Filter { column, is, value: from.into() });
+        }
+        if let Some(to) = self.to {
+            let (column, is) = (saga::SINCE, Comparison::Below);
+            query.filters.push(Filter { column, is, value: to.into() });
+        }
+        let page = page(models, &query, self.at_least).await?;
+        let mut rows = Vec::with_capacity(page.rows.len());
+        for open in &page.rows {
+            let id = read::uuid(open, saga::TRANSFER_ID).ok_or_else(bad_row)?;
+            // It may have come further since: then it is not in this state any more.
+            if let Some(row) = row_of(store, id).await?
+                && self.wants(&row)
+            {
+                rows.push(row);
+            }
+        }
+        let order = BY_STATE.name;
+        let next = page.next.as_ref().map(|place| cursor::encode(order, place));
+        Ok(Found { rows, next, as_of: as_of(&page) })
+    }
+
+    /// Whether an event that brought a transfer to its state may be of one that is wanted: some say
+    /// whose transfer it is.
+    fn may_want(&self, data: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Ends {
+            sender_account_id: Option<Uuid>,
+            receiver_account_id: Option<Uuid>,
+        }
+        let Some(account) = self.account else { return true };
+        match serde_json::from_slice(data) {
+            Ok(Ends { sender_account_id: None, receiver_account_id: None }) | Err(_) => true,
+            Ok(Ends { sender_account_id, receiver_account_id }) => {
+                [sender_account_id, receiver_account_id].contains(&Some(account))
+            }
+        }
+    }
+
+    fn wants(&self, row: &Row) -> bool {
+        let is_in = |state| read::text(row, transfer::STATE) == Some(state);
+        let is_of = |account| {
+            let ends = [transfer::SENDER, transfer::RECEIVER];
+            ends.iter().any(|end| read::uuid(row, *end) == Some(account))
+        };
+        self.state.is_none_or(is_in) && self.account.is_none_or(is_of)
+    }
+}
+
+/// The row of a transfer, folded from its stream.
+async fn row_of(store: &Door, id: Uuid) -> Result<Option<Row>, Problem> {
+    let (from, direction) = (From::Start, Direction::Forwards);
+    let query = ReadStream { stream: transfer_stream(id), from, direction, count: u64::MAX };
+    let mut reader = store.read_stream(query).await?;
+    let mut row = None;
+    while let Some(page) = reader.next().await? {
+        for event in page.events() {
+            row = take_in(row, event)
+                .map_err(|error| Problem::new(Kind::Damaged, format!("transfer {id}: {error}")))?;
+        }
+    }
+    Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_found_by_the_event_that_ends_in_it_or_among_the_open_ones() {
+        for (text, event) in [
+            ("completed", Some("PaymentCompleted")),
+            ("compensated", Some("PaymentRejected")),
+            ("abandoned", Some("PaymentAbandoned")),
+            ("running", None),
+            ("compensating", None),
+            ("failed", None),
+        ] {
+            let state = super::super::state(text).expect("a state");
+            assert_eq!(event_of(Some(state)), event, "{text}");
+            assert_eq!(event.is_none(), open_sagas(Some(state), None, None).is_ok(), "{text}");
+        }
+        assert_eq!(event_of(None), Some("PaymentInitiated"));
+        assert!(super::super::state("done").is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! Transfers from the table of all of them.
+
+use daybook_projections::models::ReadModels;
+use daybook_projections::query::{Comparison, Filter, Order};
+use daybook_projections::views::transfers::{
+    BY_RECEIVER, BY_SENDER, BY_STATE, BY_TIME, TRANSFERS, transfer,
+};
+use daybook_projections::{Index, Query, Row, Value};
+use uuid::Uuid;
+
+use super::{Asked, Found};
+use crate::http::problem::Problem;
+use crate::http::readside::answer::{as_of, page};
+use crate::http::readside::cursor;
+
+impl Asked {
+    /// From the table of all transfers.
+    pub(super) async fn in_table(&self, models: &ReadModels) -> Result<Found, Problem> {
+        let Some(account) = self.account else {
+            let (index, prefix) = match self.state {
+                Some(state) => (&BY_STATE, vec![Value::from(state)]),
+                None => (&BY_TIME, Vec::new()),
+            };
+            let query = self.query(index, prefix)?;
+            let page = page(models, &query, self.at_least).await?;
+            let next = page.next.as_ref().map(|place| cursor::encode(index.name, place));
+            let as_of = as_of(&page);
+            return Ok(Found { rows: page.rows, next, as_of });
+        };
+        // Two orders of one shape, merged: who pays, and who is paid.
+        let mut pages = Vec::with_capacity(2);
+        for index in [&BY_SENDER, &BY_RECEIVER] {
+            let query = self.query(index, vec![account.into()])?;
+            pages.push(page(models, &query, self.at_least).await?);
+        }
+        let as_of = pages.iter().map(as_of).min().flatten();
+        let place = |row: &Row| {
+            vec![
+                account.into(),
+                row[transfer::INITIATED_AT].clone(),
+                row[transfer::TRANSFER_ID].clone(),
+            ]
+        };
+        // What lies beyond the end of either page is not known to be next.
+        let end = pages.iter().filter_map(|page| page.next.clone()).min();
+        let rows = pages.into_iter().flat_map(|page| page.rows);
+        let mut rows: Vec<(Vec<Value>, Row)> = rows.map(|row| (place(&row), row)).collect();
+        rows.sort();
+        rows.dedup_by(|a, b| a.0 == b.0);
+        let known = |(place, _): &(Vec<Value>, Row)| end.as_ref().is_none_or(|end| place <= end);
+        rows.retain(known);
+        let cut = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let last = rows.last().map(|(place, _)| place.clone());
+        let next = if cut { last } else { end };
+        let next = next.map(|place| cursor::encode("account", &place));
+        Ok(Found { rows: rows.into_iter().map(|(_, row)| row).collect(), next, as_of })
+    }
+
+    fn query(&self, index: &'static Index, prefix: Vec<Value>) -> Result<Query, Problem> {
+        let by_account = self.account.is_some();
+        let time_column = index.columns[prefix.len()];
+        let compare = |column, is, value| Filter { column, is, value };
+        let mut filters = Vec::new();
+        if by_account && let Some(state) = self.state {
+            filters.push(compare(transfer::STATE, Comparison::Equal, state.into()));
+        }
+        if let Some(to) = self.to {
+            filters.push(compare(time_column, Comparison::Below, to.into()));
+        }
+        let order = if by_account { "account" } else { index.name };
+        let after = self.cursor.as_deref();
+        let after = after.map(|text| cursor::decode(text, order, TRANSFERS, Some(index)));
+        let after = match (after.transpose()?, self.from) {
+            (Some(place), _) => Some(place),
+            (None, None) => None,
+            (None, Some(from)) => {
+                // Before all of that time: no transfer has this id.
+                let mut place = prefix.clone();
+                place.extend([from.into(), Uuid::nil().into()]);
+                Some(place)
+            }
+        };
+        Ok(Query {
+            projection: "transfers",
+            table: TRANSFERS,
+            index: Some(index),
+            prefix,
+            filters,
+            order: Order::Ascending,
+            after,
+            limit: self.limit,
+        })
+    }
+}
