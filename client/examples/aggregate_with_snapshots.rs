@@ -19,26 +19,26 @@ use uuid::Uuid;
 
 /// What is in the cart. Its default is the cart that nobody has touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cart {
-    pub items: BTreeMap<String, u64>,
-    pub ordered: bool,
+pub(crate) struct Cart {
+    pub(crate) items: BTreeMap<String, u64>,
+    pub(crate) ordered: bool,
 }
 
 #[derive(Clone, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     Add { article: String, quantity: u64 },
     Order,
 }
 
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     ItemAdded { article: String, quantity: u64 },
     Ordered,
 }
 
 /// Why a cart refuses a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     Empty,
     AlreadyOrdered,
 }
@@ -130,21 +130,21 @@ impl Aggregate for Cart {
 }
 
 /// All carts, with a snapshot every ten events.
-pub fn carts(client: &Client) -> Repository<Cart, NetworkStore> {
+pub(crate) fn carts(client: &Client) -> Repository<Cart, NetworkStore> {
     let (clock, timer) = (Arc::new(SystemClock::new()), Arc::new(SystemTimer));
     let options = RepositoryOptions { snapshot_every: 10, ..RepositoryOptions::default() };
     Repository::new(client.store(), clock, timer, Arc::new(SystemEntropy), options)
 }
 
 /// `command`, named by `id`: the same task again is recognised, and not done twice.
-pub fn task(id: Uuid, command: Command) -> Task<Cart> {
+pub(crate) fn task(id: Uuid, command: Command) -> Task<Cart> {
     let digest = Uuid::new_v5(&id, format!("{command:?}").as_bytes()).into_bytes();
     let transaction = Transaction { id, digest };
     Task { command, transaction, context: Some(Context::correlated(id)), record: None }
 }
 
 /// Fills a cart and orders it; gives what another process finds in it.
-pub async fn run(client: &Client) -> Result<Cart, Box<dyn Error>> {
+pub(crate) async fn run(client: &Client) -> Result<Cart, Box<dyn Error>> {
     #[expect(clippy::disallowed_methods, reason = "an example is not the core")]
     let new_id = Uuid::new_v4;
     let carts = carts(client);

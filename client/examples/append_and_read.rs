@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 /// What was read, and where the stream was when a third event came too late.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Read {
-    pub lines: Vec<String>,
-    pub overtaken_at: Option<Revision>,
+pub(crate) struct Read {
+    pub(crate) lines: Vec<String>,
+    pub(crate) overtaken_at: Option<Revision>,
 }
 
 fn event(event_type: &str, data: &str) -> NewEvent {
@@ -23,7 +23,7 @@ fn event(event_type: &str, data: &str) -> NewEvent {
     NewEvent::json(id, event_type, data.to_owned())
 }
 
-pub async fn run(client: &Client) -> Result<Read, Box<dyn Error>> {
+pub(crate) async fn run(client: &Client) -> Result<Read, Box<dyn Error>> {
     let opened = event("AccountOpened", r#"{"owner":"Ada"}"#);
     let stream = StreamName::new(&format!("account-{}", opened.id))?;
     let first = client.append(&stream, ExpectedRevision::NoStream, vec![opened]).await?;

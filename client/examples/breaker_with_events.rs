@@ -78,7 +78,7 @@ async fn record(
 ///
 /// # Errors
 /// Whatever goes wrong between here and the server.
-pub async fn run(client: &Client) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+pub(crate) async fn run(client: &Client) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     #[expect(clippy::disallowed_methods, reason = "an example is not the core")]
     let stream = StreamName::new(&format!("circuit-provider-{}", Uuid::new_v4()))?;
 

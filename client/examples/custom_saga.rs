@@ -29,20 +29,20 @@ use uuid::Uuid;
 
 /// How much of one article there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stock {
-    pub free: u64,
+pub(crate) struct Stock {
+    pub(crate) free: u64,
 }
 
 /// So many pieces come in, or are set aside.
 #[derive(Clone, Copy, Debug)]
-pub enum Pieces {
+pub(crate) enum Pieces {
     Supplied(u64),
     Reserved(u64),
 }
 
 /// There is not enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutOfStock {
+pub(crate) struct OutOfStock {
     free: u64,
 }
 
@@ -105,13 +105,13 @@ impl Aggregate for Stock {
 }
 
 /// The saga, and what it does things with.
-pub struct Fulfilment {
+pub(crate) struct Fulfilment {
     client: Client,
     stock: Repository<Stock, NetworkStore>,
 }
 
 impl Fulfilment {
-    pub fn new(client: &Client) -> Fulfilment {
+    pub(crate) fn new(client: &Client) -> Fulfilment {
         let (clock, timer) = (Arc::new(SystemClock::new()), Arc::new(SystemTimer));
         let options = RepositoryOptions::default();
         let stock = Repository::new(client.store(), clock, timer, Arc::new(SystemEntropy), options);
@@ -119,7 +119,7 @@ impl Fulfilment {
     }
 
     /// Takes in so many pieces of `article`.
-    pub async fn supply(&self, article: &str, pieces: u64) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn supply(&self, article: &str, pieces: u64) -> Result<(), Box<dyn Error>> {
         #[expect(clippy::disallowed_methods, reason = "an example is not the core")]
         let id = Uuid::new_v4();
         self.stock.execute(&stock(article)?, task(id, Pieces::Supplied(pieces), None)).await?;
@@ -127,7 +127,7 @@ impl Fulfilment {
     }
 
     /// Follows the orders from `from` on, until it has seen so many placed.
-    pub async fn follow(
+    pub(crate) async fn follow(
         &self,
         from: SubscribeFrom<Checkpoint>,
         mut orders: u64,
@@ -191,7 +191,7 @@ fn task(id: Uuid, command: Pieces, context: Option<Context>) -> Task<Stock> {
 }
 
 /// Places an order.
-pub async fn place(
+pub(crate) async fn place(
     client: &Client,
     article: &str,
     pieces: u64,

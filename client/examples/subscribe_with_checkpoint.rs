@@ -27,7 +27,7 @@ fn keep(path: &Path, checkpoint: Checkpoint) -> std::io::Result<()> {
 }
 
 /// Gives the events of all accounts to `each`, from the checkpoint at `path` on, until it breaks.
-pub async fn follow(
+pub(crate) async fn follow(
     client: &Client,
     path: &Path,
     mut each: impl FnMut(&RecordedEvent) -> ControlFlow<()>,

@@ -63,9 +63,8 @@ async fn subscribe_with_checkpoint() {
         soon("the events of this run", followed).await.expect("the example works");
     }
     // Each run sees its own two events, and none that an earlier one has seen.
-    let expected = (0..3).flat_map(|run| {
-        [(run, "AccountOpened".to_owned()), (run, "MoneyDeposited".to_owned())]
-    });
+    let expected = (0..3)
+        .flat_map(|run| [(run, "AccountOpened".to_owned()), (run, "MoneyDeposited".to_owned())]);
     assert_eq!(seen, expected.collect::<Vec<_>>());
     server.stop().await;
 }
@@ -76,10 +75,10 @@ async fn aggregate_with_snapshots() {
     let server = Server::start(data.path()).await;
     let cart = aggregate_with_snapshots::run(&server.client).await.expect("the example works");
     assert!(cart.ordered);
-    assert_eq!(cart.items.into_iter().collect::<Vec<_>>(), [
-        ("cup".to_owned(), 16),
-        ("tea".to_owned(), 32)
-    ]);
+    assert_eq!(
+        cart.items.into_iter().collect::<Vec<_>>(),
+        [("cup".to_owned(), 16), ("tea".to_owned(), 32)]
+    );
     server.stop().await;
 }
 
@@ -107,12 +106,15 @@ async fn custom_saga() {
         assert_eq!(why.correlation, Some(placed.id.to_string()));
         confirmed.extend((answer.event_type == "OrderConfirmed").then_some(placed.id));
     }
-    assert_eq!(answers, [
-        "OrderConfirmed {}",
-        "OrderConfirmed {}",
-        "OrderRejected {\"reason\":\"only 1 in stock\"}",
-        "OrderConfirmed {}",
-    ]);
+    assert_eq!(
+        answers,
+        [
+            "OrderConfirmed {}",
+            "OrderConfirmed {}",
+            "OrderRejected {\"reason\":\"only 1 in stock\"}",
+            "OrderConfirmed {}",
+        ]
+    );
     // What the stock did, it did because of the orders.
     let stock = read(&server, "stock-tea").await;
     let causes: Vec<Option<Uuid>> =

@@ -51,7 +51,7 @@ impl Remote {
         path_and_query: &str,
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
-        let settings = Settings::parse(&self.url).context("--url cannot be used")?;
+        let settings = plain(&self.url).context("--url cannot be used")?;
         let host = settings.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, settings.port)).await.with_context(|| {
             format!("the server at {} cannot be reached; check that it runs", settings.uri())
@@ -124,6 +124,21 @@ impl Remote {
         }
         bail!("the server has no event at position {position}")
     }
+}
+
+/// What `url` says, for requests that this program sends in the clear.
+///
+/// # Errors
+/// If it cannot be used, or asks for TLS: then nothing may be sent without it.
+pub fn plain(url: &str) -> anyhow::Result<Settings> {
+    let settings = Settings::parse(url)?;
+    if settings.tls.is_some() {
+        bail!(
+            "this command speaks HTTP without TLS; use http://HOST:PORT, or tls=false, on the \
+               server's own machine or network"
+        );
+    }
+    Ok(settings)
 }
 
 /// The JSON of an answer, if the server did what was asked.

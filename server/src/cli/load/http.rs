@@ -18,7 +18,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use daybook_client::Settings;
+use crate::cli::remote::plain;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,7 +46,7 @@ impl Address {
     /// # Errors
     /// If it is neither.
     pub fn parse(url: &str) -> anyhow::Result<Address> {
-        let settings = Settings::parse(url)?;
+        let settings = plain(url)?;
         Ok(Address { host: settings.host.to_string(), port: settings.port })
     }
 }

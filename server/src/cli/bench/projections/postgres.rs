@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use daybook_model::Position;
 use daybook_projections::postgres::{Postgres, Server};
 use daybook_projections::views;
-use daybook_projections::{Backend as _, Host, Projection, Seams};
+use daybook_projections::{Host, Projection, Seams};
 use daybook_store::Store;
 
 use super::{Against, Bench, CaughtUp, Goal, MIB, Row, measured, visible};
