@@ -244,8 +244,7 @@ fn seen(members: &[Member]) -> String {
 /// Puts `items` in an order that chance decides.
 fn shuffle<T>(items: &mut [T], entropy: &dyn Entropy) {
     for last in (1..items.len()).rev() {
-        let [low, ..] = entropy.bytes().map(usize::from);
-        let [_, high, ..] = entropy.bytes().map(usize::from);
+        let [low, high, ..] = entropy.bytes().map(usize::from);
         items.swap(last, (high << 8 | low) % (last + 1));
     }
 }
@@ -256,13 +255,15 @@ mod tests {
     use NodePreference as Wanted;
     use NodeState as State;
 
-    /// Chance that counts, so that a test sees all that may happen.
+    /// Chance that is the same each time: a count, stirred (Fibonacci hashing).
     #[derive(Debug, Default)]
-    struct Counting(std::sync::atomic::AtomicU8);
+    struct Stirred(std::sync::atomic::AtomicU64);
 
-    impl Entropy for Counting {
+    impl Entropy for Stirred {
         fn bytes(&self) -> [u8; 16] {
-            [self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 16]
+            let count = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (u128::from(count).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) >> 64)
+                .to_le_bytes()
         }
     }
 
@@ -277,7 +278,7 @@ mod tests {
 
     /// All that are chosen when chance is asked often, each once.
     fn chosen(members: &[Member], preference: Wanted) -> Result<String, String> {
-        let entropy = Counting::default();
+        let entropy = Stirred::default();
         let mut hosts = std::collections::BTreeSet::new();
         for _ in 0..200 {
             hosts.insert(choose(members, preference, &entropy)?.host);
