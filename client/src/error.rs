@@ -8,7 +8,7 @@
 //! A status is read as the protocol says: the trailer `exception` first, then the code. Texts are
 //! passed on and never taken apart, except where the protocol itself has no code.
 //!
-//! What never left this side is known by its type ([`NotConnected`], [`NoNode`]), wherever in the
+//! What never left this side is known by its type (`NotConnected`, `NoNode`), wherever in the
 //! chain of causes it stands.
 
 use std::error::Error as _;
