@@ -53,10 +53,9 @@ pub use writer::SledWriter;
 
 /// Rows of one generation at most. sled grows badly past about a million keys.
 pub const ROWS_MAX: u64 = 1_000_000;
-/// Bytes of sled's page cache: it must hold a hundred thousand accounts, which a rebuild changes in
-/// no order; with half of it their pages are read from the disk again and again. Resident memory is
-/// up to four times this.
-pub const CACHE_SIZE: u64 = 64 * 1024 * 1024;
+/// Bytes of sled's page cache. Resident memory is up to four times this; with twice as much a rebuild
+/// of a hundred thousand accounts is no faster.
+pub const CACHE_SIZE: u64 = 32 * 1024 * 1024;
 /// Bytes of rows that the writer of one generation keeps decoded, about: some ten thousand
 /// accounts. The rest is read from sled's page cache.
 pub const RECENT_SIZE_MAX: usize = 32 * 1024 * 1024;
