@@ -153,7 +153,7 @@ async fn check_answers(store: &daybook_store::Store, transactions: u64) {
     for (key, expected) in [(types, 6), (category, transfers)] {
         let mut reader = store.read_index(&key, 0, Direction::Forwards, u64::MAX);
         let mut found = 0;
-        while let Some((_, page)) = reader.next().await.expect("a page") {
+        while let Some(page) = reader.next().await.expect("a page") {
             found += page.len();
         }
         assert_eq!(found, expected, "{key:?}");

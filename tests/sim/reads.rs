@@ -277,10 +277,12 @@ pub fn index(engine: &Engine, model: &Model, rng: &mut Rng, key: &IndexKey) -> R
     let what = format!("{key:?} from {from} {direction:?} max {count}");
     let mut reader = engine.read_index(key, from, direction, count);
     let mut read = Vec::new();
-    while let Some((number, page)) = reader.next_page()? {
-        let first = page.events().next().map(|event| event.position.0);
-        if first != listed.get(number as usize).copied() {
-            return Err(Bad::Broken(format!("{what}: {first:?} is not number {number}")));
+    while let Some(page) = reader.next_page()? {
+        for (number, event) in page.numbered() {
+            let position = event.position.0;
+            if Some(position) != listed.get(number as usize).copied() {
+                return Err(Bad::Broken(format!("{what}: {position} is not number {number}")));
+            }
         }
         read.extend(facts(&page));
     }

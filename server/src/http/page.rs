@@ -77,12 +77,6 @@ impl PageBuilder {
         self.last
     }
 
-    /// How many events were taken.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
     /// The page as an answer, with `members` after its events.
     ///
     /// # Errors

@@ -228,16 +228,13 @@ pub async fn index(
     let mut page = PageBuilder::new(limit);
     let (mut last, mut at_end) = (None, false);
     while !page.is_full() {
-        let Some((first, events)) = reader.next().await? else {
+        let Some(events) = reader.next().await? else {
             at_end = true;
             break;
         };
-        let taken = page.take(&events);
-        last = match direction {
-            _ if taken == 0 => last,
-            Direction::Forwards => Some(first.saturating_add(taken - 1)),
-            Direction::Backwards => Some(first.saturating_sub(taken - 1)),
-        };
+        let taken = page.take(&events) as usize;
+        let numbers = events.numbered().take(taken).map(|(number, _)| number);
+        last = numbers.last().or(last);
     }
     let next = page::next_number(direction, last, (from != u64::MAX).then_some(from));
     let mut members = Map::new();

@@ -4,7 +4,7 @@
 //! numbers, found by halving.
 
 use daybook_model::Timestamp;
-use daybook_store::{Direction, IndexKey, ReadError};
+use daybook_store::{Direction, IndexKey, Page, ReadError};
 
 use crate::node::door::Door;
 
@@ -16,16 +16,21 @@ use crate::node::door::Door;
 pub async fn first_at(store: &Door, key: &IndexKey, time: Timestamp) -> Result<u64, ReadError> {
     let last = store.read_index(key, u64::MAX, Direction::Backwards, 1).next().await?;
     // Those below `low` were before, those from `high` on were not.
-    let (mut low, mut high) = (0, last.map_or(0, |(last, _)| last + 1));
+    let (mut low, mut high) = (0, last.as_ref().and_then(last_number).map_or(0, |last| last + 1));
     while low < high {
         let middle = low + (high - low) / 2;
         let found = store.read_index(key, middle, Direction::Forwards, 1).next().await?;
-        let committed = found.as_ref().and_then(|(_, page)| page.last()).map(|event| event.time);
-        if committed.is_some_and(|committed| committed < time) {
-            low = middle + 1;
-        } else {
-            high = middle;
+        // The first at or after `middle` that was not removed.
+        let found = found.as_ref().and_then(|page| page.numbered().next());
+        match found {
+            Some((number, event)) if event.time < time => low = number + 1,
+            _ => high = middle,
         }
     }
     Ok(low)
+}
+
+/// The number of a page's last event.
+fn last_number(page: &Page) -> Option<u64> {
+    page.numbered().next_back().map(|(number, _)| number)
 }

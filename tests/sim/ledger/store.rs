@@ -155,8 +155,8 @@ impl CategoryStore for SimStore {
     {
         let key = IndexKey::Category(category.to_owned());
         let mut reader = self.lock().engine.read_index(&key, from, Direction::Forwards, u64::MAX);
-        while let Some((first, page)) = reader.next_page().map_err(failed(category))? {
-            let mut numbered = (first..).zip(page.events());
+        while let Some(page) = reader.next_page().map_err(failed(category))? {
+            let mut numbered = page.numbered();
             if numbered.try_for_each(|(number, event)| each(number, event)).is_break() {
                 break;
             }

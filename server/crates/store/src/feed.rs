@@ -428,7 +428,8 @@ impl Looker {
         let limit = PAGE_EVENTS_MAX;
         let positions = view.positions(key, from, limit, committed, access)?;
         let mut page = crate::fetch::fetch(core, &view, &positions, access)?;
-        let next = from + page.len() as u64;
+        let next = from + page.considered as u64;
+        page.number(&positions, from..);
         visible.retain(&mut page);
         Ok(Look::of(page, next))
     }
@@ -448,7 +449,7 @@ impl Looker {
         };
         let limit = PAGE_EVENTS_MAX as u64;
         let mut page = read_span(core, &view, Position(start), committed, limit, access)?;
-        let mut next = start + page.len() as u64;
+        let mut next = start + page.considered as u64;
         if planted::is(Bug::FeedRepeatsAtRoll)
             && view.active().first().0 == next
             && !page.is_empty()

@@ -30,7 +30,7 @@ struct Wanted {
 }
 
 /// Reads the events at `positions`, which are committed and run in one direction, from the first
-/// on, until the page is full: at least one.
+/// on, until the page is full: at least one. [`Page::considered`] says how many were looked at.
 pub(crate) fn fetch(
     core: &Core,
     view: &View,
@@ -49,10 +49,14 @@ pub(crate) fn fetch(
             }
         }
         if access == Access::Memory {
-            return if page.is_empty() { Err(ReadError::NotInMemory) } else { Ok(page) };
+            if at == 0 {
+                return Err(ReadError::NotInMemory);
+            }
+            break;
         }
         at += fetch_run(core, view, &positions[at..], tail_first, &mut page)?;
     }
+    page.considered = at;
     Ok(page)
 }
 
@@ -89,7 +93,8 @@ fn fetch_run(
         let from = (each.start - start) as usize;
         let len = checked(core, &segment, each, &bytes[from..(each.end - start) as usize])?;
         let start = (from + frame::RECORD_HEADER_SIZE) as u32;
-        page.push(Located { position: each.position, chunk, start, len });
+        let (position, number) = (each.position, each.position.0);
+        page.push(Located { position, number, chunk, start, len });
     }
     Ok(count)
 }

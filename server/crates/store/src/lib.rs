@@ -42,7 +42,7 @@ pub use daybook_log::{Recovery, Sizes};
 pub use daybook_model::append::{Append, AppendError, Appended, Deletion, StreamCondition};
 pub use engine::Engine;
 pub use feed::{Delivery, SubscribeFrom, Subscription, SubscriptionFilter};
-pub use page::Page;
+pub use page::{Links, Page};
 pub use port::WithSnapshots;
 pub use read::{
     AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,

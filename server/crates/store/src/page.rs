@@ -1,7 +1,10 @@
 //! A page: some events in reading order, viewed in the bytes they were read into.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use daybook_model::{EventView, Position};
+use daybook_model::{EventView, Position, StreamName};
+use uuid::Uuid;
 
 use crate::record;
 
@@ -19,12 +22,40 @@ pub struct Page {
     pub(crate) events: Vec<Located>,
     /// Bytes of the events that were read into it.
     pub(crate) size: usize,
+    /// How many of the places that were asked for it answers: its events, and those between and
+    /// behind them that hold none any more.
+    pub(crate) considered: usize,
+    pub(crate) links: Option<Arc<Links>>,
+}
+
+/// The virtual stream through which a page's events were read: each is the target of a link whose
+/// revision is the event's number. Nothing of a link is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// The virtual stream.
+    pub stream: StreamName,
+    store_id: Uuid,
+}
+
+impl Links {
+    pub(crate) fn new(stream: StreamName, store_id: Uuid) -> Links {
+        Links { stream, store_id }
+    }
+
+    /// The id of the link at revision `number`: always the same in this store, and in no other.
+    #[must_use]
+    pub fn id(&self, number: u64) -> Uuid {
+        let name = format!("{number}@{}", self.stream.as_str());
+        Uuid::new_v5(&self.store_id, name.as_bytes())
+    }
 }
 
 /// Where in a page's bytes one event's payload lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Located {
     pub position: Position,
+    /// Its number under the key it was read by; its position if it was read by that.
+    pub number: u64,
     pub chunk: u32,
     pub start: u32,
     pub len: u32,
@@ -46,6 +77,30 @@ impl Page {
     /// Its events in reading order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = EventView<'_>> + ExactSizeIterator {
         self.events.iter().map(|located| self.view(located))
+    }
+
+    /// Its events in reading order, each with its number under the key it was read by: in a
+    /// stream its revision, under a category or a type the place there; read by position, that.
+    pub fn numbered(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (u64, EventView<'_>)> + ExactSizeIterator {
+        self.events.iter().map(|located| (located.number, self.view(located)))
+    }
+
+    /// The virtual stream through which the events were read, if it is one: they are the targets of
+    /// its links.
+    #[must_use]
+    pub fn links(&self) -> Option<&Links> {
+        self.links.as_deref()
+    }
+
+    /// Numbers the events: what lies at `positions` has the `numbers`.
+    pub(crate) fn number(&mut self, positions: &[Position], numbers: impl Iterator<Item = u64>) {
+        let mut places = positions.iter().zip(numbers);
+        for event in &mut self.events {
+            let place = places.by_ref().find(|(position, _)| **position == event.position);
+            event.number = place.map_or(event.number, |(_, number)| number);
+        }
     }
 
     /// Its last event in reading order.
@@ -84,7 +139,8 @@ impl Page {
     /// Its events before `position` and the others, if it runs forwards.
     pub(crate) fn split(mut self, position: Position) -> (Page, Page) {
         let at = self.events.partition_point(|located| located.position < position);
-        let mut rest = Page { events: self.events.split_off(at), ..Page::default() };
+        let events = self.events.split_off(at);
+        let mut rest = Page { events, links: self.links.clone(), ..Page::default() };
         if let Some(first) = rest.events.first().map(|located| located.chunk) {
             rest.chunks.extend_from_slice(&self.chunks[first as usize..]);
             for located in &mut rest.events {

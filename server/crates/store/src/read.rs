@@ -313,7 +313,7 @@ impl StreamReader {
             // What is hidden by its age does not count, so it is read a page at a time.
             let cut = self.visible.cutoff.is_some();
             self.list.left = if cut { u64::MAX } else { self.left };
-            let Some((_, mut page)) = self.list.read(access)? else { break };
+            let Some(mut page) = self.list.read(access)? else { break };
             self.visible.retain(&mut page);
             page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
             self.left -= page.len() as u64;
@@ -345,8 +345,8 @@ struct ListReader {
 }
 
 impl ListReader {
-    /// The next page and the number of its first event.
-    fn read(&mut self, access: Access) -> Result<Option<(u64, Page)>, ReadError> {
+    /// The next page, its events numbered; empty if what it would hold was removed.
+    fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
         let Some(next) = self.next else { return Ok(None) };
         let limit = self.left.min(self.page_len);
         let forwards = self.direction == Direction::Forwards;
@@ -366,12 +366,18 @@ impl ListReader {
         if !forwards {
             positions.reverse();
         }
-        let page = fetch(&self.core, &view, &positions, access)?;
-        let read = page.len() as u64;
+        let mut page = fetch(&self.core, &view, &positions, access)?;
+        let considered = page.considered as u64;
+        if forwards {
+            page.number(&positions, next..);
+        } else {
+            page.number(&positions, (0..=next).rev());
+        }
         self.page_len = (4 * self.page_len).min(PAGE_EVENTS_MAX as u64);
-        self.left -= read;
-        self.next = if forwards { Some(next + read) } else { (next + 1).checked_sub(read + 1) };
-        Ok((read > 0).then_some((next, page)))
+        self.left -= page.len() as u64;
+        self.next =
+            if forwards { Some(next + considered) } else { (next + 1).checked_sub(considered + 1) };
+        Ok((considered > 0).then_some(page))
     }
 }
 
@@ -454,13 +460,13 @@ impl AllReader {
                 return Ok(None);
             }
             let mut page = self.read_span(access)?;
-            if page.is_empty() {
+            let considered = page.considered as u64;
+            if considered == 0 {
                 return Ok(None);
             }
-            let read = page.len() as u64;
             self.at = match self.direction {
-                Direction::Forwards => self.at + read,
-                Direction::Backwards => self.at - read,
+                Direction::Forwards => self.at + considered,
+                Direction::Backwards => self.at - considered,
             };
             if let Some(filter) = &self.filter {
                 page.retain(|event| filter.wants(event));
@@ -522,11 +528,11 @@ impl IndexReader {
         IndexReader { core: core.clone(), key, committed, direction, from, left, list: None }
     }
 
-    /// The next page with the number of its first event under the key; none at the end.
+    /// The next page; none at the end. [`Page::numbered`] has the events' numbers under the key.
     ///
     /// # Errors
     /// [`ReadError`] if the disk fails or its bytes are damaged.
-    pub async fn next(&mut self) -> Result<Option<(u64, Page)>, ReadError> {
+    pub async fn next(&mut self) -> Result<Option<Page>, ReadError> {
         let mut reader = self.clone();
         let page = match reader.read(Access::Memory) {
             Err(ReadError::NotInMemory) => {
@@ -542,16 +548,15 @@ impl IndexReader {
         Ok(page)
     }
 
-    /// The next page with the number of its first event under the key; none at the end. May read
-    /// the disk.
+    /// The next page; none at the end. May read the disk.
     ///
     /// # Errors
     /// [`ReadError`] if the disk fails or its bytes are damaged.
-    pub fn next_page(&mut self) -> Result<Option<(u64, Page)>, ReadError> {
+    pub fn next_page(&mut self) -> Result<Option<Page>, ReadError> {
         self.read(Access::Disk)
     }
 
-    fn read(&mut self, access: Access) -> Result<Option<(u64, Page)>, ReadError> {
+    fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
         let list = match &mut self.list {
             Some(list) => list,
             None => {
@@ -576,6 +581,11 @@ impl IndexReader {
                 })
             }
         };
-        list.read(access)
+        loop {
+            match list.read(access)? {
+                Some(page) if page.is_empty() => {}
+                page => return Ok(page),
+            }
+        }
     }
 }

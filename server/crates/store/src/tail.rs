@@ -101,7 +101,8 @@ impl Tail {
             } else {
                 (*chunk.get_or_insert_with(|| page.add_chunk(batch.bytes.clone())), start)
             };
-            page.push(Located { position, chunk, start: start as u32, len: len as u32 });
+            let number = position.0;
+            page.push(Located { position, number, chunk, start: start as u32, len: len as u32 });
             count += 1;
         }
         count

@@ -122,7 +122,7 @@ async fn check(store: &Store, streams: u64) {
             let from = if direction == Direction::Forwards { 0 } else { u64::MAX };
             let mut reader = store.read_index(&key, from, direction, u64::MAX);
             let mut total = 0;
-            while let Some((_, page)) = reader.next().await.expect("a page") {
+            while let Some(page) = reader.next().await.expect("a page") {
                 total += page.len();
             }
             assert_eq!(total, count, "{key:?} {direction:?}");

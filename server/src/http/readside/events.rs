@@ -87,14 +87,16 @@ async fn list(
     let count = limit.min(end.saturating_sub(first));
     let mut reader = store.read_index(&key, first, Direction::Forwards, count);
     let mut page = PageBuilder::new(limit);
+    let mut next = first;
     while !page.is_full()
-        && let Some((_, events)) = reader.next().await?
+        && let Some(events) = reader.next().await?
     {
-        page.take(&events);
+        let taken = page.take(&events) as usize;
+        let numbers = events.numbered().take(taken).map(|(number, _)| number);
+        next = numbers.last().map_or(next, |last| last + 1);
     }
     let mut members = Map::new();
     members.insert("type".to_owned(), params.r#type.into());
-    let next = first.saturating_add(page.count());
     let next = (page.is_full() && next < end).then(|| next.to_string());
     members.insert("next".to_owned(), next.into());
     members.insert("as_of".to_owned(), as_of.into());

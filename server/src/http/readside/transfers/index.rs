@@ -63,15 +63,16 @@ impl Asked {
         };
         let count = EXAMINED_MAX.min(end.saturating_sub(first));
         let mut reader = store.read_index(&key, first, Direction::Forwards, count);
-        let (mut rows, mut examined) = (Vec::new(), 0);
+        let (mut rows, mut examined, mut next) = (Vec::new(), 0, first);
         while rows.len() < self.limit
-            && let Some((_, events)) = reader.next().await?
+            && let Some(events) = reader.next().await?
         {
-            for event in events.events() {
+            for (number, event) in events.numbered() {
                 if rows.len() == self.limit {
                     break;
                 }
                 examined += 1;
+                next = number + 1;
                 let id = transfer_of_stream(event.stream);
                 if let Some(id) = id.filter(|_| self.may_want(event.data))
                     && let Some(row) = row_of(store, id).await?
@@ -83,7 +84,6 @@ impl Asked {
         }
         // Short of both limits, the reader came to the end of what there is.
         let more = rows.len() == self.limit || examined == EXAMINED_MAX;
-        let next = first.saturating_add(examined);
         let next = (more && next < end)
             .then(|| cursor::encode(POSTINGS, &[Value::Integer(next.cast_signed())]));
         Ok(Found { rows, next, as_of })
