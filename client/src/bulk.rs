@@ -311,6 +311,7 @@ fn answer_each(batch: Vec<Part>, appended: Appended) {
 fn may_be_another_s(error: &AppendError) -> bool {
     match error {
         AppendError::WrongExpectedRevision { .. }
+        | AppendError::ChecksFailed { .. }
         | AppendError::StreamDeleted { .. }
         | AppendError::InvalidEvent(_)
         | AppendError::TooLarge { .. }

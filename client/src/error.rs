@@ -13,6 +13,7 @@
 
 use std::error::Error as _;
 
+use daybook_model::append::FailedCheck;
 use daybook_model::{ExpectedRevision, InvalidEvent, Revision, StreamName};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -131,6 +132,15 @@ pub enum AppendError {
         expected: ExpectedRevision,
         /// The revision of its last event, if it has any and the server says so.
         actual: Option<Revision>,
+    },
+    /// Streams of an append to several are not where they were expected.
+    #[error(
+        "{} streams are not where they were expected, the first of them '{}'; read them and \
+         decide again", failed.len(), failed.first().map_or("", |check| check.stream.as_str())
+    )]
+    ChecksFailed {
+        /// All of them, each with the index of its stream in the append.
+        failed: Vec<FailedCheck>,
     },
     /// The stream has a tombstone, or is soft-deleted and was expected to exist.
     #[error("stream '{stream}' is deleted; choose another name")]
@@ -287,6 +297,11 @@ impl AppendError {
             }
             _ => {}
         }
+        AppendError::of_status(status, server)
+    }
+
+    /// What a status means whose trailers say no more than its code.
+    pub(crate) fn of_status(status: &Status, server: &str) -> AppendError {
         let unknown = || AppendError::Unknown { reason: reason(status) };
         match status.code() {
             // Turned away by the server, before anything was done.

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   Client ──┬── append            one atomic append, one call
+//!            ├── append_to_streams several streams at once, and checks of others
 //!            ├── appender          many appends over one call, each with its own result
 //!            ├── read_stream, read_all            ──> Events, a stream of ResolvedEvent
 //!            ├── subscribe_stream, subscribe_all  ──> Subscription, resumes by itself
+//!            ├── persistent        groups of consumers that share one place ──> Consumer
 //!            ├── delete, tombstone, stream_metadata, snapshots
 //!            ├── bulk_writer       the appends of many callers gathered, each with its own result
 //!            ├── within            any of these as part of a correlation, a cause, a trace
@@ -22,8 +24,6 @@
 //!
 //! INVARIANT: generated protocol types never leave this crate; a call is sent once, and never
 //! repeated behind its caller's back, except a subscription's, which has no effect.
-//!
-//! Not here yet: persistent subscriptions, appends to several streams at once.
 
 pub mod append;
 pub mod appender;
@@ -34,6 +34,8 @@ pub mod delete;
 pub mod error;
 pub mod event;
 pub mod metadata;
+pub mod multi;
+pub mod persistent;
 pub mod read;
 pub mod resilience;
 pub mod settings;
@@ -49,6 +51,7 @@ pub use connection::{Client, ConnectError, Route};
 pub use error::{AppendError, CallError, ReadError};
 pub use event::{Checkpoint, ResolvedEvent};
 pub use metadata::{Described, Metadata};
+pub use multi::AppendedToStreams;
 pub use read::{
     AllFrom, Direction, EventFilter, Events, Links, Pattern, ReadAll, ReadStream, StreamFrom,
 };
@@ -61,6 +64,7 @@ pub use store::NetworkStore;
 pub use subscribe::{Delivery, SubscribeAll, SubscribeFrom, SubscribeStream, Subscription};
 pub use within::Within;
 
+pub use daybook_model::append::{Append, FailedCheck, FoundState, StreamCondition};
 pub use daybook_model::repository::{
     ExecuteError, Executed, LoadError, Options as RepositoryOptions, Task, Transaction,
 };

@@ -258,8 +258,9 @@ impl Settings {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// The server, or all that are asked for it, for messages.
-    pub(crate) fn name(&self) -> String {
+    /// The server, or all that are asked for it, for messages: no credentials.
+    #[must_use]
+    pub fn name(&self) -> String {
         match &self.cluster {
             None => self.uri(),
             Some(cluster) => {

@@ -1,7 +1,7 @@
 //! A server as the event store of aggregates: [`daybook_model::Repository`] over the network.
 //!
 //! ```text
-//!   Repository ── append ─────────> Append                     one stream at a time
+//!   Repository ── append ─────────> Append, AppendRecords      one stream, or several
 //!              ── head, replay ───> Read
 //!              ── transaction ────> daybook.v1.Transactions    else the stream is read for it
 //!              ── snapshot ───────> daybook.v1.Snapshots       else there are none
@@ -18,7 +18,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
-use daybook_model::append::{Append, AppendError, Appended};
+use daybook_model::append::{Append, AppendError, Appended, FoundState, StreamCondition};
 use daybook_model::{
     Context, EventStore, EventView, ExpectedRevision, NewEvent, ReadFailed, Revision, Snapshot,
     StreamName,
@@ -131,6 +131,30 @@ impl NetworkStore {
         self.transactions.get() == Some(&true)
     }
 
+    /// Appends to several streams, if the server can. Of a stream that is only checked the revision
+    /// is told if it was expected.
+    async fn append_to_several(&self, append: Append) -> Result<Appended, AppendError> {
+        let streams = append.streams.clone();
+        let first = append.events.first();
+        let trace = first.and_then(|(_, event)| Context::of(&event.metadata).trace);
+        let appended = self.client.append_to_streams_traced(append, trace.as_ref()).await;
+        let appended = appended.map_err(|error| refused_of_several(error, &streams))?;
+        let revision = |condition: &StreamCondition| {
+            let checked = match condition.expected {
+                ExpectedRevision::Exact(revision) => Some(revision),
+                _ => None,
+            };
+            appended.revisions.get(&condition.stream).copied().or(checked)
+        };
+        let position = match streams.first() {
+            Some(first) if self.counts_events(&first.stream).await => {
+                Some(appended.checkpoint.position())
+            }
+            _ => None,
+        };
+        Ok(Appended { revisions: streams.iter().map(revision).collect(), position })
+    }
+
     /// Reads `stream` until the first event of `transaction`.
     async fn search(
         &self,
@@ -168,16 +192,54 @@ fn names(metadata: &[u8], transaction: Uuid) -> bool {
 /// The one stream of `append`, what is expected of it, and its events.
 fn single(append: Append) -> Result<(StreamName, ExpectedRevision, Vec<NewEvent>), AppendError> {
     let Append { mut streams, events } = append;
-    let (Some(condition), true) = (streams.pop(), streams.is_empty()) else {
-        let reason = "over the network an append is to exactly one stream; leave out what goes \
-                      with a command, and react to its events instead";
-        return Err(AppendError::Malformed { reason });
+    let Some(condition) = streams.pop() else {
+        return Err(AppendError::Malformed { reason: "it names no stream" });
     };
     if events.iter().any(|(index, _)| *index != 0) {
         return Err(AppendError::Malformed { reason: "an event is of a stream it does not name" });
     }
     let events = events.into_iter().map(|(_, event)| event).collect();
     Ok((condition.stream, condition.expected, events))
+}
+
+/// An error of an append to several `streams` in the words of the port: of checks that fail, the
+/// first.
+fn refused_of_several(error: error::AppendError, streams: &[StreamCondition]) -> AppendError {
+    use error::AppendError as Network;
+    let first = match error {
+        Network::ChecksFailed { failed } => failed.into_iter().next(),
+        Network::Call(CallError::Unsupported { .. }) => {
+            let reason = "the server appends to exactly one stream at a time; leave out what goes \
+                          with a command, and react to its events instead";
+            return AppendError::Malformed { reason };
+        }
+        other => {
+            let reserved = streams.iter().find(|condition| condition.stream.is_reserved());
+            let named = reserved.or(streams.first());
+            return match named {
+                Some(named) => refused(other, &named.stream, named.expected),
+                None => AppendError::Refused { reason: other.to_string() },
+            };
+        }
+    };
+    let Some((check, condition)) =
+        first.and_then(|check| streams.get(check.index).map(|found| (check, found)))
+    else {
+        return AppendError::Refused { reason: "a check that it does not name fails".to_owned() };
+    };
+    let (index, stream, expected) = (check.index, check.stream, condition.expected);
+    match check.found {
+        FoundState::Tombstoned => AppendError::StreamDeleted { index, stream, tombstoned: true },
+        FoundState::SoftDeleted if expected == ExpectedRevision::StreamExists => {
+            AppendError::StreamDeleted { index, stream, tombstoned: false }
+        }
+        FoundState::At(revision) => {
+            AppendError::WrongExpectedRevision { index, stream, expected, actual: Some(revision) }
+        }
+        FoundState::NoStream | FoundState::SoftDeleted => {
+            AppendError::WrongExpectedRevision { index, stream, expected, actual: None }
+        }
+    }
 }
 
 /// An error of this client in the words of the port.
@@ -211,6 +273,9 @@ fn failed(stream: &StreamName) -> impl FnOnce(ReadError) -> ReadFailed {
 impl EventStore for NetworkStore {
     /// The call is a part of the trace that its first event names.
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        if append.streams.len() > 1 {
+            return self.append_to_several(append).await;
+        }
         let (stream, expected, events) = single(append)?;
         let trace = events.first().and_then(|event| Context::of(&event.metadata).trace);
         let appended = self.client.append_traced(&stream, expected, events, trace.as_ref()).await;

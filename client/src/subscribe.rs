@@ -425,7 +425,7 @@ fn advance<Place: Ord + Copy>(from: &mut SubscribeFrom<Place>, place: Place) -> 
 }
 
 /// The wait after so many failures in a row.
-fn backoff(resume: &Resume, failures: u32, chance: [u8; 16]) -> Duration {
+pub(crate) fn backoff(resume: &Resume, failures: u32, chance: [u8; 16]) -> Duration {
     let doubled = 1u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX);
     let full = resume.wait_min.saturating_mul(doubled).min(resume.wait_max);
     full / 2 + (full / 2).mul_f64(f64::from(chance[0]) / 255.0)

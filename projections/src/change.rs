@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::order;
-use crate::store::{StoreError, Writer};
+use crate::projection::ApplyError;
+use crate::store::Writer;
 use crate::table::{Row, Table, Value};
 
 /// A row that was read or changed.
@@ -129,8 +130,8 @@ impl Changes<'_> {
     /// The row of `table` under `key`, as changed so far.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be read.
-    pub fn get(&mut self, table: &Table, key: &[Value]) -> Result<Option<&Row>, StoreError> {
+    /// [`ApplyError`]: it cannot be read, or the key has a NUL character.
+    pub fn get(&mut self, table: &Table, key: &[Value]) -> Result<Option<&Row>, ApplyError> {
         let (_, changed) = self.entry(table, key)?;
         Ok(changed.after.as_deref())
     }
@@ -141,8 +142,8 @@ impl Changes<'_> {
     /// If the row is not one of the table: that is the projection's mistake, and poisons the event.
     ///
     /// # Errors
-    /// [`StoreError`] if what stands there cannot be read.
-    pub fn put(&mut self, table: &Table, row: Row) -> Result<(), StoreError> {
+    /// [`ApplyError`]: what stands there cannot be read, or the row's key has a NUL character.
+    pub fn put(&mut self, table: &Table, row: Row) -> Result<(), ApplyError> {
         assert!(table.takes(&row), "a row of {} has the wrong columns: {row:?}", table.name);
         let (at, changed) = self.entry(table, table.key(&row))?;
         let before = changed.after.replace(Arc::new(row));
@@ -153,8 +154,8 @@ impl Changes<'_> {
     /// Removes the row of `table` under `key`, if it is there.
     ///
     /// # Errors
-    /// [`StoreError`] if what stands there cannot be read.
-    pub fn delete(&mut self, table: &Table, key: &[Value]) -> Result<(), StoreError> {
+    /// [`ApplyError`]: what stands there cannot be read, or the key has a NUL character.
+    pub fn delete(&mut self, table: &Table, key: &[Value]) -> Result<(), ApplyError> {
         let (at, changed) = self.entry(table, key)?;
         let before = changed.after.take();
         self.noted(at, before);
@@ -166,7 +167,7 @@ impl Changes<'_> {
         self.set.undo.push((table, self.set.key.clone(), before));
     }
 
-    fn entry(&mut self, table: &Table, key: &[Value]) -> Result<(usize, &mut Changed), StoreError> {
+    fn entry(&mut self, table: &Table, key: &[Value]) -> Result<(usize, &mut Changed), ApplyError> {
         let set = &mut *self.set;
         let at = set.tables.iter().position(|(known, _)| known.is(table));
         let at = at.expect("a projection changes its own tables");
@@ -176,6 +177,11 @@ impl Changes<'_> {
             "a key of {} has the wrong length: {key:?}",
             table.name
         );
+        // PostgreSQL's text cannot hold it; of two keys that differ in it only one could be kept.
+        if key.iter().any(|value| matches!(value, Value::Text(text) if text.contains('\0'))) {
+            let reason = format!("a key of {} has a NUL character: {key:?}", table.name);
+            return Err(ApplyError::Poison { reason });
+        }
         set.key.clear();
         order::encode(key, &mut set.key);
         if !rows.contains_key(set.key.as_slice()) {

@@ -111,6 +111,16 @@ pub trait Source: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`FeedError`].
     fn head(&self) -> impl Future<Output = Result<Head, FeedError>> + Send;
+
+    /// When the event at `place` was committed, or, if it was removed, the first one after it; none
+    /// if there is none.
+    ///
+    /// # Errors
+    /// [`FeedError`]; [`FeedError::Rewound`] if `place` is of a history that was lost.
+    fn time_at(
+        &self,
+        place: Checkpoint,
+    ) -> impl Future<Output = Result<Option<Timestamp>, FeedError>> + Send;
 }
 
 /// A place in the feed that moves.

@@ -8,7 +8,8 @@
 //!
 //! A rebuild of the same version keeps the old generation advancing while the new one is built. One
 //! of another version cannot be advanced by this program, and serves as it is, with its `as_of`.
-//! What has been built of a history that the store has lost is dropped and built again.
+//! What has been built of a history that the store has lost is dropped and built again, by whichever
+//! version it was: until that has begun, or, of another version, has caught up, nothing serves.
 //!
 //! INVARIANTS: one task per projection decides about it, and nobody else does. A generation is
 //! removed only after its runner has ended. That a projection is paused survives the process.

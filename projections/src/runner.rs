@@ -108,6 +108,13 @@ impl<S: Source, C: Consumer> Runner<S, C> {
         (runner, handle)
     }
 
+    /// Says that it is at `place`, also while it has not begun: it may be told to pause before.
+    #[must_use]
+    pub fn at(self, place: Option<Checkpoint>) -> Runner<S, C> {
+        self.status.send_modify(|status| status.checkpoint = place);
+        self
+    }
+
     /// Runs until it is told to stop or cannot go on in any way.
     pub async fn run(mut self) -> End {
         loop {
@@ -286,16 +293,29 @@ impl<S: Source, C: Consumer> Runner<S, C> {
 
     /// Lag is for people: a look that fails or takes long is left out.
     async fn look_at_head(&mut self) {
-        let looked = tokio::select! {
+        let timeless = {
+            let status = self.status.borrow();
+            status.checkpoint.filter(|_| status.event_time.is_none())
+        };
+        let source = &self.source;
+        let look = async {
+            let time = match timeless {
+                Some(place) => source.time_at(place).await.ok().flatten(),
+                None => None,
+            };
+            (source.head().await, time)
+        };
+        let (looked, time) = tokio::select! {
             biased;
             () = self.told.anything_unseen() => return,
-            head = self.source.head() => head,
+            looked = look => looked,
             () = self.seams.timer.sleep(HEAD_WAIT_MAX) => return,
         };
         let now = self.seams.clock.monotonic();
         self.head_seen = Some(now);
         let Ok(head) = looked else { return };
         self.status.send_modify(|status| {
+            status.event_time = status.event_time.or(time);
             status.head = head.checkpoint.max(status.checkpoint);
             if let Some(at) = status.checkpoint {
                 status.rate = self.rate.at(now, at.position());

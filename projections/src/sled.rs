@@ -57,8 +57,9 @@ pub const ROWS_MAX: u64 = 1_000_000;
 /// of a hundred thousand accounts is no faster.
 pub const CACHE_SIZE: u64 = 32 * 1024 * 1024;
 /// Bytes of rows that the writer of one generation keeps decoded, about: some ten thousand
-/// accounts. The rest is read from sled's page cache.
-pub const RECENT_SIZE_MAX: usize = 32 * 1024 * 1024;
+/// accounts. The rest is read from sled's page cache. With a third more a rebuild takes more than the
+/// 256 MiB that it may.
+pub const RECENT_SIZE_MAX: usize = 24 * 1024 * 1024;
 
 /// Tables in sled. A clone is another handle; the last one closes it.
 #[derive(Clone)]

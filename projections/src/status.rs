@@ -42,7 +42,8 @@ pub struct Status {
     pub checkpoint: Option<Checkpoint>,
     /// The end of the log, when it was last looked at.
     pub head: Option<Checkpoint>,
-    /// When the last event taken in was committed.
+    /// When the last event taken in was committed, or, before the first, the one at the place where
+    /// it began; none while that is not known.
     pub event_time: Option<Timestamp>,
     /// Events taken in by this runner since it was started.
     pub events: u64,
@@ -105,15 +106,16 @@ impl Status {
         end(self.head).saturating_sub(end(self.checkpoint))
     }
 
-    /// How long ago the last event taken in was committed, unless everything was taken in.
+    /// How long ago the last event taken in was committed; zero if everything was taken in, none if
+    /// that is not known.
     #[must_use]
-    pub fn lag_time(&self, now: Timestamp) -> Duration {
-        match self.event_time {
-            Some(time) if self.lag_events() > 0 => {
-                Duration::from_nanos(u64::try_from(now.0 - time.0).unwrap_or(0))
-            }
-            _ => Duration::ZERO,
+    pub fn lag_time(&self, now: Timestamp) -> Option<Duration> {
+        self.head?;
+        if self.lag_events() == 0 {
+            return Some(Duration::ZERO);
         }
+        let since = |time: Timestamp| u64::try_from(now.0.saturating_sub(time.0)).unwrap_or(0);
+        self.event_time.map(|time| Duration::from_nanos(since(time)))
     }
 
     /// How long the rest takes at the present rate; none if that cannot be said.
@@ -123,5 +125,33 @@ impl Status {
         (self.rate > 0.0 && lag > 0)
             .then(|| Duration::try_from_secs_f64(lag as f64 / self.rate).ok())
             .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_model::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn a_lag_that_nobody_knows_is_not_said_to_be_none() {
+        let at = |position: Option<u64>| position.map(|n| Checkpoint::at(Position(n), Epoch(0)));
+        for (place, head, time, lag) in [
+            (None, None, None, None),
+            (Some(5), None, Some(10), None),
+            (Some(5), Some(5), None, Some(0)),
+            (Some(5), Some(5), Some(10), Some(0)),
+            (Some(5), Some(9), None, None),
+            (Some(5), Some(9), Some(10), Some(90)),
+            (Some(5), Some(9), Some(110), Some(0)),
+            (None, Some(9), None, None),
+        ] {
+            let (checkpoint, head) = (at(place), at(head));
+            let event_time = time.map(Timestamp);
+            let status = Status { checkpoint, head, event_time, ..Status::starting() };
+            let found = status.lag_time(Timestamp(100)).map(|lag| lag.as_nanos());
+            assert_eq!(found, lag, "{place:?} of {head:?}, {time:?}");
+        }
     }
 }

@@ -201,6 +201,49 @@ async fn what_no_queue_is_bound_for_is_parked_unless_it_may_be_lost() {
 }
 
 #[tokio::test]
+async fn of_a_window_only_what_no_queue_is_bound_for_is_parked() {
+    let Some(broker) = broker("of_a_window_only_what_no_queue_is_bound_for_is_parked") else {
+        return;
+    };
+    const EVENTS: u64 = 400;
+    // A broker confirms several at once, so which of them came back must not depend on the answer.
+    for (window, every) in [(1, 7), (2, 2), (128, 7), (128, 2), (400, 13)] {
+        let exchange = format!("daybook.mixed{window}x{every}");
+        let name = format!("test.mixed{window}x{every}");
+        let queue = Queue::bound(&broker, &name, &exchange, "OrderPlaced").await;
+        let mut consumer = queue.consume().await;
+        let stage = Stage::new();
+        let is_unbound = |n: &u64| n % every == 1;
+        let streams: Vec<(String, &str, String)> = (0..EVENTS)
+            .map(|n| {
+                let event_type = if is_unbound(&n) { "OrderLost" } else { "OrderPlaced" };
+                let stream = format!("mixed{window}x{every}-{}", n % 3);
+                (stream, event_type, format!("{{\"n\":{n}}}"))
+            })
+            .collect();
+        stage.log.append(
+            streams.iter().map(|(stream, kind, data)| (stream.as_str(), *kind, data.clone())),
+        );
+        let running = stage.start(&broker, &format!("window = {window}"));
+        let status = until(&running, |status| status.state == State::Live).await;
+        let (unbound, bound): (Vec<u64>, Vec<u64>) = (0..EVENTS).partition(is_unbound);
+        let parked = running.get("rabbit").unwrap().parked(None, 1000).await;
+        let positions: Vec<u64> = parked.iter().map(|one| one.position).collect();
+        assert_eq!(positions, unbound, "window {window}");
+        assert!(parked.iter().all(|one| {
+            one.error.contains("312 NO_ROUTE") && one.error.contains("for OrderLost")
+        }));
+        assert_eq!((status.delivered, status.retries), (bound.len() as u64, 0), "{status:?}");
+        for n in &bound {
+            let delivery = next(&mut consumer).await.expect("a message");
+            assert_eq!(number_of(&delivery), *n, "window {window}: each once, in order");
+        }
+        running.stop().await;
+        queue.remove(&exchange).await;
+    }
+}
+
+#[tokio::test]
 async fn an_exchange_that_is_missing_is_said_and_waited_for() {
     let Some(broker) = broker("an_exchange_that_is_missing_is_said_and_waited_for") else { return };
     let stage = Stage::new();

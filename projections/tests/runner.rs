@@ -7,17 +7,20 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use daybook_client::Checkpoint;
 use daybook_model::Position;
 use daybook_projections::build::Build;
+use daybook_projections::consumer::{ConsumeError, Consumer, Taken};
 use daybook_projections::sled::SledBackend;
 use daybook_projections::{
-    Backend, End, Host, OnPoison, Order, OrderError, ProjectionStatus, QueryError, Row, Runner,
-    Seams, State,
+    Backend, Batch, End, Host, Interest, OnPoison, Order, OrderError, ProjectionStatus, QueryError,
+    Row, Runner, Seams, State,
 };
 use support::source::MemoryLog;
 use support::tally::{ACCOUNTS, NAME, OWNERS, Tally, moved};
 use support::{TOO_LONG, dump, until};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 struct World {
@@ -228,7 +231,14 @@ async fn a_pause_holds_also_after_a_restart_until_it_is_resumed() {
     host.stop().await;
 
     let host = world.host(Tally::new());
-    until(&host, NAME, |s| s.paused && state(s) == Some(&State::Paused)).await;
+    let behind = |s: &ProjectionStatus| {
+        let status = s.serving.as_ref().map(|build| &build.status);
+        status.is_some_and(|status| status.lag_events() == 50 && status.event_time.is_some())
+    };
+    let status = until(&host, NAME, |s| s.paused && behind(s)).await.serving.unwrap().status;
+    assert_eq!(status.checkpoint.map(|at| at.position()), Some(Position(99)));
+    let then = daybook_model::Timestamp(1_700_000_000_000_000_099);
+    assert_eq!(status.event_time, Some(then), "when the last event it has was committed");
     assert_eq!(world.as_of().await, Some(Position(99)));
     host.order(NAME, Order::Resume).await.unwrap();
     world.caught_up().await;
@@ -359,4 +369,122 @@ async fn a_closing_store_and_a_dropped_host_end_it() {
     assert!(matches!(unknown, Err(OrderError::Unknown { .. })));
     assert!(matches!(world.backend.reached("unknown").await, Err(QueryError::NotReady { .. })));
     assert!(world.directory.path().exists());
+}
+
+#[tokio::test]
+async fn what_another_version_made_of_a_lost_history_is_not_served() {
+    let world = World::new(300);
+    let host = world.host(Tally::new());
+    world.caught_up().await;
+    host.stop().await;
+    world.log.rewind(250);
+    world.one("Bad", "a1 owner1 5");
+    world.append(1000..1100);
+    // The new version stops early, so that nothing takes the old one's place.
+    let host = world.host(Tally { version: 2, ..Tally::new() });
+    let stopped = |s: &ProjectionStatus| {
+        let build = s.serving.as_ref().or(s.building.as_ref());
+        build.is_some_and(|build| matches!(build.status.state, State::Stopped { .. }))
+    };
+    let status = until(&host, NAME, stopped).await;
+    assert!(status.note.unwrap().contains("not of the store's history"));
+    assert_eq!(world.backend.generations(NAME).await.unwrap().len(), 1, "only the new one");
+    assert_eq!(world.as_of().await, Some(Position(249)), "what is served is of this history");
+    host.order(NAME, Order::Skip).await.unwrap();
+    world.caught_up().await;
+    assert_eq!(world.rows().await, world.clean().await);
+    host.stop().await;
+
+    // What the store still has is served until the new version has caught up.
+    world.one("Bad", "a1 owner1 5");
+    let host = world.host(Tally { version: 3, ..Tally::new() });
+    let status = until(&host, NAME, |s| {
+        s.building.as_ref().is_some_and(|build| matches!(build.status.state, State::Stopped { .. }))
+    })
+    .await;
+    assert_eq!(status.serving.unwrap().status.state, State::Outdated);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_postgresql_cannot_hold_is_refused_everywhere() {
+    let world = World::new(10);
+    world.one("Moved", "a\0b owner1 5");
+    let host = world.host(Tally::new());
+    let status = until(&host, NAME, is_stopped).await.serving.unwrap().status;
+    let State::Stopped { reason } = status.state else { panic!() };
+    assert!(reason.contains("a NUL character"), "{reason}");
+    assert_eq!(status.poisoned, Some(Position(10)));
+    host.stop().await;
+}
+
+/// Fails with one error each time, once it was told that it may.
+struct Failing {
+    error: ConsumeError,
+    taking: Arc<Notify>,
+    fail: Arc<Notify>,
+}
+
+impl Consumer for Failing {
+    fn interest(&self) -> Interest {
+        Interest::default()
+    }
+
+    async fn begin(&mut self) -> Result<Option<Checkpoint>, ConsumeError> {
+        Ok(None)
+    }
+
+    async fn take(&mut self, _: Batch) -> Result<Taken, ConsumeError> {
+        self.taking.notify_one();
+        self.fail.notified().await;
+        Err(self.error.clone())
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_while_its_batch_fails_obeys_and_does_not_rest() {
+    let reason = || "planted".to_owned();
+    let errors = [
+        ConsumeError::Interrupted { reason: reason() },
+        ConsumeError::Refused { reason: reason() },
+        ConsumeError::Fenced { reason: reason() },
+        ConsumeError::Poisoned {
+            position: Position(0),
+            stream: "account-x".to_owned(),
+            event_type: "Bad".to_owned(),
+            reason: reason(),
+        },
+    ];
+    for error in errors {
+        for pauses in [false, true] {
+            let log = MemoryLog::new(7);
+            log.append([("account-x", "Moved", moved(0, 1))]);
+            let (taking, fail) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let failing =
+                Failing { error: error.clone(), taking: taking.clone(), fail: fail.clone() };
+            let (runner, handle) = Runner::new("failing", log, failing, Seams::system());
+            let running = tokio::spawn(runner.run());
+            taking.notified().await;
+            if pauses {
+                handle.pause()
+            } else {
+                handle.stop()
+            }
+            // It takes note before the batch fails: what runs takes turns on this one thread.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            fail.notify_one();
+            let done = async {
+                if pauses {
+                    let mut status = handle.watch();
+                    status.wait_for(|status| status.state == State::Paused).await.unwrap();
+                    handle.stop();
+                }
+                running.await.unwrap()
+            };
+            let end = tokio::time::timeout(TOO_LONG, done).await;
+            assert_eq!(end.expect("it obeys"), End::Told, "{error}, pauses: {pauses}");
+        }
+    }
 }

@@ -7,22 +7,28 @@
 //!                      ledger       ── accounts and transfers over the store
 //!                      readside     ── the built-in views, kept up with the store
 //!                      telemetry    ── log lines and metrics
-//!   cli ──> query ── http/readside over read models in PostgreSQL, without a node
+//!   cli ──> query ── http/readside over read models in PostgreSQL, without a node     both through
+//!   cli ──> connectors ── http/connectors over the network, without a node            front
 //! ```
 //!
 //! INVARIANT: nothing in here decides what an event store does; that is `daybook-store`'s. Proto
 //! types do not leave `grpc`, serde types do not leave `http`, and `anyhow` does not leave `cli`.
 
+pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod connectors;
+pub mod front;
 pub mod grpc;
 pub mod http;
 pub mod ledger;
+pub mod moving;
 pub mod node;
+pub mod persistent;
 pub mod query;
 pub mod readside;
 pub mod telemetry;
+pub mod users;
 
 /// This server's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,7 +5,8 @@
 //!           under way ─> start the views and connectors, and wait for none ─> routes ─> listen
 //!   serve   listener ─ accept ─> connection ─ HTTP/1.1 or HTTP/2 ─> entrance ─> grpc | http
 //!   stop    ready = 503, no new connections ─> what was begun is finished; a transfer that waits
-//!           for something rests until the next start ─> views and connectors let go of the store ─>
+//!           for something rests until the next start ─> views, connectors and groups of consumers
+//!           write how far they are and let go of the store ─>
 //!           store.close(), which ends subscriptions
 //!           ─> what is still open at the deadline is cut
 //! ```
@@ -32,6 +33,7 @@ use daybook_model::repository::LoadError;
 use daybook_model::{SystemClock, SystemEntropy};
 use daybook_projections::connect::{self, ConnectorSettings};
 use daybook_projections::postgres::SettingsError;
+use daybook_store::scavenge::Schedule;
 use daybook_store::snapshot::{Identity, SnapshotStore};
 use daybook_store::{Environment, OpenError, Options, Store, WithSnapshots};
 use tokio::net::TcpListener;
@@ -40,10 +42,14 @@ use tokio::task::JoinHandle;
 pub use context::{Context, Endless, Phase};
 pub use life::Life;
 
+use crate::builtin::Builtin;
 use crate::connectors::{self, metrics::ConnectorMetrics};
 use crate::ledger::{self, Ledger};
+use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::scavenge::ScavengeMetrics;
+use crate::users::Users;
 use context::Parts;
 use door::{Door, SnapshotDoor};
 use entrance::Entrance;
@@ -75,6 +81,8 @@ pub struct Config {
     pub read_models: readside::Place,
     /// What is relayed to elsewhere.
     pub connectors: Vec<ConnectorSettings>,
+    /// When scavenges begin, and how fast they are.
+    pub scavenge: Schedule,
 }
 
 impl Config {
@@ -88,6 +96,7 @@ impl Config {
             ledger: ledger::Options::default(),
             read_models: readside::Place::default(),
             connectors: Vec::new(),
+            scavenge: Schedule::default(),
         }
     }
 }
@@ -172,6 +181,7 @@ impl Node {
         let options = config.options.clone();
         let store = blocking(move || Store::open(environment, options)).await??;
         report_recovery(store.recovery());
+        store.scavenge().schedule(config.scavenge);
         let directory = |name| caches.as_ref().map(|caches| caches.join(name));
         let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store).await?;
         let beside = WithSnapshots::new(store.clone(), snapshots.clone())?;
@@ -181,6 +191,7 @@ impl Node {
         let seams = (clock.clone(), entropy.clone());
         let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
         let metrics = Arc::new(Metrics::new());
+        metrics.register(Box::new(ScavengeMetrics::new(store.scavenge().clone())));
         // Of all that this node calls: the risk service, and what connectors relay to.
         let resilience = config.ledger.resilience.clone();
         for collector in resilience.collectors() {
@@ -191,12 +202,16 @@ impl Node {
         if let Some(running) = &connectors {
             metrics.register(Box::new(ConnectorMetrics::new(running.clone())));
         }
+        let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
         let context = Context::new(Parts {
             store: Door::new(store.clone()),
             snapshots: snapshots.clone().map(SnapshotDoor::new),
             ledger,
             read_side,
             connectors,
+            persistent,
+            users: Users::new(store.clone(), entropy.clone()),
+            builtin: Builtin::new(store.clone(), entropy.clone()),
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -268,6 +283,7 @@ impl Node {
         if let Some(connectors) = self.context.connectors() {
             connectors.stop().await;
         }
+        self.context.persistent().stop().await;
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();
@@ -330,6 +346,12 @@ fn report_recovery(recovery: &Recovery) {
     // The frame that ends a clean log proves all but itself: that one is always written again.
     if recovery.rewritten_bytes > daybook_log::frame::frame_size_of_seal() as u64 {
         tracing::info!(bytes = recovery.rewritten_bytes, "wrote the last, unproven appends again");
+    }
+    for file in &recovery.set_aside {
+        tracing::warn!(
+            file,
+            "a rewritten segment was not sound and is set aside; the one it was made of counts"
+        );
     }
     for file in &recovery.foreign_files {
         tracing::warn!(file, "a file that is not the store's lies in the data directory");

@@ -15,39 +15,24 @@
 pub mod about;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::response::IntoResponse as _;
 use axum::routing::get;
-use bytes::Bytes;
 use daybook_model::SystemClock;
 use daybook_projections::models::ReadModels;
 use daybook_projections::postgres::Postgres;
-use http::header;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::front::{Front, described};
 use crate::http::ledger::schema;
 use crate::http::readside;
 use crate::http::readside::answer::Tables;
-use crate::node::entrance::Entrance;
-use crate::node::listener::{self, Connections};
-use crate::node::{Life, Phase, Stopped};
+use crate::node::Life;
 use crate::telemetry::metrics::Metrics;
-
-/// A running front.
-pub struct Front {
-    address: SocketAddr,
-    life: Life,
-    connections: Connections,
-    accepting: JoinHandle<()>,
-}
 
 /// What its requests share. A clone is another handle.
 #[derive(Clone)]
@@ -74,56 +59,24 @@ impl FromRef<State> for Tables {
 )]
 struct Description;
 
-impl Front {
-    /// Serves the read models in `postgres` on `listener`, on at most so many connections.
-    /// PostgreSQL need not be there yet.
-    ///
-    /// # Errors
-    /// If the listener has no address.
-    pub fn start(
-        postgres: Postgres,
-        connections_max: usize,
-        listener: TcpListener,
-    ) -> io::Result<Front> {
-        let address = listener.local_addr()?;
-        let life = Life::new(Arc::new(SystemClock::new()), Arc::new(Metrics::new()));
-        let state = State { postgres, life: life.clone() };
-        let entrance = Entrance::http_only(routes(state), life.clone());
-        let connections = Connections::new(connections_max);
-        let serving = listener::serve(listener, entrance, connections.clone(), life.clone());
-        Ok(Front { address, life, connections, accepting: tokio::spawn(serving) })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops: takes no new connection and finishes what was begun. Connections that are still open
-    /// after `deadline` are cut.
-    pub async fn stop(self, deadline: Duration) -> Stopped {
-        self.life.advance(Phase::Draining);
-        let idle = tokio::time::timeout(deadline, self.connections.all_closed()).await.is_ok();
-        let connections_cut = if idle { 0 } else { self.connections.open() };
-        self.life.advance(Phase::Cut);
-        self.connections.all_closed().await;
-        if let Err(failed) = self.accepting.await {
-            tracing::error!(error = %failed, "the accept loop ended badly");
-        }
-        Stopped { connections_cut }
-    }
+/// Serves the read models in `postgres` on `listener`, on at most so many connections. PostgreSQL
+/// need not be there yet.
+///
+/// # Errors
+/// If the listener has no address.
+pub fn start(
+    postgres: Postgres,
+    connections_max: usize,
+    listener: TcpListener,
+) -> io::Result<Front> {
+    let life = Life::new(Arc::new(SystemClock::new()), Arc::new(Metrics::new()));
+    let routes = routes(State { postgres, life: life.clone() });
+    Front::start(routes, life, connections_max, listener)
 }
 
 fn routes(state: State) -> Router {
-    let (lists, api) = OpenApiRouter::with_openapi(Description::openapi())
-        .merge(readside::front())
-        .split_for_parts();
-    let json = Bytes::from(api.to_json().expect("a description is JSON"));
-    let described =
-        move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() };
-    let routes = lists
-        .route("/openapi.json", get(described))
+    let lists = OpenApiRouter::with_openapi(Description::openapi()).merge(readside::front());
+    let routes = described(lists)
         .route("/health/live", get(about::live))
         .route("/health/ready", get(about::ready))
         .route("/metrics", get(about::metrics));

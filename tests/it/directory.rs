@@ -61,9 +61,9 @@ async fn a_segment_of_an_unknown_format_is_refused_wherever_it_stands() {
     for segment in [&all[0], &all[1], all.last().expect("one")] {
         let data = TempDir::new().expect("a directory");
         copy(sound.path(), data.path());
-        set_format(&data.path().join(segment), 2);
+        set_format(&data.path().join(segment), 3);
         let words =
-            [segment.as_str(), "format 2", "reads format 1", "Nothing was changed", "newer one"];
+            [segment.as_str(), "format 3", "reads up to 2", "Nothing was changed", "newer one"];
         assert_refused(data.path(), &words).await;
         set_format(&data.path().join(segment), 1);
         make_store(data.path(), 1, 10).await;

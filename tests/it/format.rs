@@ -32,10 +32,16 @@ struct Fixture {
     transactions: u64,
 }
 
-const FIXTURES: [Fixture; 2] = [
+const FIXTURES: [Fixture; 3] = [
     Fixture { name: "format-1", committed: contents::COMMITTED, believed: false, transactions: 0 },
     Fixture {
         name: "format-1-index-2",
+        committed: contents::COMMITTED_2,
+        believed: false,
+        transactions: TRANSACTIONS,
+    },
+    Fixture {
+        name: "format-1-index-3",
         committed: contents::COMMITTED_2,
         believed: true,
         transactions: TRANSACTIONS,
@@ -51,6 +57,74 @@ impl Fixture {
         let data = TempDir::new().expect("a directory");
         copy(&self.path(), data.path());
         data
+    }
+}
+
+/// The store of `format-1-index-3/` with a limit, scavenged: its sealed segments are of generation 1.
+const REWRITTEN: Fixture = Fixture {
+    name: "format-2-index-3",
+    committed: contents::COMMITTED_2 + 1,
+    believed: true,
+    transactions: TRANSACTIONS,
+};
+
+/// What is not there any more: all but the last of the limited stream, the events of the deleted
+/// streams, and the metadata of the one that ended.
+fn removed() -> Vec<u64> {
+    let limited = (1..=EVENTS).filter(|p| contents::stream(*p).as_str() == contents::LIMITED);
+    let mut removed: Vec<u64> = limited.collect();
+    removed.truncate(removed.len() - contents::LIMIT as usize);
+    removed.extend([EVENTS + 1, EVENTS + 3, EVENTS + 5]);
+    removed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rewritten_segments_are_read_with_their_holes() {
+    let data = REWRITTEN.copied();
+    let names = segments(data.path());
+    assert!(names.iter().filter(|name| name.ends_with("-1.log")).count() >= 2, "{names:?}");
+    for rebuilt in [false, true] {
+        if rebuilt {
+            for name in crate::support::directory::names(data.path()) {
+                if is_index(&name) {
+                    std::fs::remove_file(data.path().join(name)).expect("a file");
+                }
+            }
+        }
+        let server = Server::try_start(data.path(), SIZES).await.expect("a server");
+        assert_eq!(server.store().stats().index_rebuilt > 0, rebuilt);
+        let mut there = 0;
+        let mut reader = server.store().read_all(ReadAll {
+            from: AllFrom::Start,
+            direction: Direction::Forwards,
+            count: u64::MAX,
+            filter: None,
+        });
+        while let Some(page) = reader.next().await.expect("a page") {
+            for found in page.events() {
+                let position = found.position.0;
+                assert!(!removed().contains(&position), "{position}");
+                there += 1;
+                if (1..=EVENTS).contains(&position) {
+                    assert_eq!(found.revision, contents::revision(position));
+                    assert_eq!(found.data, &contents::event(position).data[..]);
+                }
+            }
+        }
+        // It would hold the store open.
+        drop(reader);
+        assert_eq!(there + removed().len() as u64, REWRITTEN.committed);
+        let limited = server.store().stream_info(&name(contents::LIMITED)).await;
+        assert_eq!(limited.expect("known").head, Some(Revision(14)));
+        // What was removed is known when it comes again.
+        let first = contents::event(1);
+        let retry = Append::to_stream(contents::stream(1), ExpectedRevision::NoStream, [first]);
+        let retried = server.store().append(retry).await.expect("a duplicate");
+        assert_eq!(retried.position.map(|position| position.0), Some(1));
+        server.stop().await;
+        let report = verify(data.path());
+        assert_eq!(report["events"], REWRITTEN.committed);
+        assert_eq!(report["removedEvents"], removed().len());
     }
 }
 
@@ -157,6 +231,11 @@ async fn check_answers(store: &daybook_store::Store, transactions: u64) {
             found += page.len();
         }
         assert_eq!(found, expected, "{key:?}");
+    }
+    // Each of these has one event that deleted a stream, or two.
+    for (listed, expected) in [("$et-$deleted", 2), ("$category-account", 3)] {
+        let head = store.stream_info(&name(listed)).await.expect("an answer").head;
+        assert_eq!(head, Some(Revision(expected - 1)), "{listed}");
     }
     for (stream, state) in [
         ("account-0", StreamState::Live),

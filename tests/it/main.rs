@@ -1,16 +1,23 @@
 //! Daybook as a whole, met from outside: what it refuses, what it survives, what it promises.
 //!
 //! ```text
+//!   fuzz_grpc    what no client sends, at random                  gRPC
 //!   requests     what no good client sends                          every door: gRPC, HTTP, store
+//!   reads        streams, the log, subscriptions, to the letter  gRPC
 //!   limits       events, appends, messages that are too large
+//!   management   users, operations and numbers over gRPC
+//!   multi_append several streams at once, and checks of others, over gRPC
 //!   directory    data directories that are not a sound store's own
 //!   faults       a disk that fails or is full; a clock that leaps
 //!   pressure     more appends, subscribers, slowness than there is room for
 //!   client…      the client's typed layer, its bulk writer, and its examples
 //!   ledger…      accounts and transfers: input, doors, history, crashes, risk
 //!   connectors   what is relayed to elsewhere
-//!   readside     lists from views, their freshness, pauses and rebuilds
+//!   readside…    lists from views, their freshness, pauses and rebuilds; views over the network
 //!   lifecycle    signals, restarts, index files that are gone
+//!   moving       what another server or a file holds, brought in, and written out
+//!   scavenge     what retention gives back, and what stays
+//!   virtual_streams  what the index lists, as streams of links and parts of the log
 //!   format       a store of each format version, kept for ever
 //! ```
 //!
@@ -27,6 +34,7 @@ mod connectors;
 mod directory;
 mod faults;
 mod format;
+mod fuzz_grpc;
 mod ledger;
 mod ledger_cli;
 mod ledger_digests;
@@ -35,8 +43,17 @@ mod ledger_input;
 mod ledger_risk;
 mod lifecycle;
 mod limits;
+mod management;
+mod moving;
+mod multi_append;
+mod persistent;
+mod persistent_durable;
 mod pressure;
+mod reads;
 mod readside;
 mod readside_cli;
+mod readside_feed;
 mod requests;
+mod scavenge;
 mod support;
+mod virtual_streams;

@@ -322,6 +322,46 @@ async fn a_paused_view_stays_where_it_is_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_from_the_log_itself_waits_for_what_is_not_written_yet() {
+    let data = directory();
+    let (server, ledger) = server(&data).await;
+    open_five(&ledger).await;
+    transfer_some(&ledger).await;
+    let paths = [
+        "/v1/transfers?".to_owned(),
+        "/v1/events?type=PaymentCompleted&".to_owned(),
+        format!("/v1/accounts/{}/transactions?limit=1&", id(1)),
+    ];
+    let last = committed(&ledger).await - 1;
+    for path in &paths {
+        let found = ledger.get(&format!("{path}min_position={last}")).await;
+        assert!(found["as_of"].as_u64() >= Some(last), "{found}");
+        // What will be written next.
+        let (address, next) = (ledger.address, committed(&ledger).await);
+        let asked = format!("{path}min_position={next}");
+        let asking = tokio::spawn(async move { get(address, &asked).await });
+        open(&ledger, u128::from(next) + 1000, OWNER, "USD", "1.00").await;
+        let answer = asking.await.expect("no panic");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.json()["as_of"].as_u64() >= Some(next), "{answer:?}");
+    }
+    let last = committed(&ledger).await - 1;
+    let header = [("daybook-min-position", "1000000")];
+    let ask = |path: &str| {
+        let (address, path) = (ledger.address, path.to_owned());
+        tokio::spawn(async move { call(address, "GET", &path, &header, Vec::new()).await })
+    };
+    for asked in paths.each_ref().map(|path| ask(path)) {
+        let late = asked.await.expect("no panic");
+        assert_eq!((late.status, word(&late).as_str()), (504, "not-there-yet"), "{late:?}");
+        let said = late.json();
+        assert_eq!(said["min_position"], 1_000_000);
+        assert!(said["reached"].as_u64() >= Some(last), "{said}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_built_again_beside_the_one_that_serves() {
     let data = directory();
     let (server, ledger) = server(&data).await;

@@ -116,12 +116,12 @@ def every_page(server, path):
         cursor = "&cursor=" + urllib.parse.quote(page["next"])
 
 
-def opened(node, owner):
+def opened(node, owner, amount="100.00"):
     body = {
         "account_type": "checking",
         "currency": "USD",
         "owner_id": owner,
-        "initial_deposit": "100.00",
+        "initial_deposit": amount,
     }
     status, answer = node.ask("/v1/accounts", "POST", body)
     if status != 201:
@@ -182,6 +182,57 @@ def transfers(node, front, sender, receiver):
         check(f"the front lists {what}", 200, status)
 
 
+def histories(node, front, owner, ids):
+    """A front tells an account's history in the node's words: rows, pages, and what is wrong."""
+    busy, quiet, unknown = opened(node, owner), opened(node, owner, "0.00"), str(uuid.uuid4())
+    position = deposit(node, busy, "7.50")
+    steps = [
+        (busy, "holds", {"amount": "2.00", "currency": "USD", "description": "a hotel"}),
+        (busy, "freeze", {"reason": "lost card", "frozen_by": "a test"}),
+        (quiet, "freeze", {"reason": "lost card", "frozen_by": "a test"}),
+        (quiet, "unfreeze", {"unfrozen_by": "a test"}),
+    ]
+    for account, what, body in steps:
+        status, answer = node.ask(f"/v1/accounts/{account}/{what}", "POST", body)
+        if status not in (200, 201):
+            sys.exit(f"{what} is not done: {status} {answer}")
+        position = max(position, answer["position"])
+    for account in (busy, quiet, *ids[:3]):
+        path = f"/v1/accounts/{account}/transactions?min_position={position}"
+        told = [history(server, path) for server in (node, front)]
+        check(f"the history of {account}", *told)
+        check("it has entries", True, len(told[0]) >= 1)
+    for path in (
+        f"{unknown}/transactions",
+        f"{unknown}/transactions?cursor=1",
+        f"{unknown}/transactions?cursor=x",
+        f"{busy}/transactions?cursor=x",
+        f"{busy}/transactions?cursor=-1",
+        f"{busy}/transactions?cursor=5",
+        f"{busy}/transactions?cursor=18446744073709551615",
+        f"{busy}/transactions?limit=0",
+        f"{busy}/transactions?limit=1001",
+        f"{busy}/transactions?colour=red",
+        "me/transactions",
+    ):
+        told = [server.ask(f"/v1/accounts/{path}") for server in (node, front)]
+        check(f"what is wrong with {path}", *told)
+        check("it is wrong", True, told[0][0] in (400, 404))
+
+
+def history(server, path):
+    """All of it, two by two; and each page alone."""
+    entries, cursor = [], ""
+    while True:
+        status, page = server.ask(f"{path}&limit=2{cursor}")
+        if status != 200 or page.pop("as_of") is None:
+            return status, page
+        entries.append(page)
+        if page["next"] is None:
+            return entries
+        cursor = f"&cursor={page['next']}"
+
+
 def manners(front):
     status, answer = front.ask("/v1/accounts?min_position=1000000000")
     check("a place that is far", (504, True), (status, "not-there-yet" in str(answer)))
@@ -211,6 +262,7 @@ def main():
     accounts, owner = lists(node, fronts)
     own_writes(node, fronts, accounts[0], owner)
     transfers(node, fronts[0], accounts[1], accounts[2])
+    histories(node, fronts[0], owner, accounts)
     manners(fronts[0])
     fronts[1].process.kill()
     fronts[1].process.wait()

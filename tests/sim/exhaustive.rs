@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use daybook_log::disk::Disk;
 use daybook_log::disk::sim::{CrashMode, SimDisk};
+use daybook_model::Clock;
 use daybook_model::{ExpectedRevision, Revision};
 use daybook_store::engine::Ticket;
+use daybook_store::scavenge::{Step, Thoroughness};
 use daybook_store::{AppendError, Engine, Environment, Sizes};
 
 use super::checker::Checker;
@@ -26,11 +28,25 @@ pub enum Part {
     Seal,
     /// An append, then the same once more.
     Retry,
+    /// The stream is limited to its last event.
+    Limit,
+    /// A scavenge.
+    Scavenge,
 }
 
-/// All parts.
+/// Those of which all histories are made.
 pub const PARTS: [Part; 4] = [Part::Plain, Part::Roll, Part::Seal, Part::Retry];
 const SIZES: Sizes = Sizes { first: 4096, max: 4096 };
+
+/// Histories with scavenges: of one segment, of several, and of what was rewritten before.
+const SCAVENGES: [&[Part]; 3] = {
+    use Part::{Limit, Plain, Roll, Scavenge, Seal};
+    [
+        &[Limit, Plain, Roll, Seal, Scavenge],
+        &[Plain, Limit, Roll, Plain, Roll, Seal, Scavenge, Plain],
+        &[Limit, Plain, Plain, Roll, Seal, Scavenge, Roll, Seal, Scavenge],
+    ]
+};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +71,7 @@ pub fn histories(length: u32) -> Vec<Vec<Part>> {
             out.push(parts);
         }
     }
+    out.extend(SCAVENGES.map(<[Part]>::to_vec));
     out
 }
 
@@ -128,6 +145,13 @@ impl Short {
                 events: vec![event(0, id), event(1, 100 + id)],
                 deletes: None,
             });
+            let asked = if *part == Part::Limit { Arc::new(limit(id)) } else { asked };
+            if *part == Part::Scavenge {
+                if !self.scavenge(&mut engine)? {
+                    return Ok(self);
+                }
+                continue;
+            }
             let times = if *part == Part::Retry { 2 } else { 1 };
             for time in 0..times {
                 let key = 2 * i as u64 + time;
@@ -141,6 +165,24 @@ impl Short {
             }
         }
         Ok(self)
+    }
+
+    /// A whole scavenge. Answers whether the process lives on.
+    fn scavenge(&mut self, engine: &mut Engine) -> Result<bool, String> {
+        let model = &mut self.checker.model;
+        let goers = model.goers(self.clock.now());
+        model.may_go.extend(goers);
+        loop {
+            let step = engine.scavenge(Thoroughness::Everything);
+            match step {
+                _ if self.disk.is_down() => return Ok(false),
+                Err(e) => return Err(e.to_string()),
+                Ok(Step::Done) => break,
+                Ok(Step::Swapped) => self.follow(engine)?,
+                Ok(_) => {}
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the process lives on.
@@ -207,6 +249,20 @@ impl Short {
         daybook_store::verify::verify(&reader, &mut |_| {}).map_err(|e| e.to_string())?;
         Ok(())
     }
+}
+
+/// What limits the stream to its last event.
+fn limit(id: u128) -> Asked {
+    let event = AskedEvent {
+        stream: 0,
+        id,
+        kind: "$metadata".to_owned(),
+        json: true,
+        metadata: Vec::new(),
+        data: b"{\"$maxCount\":1}".to_vec(),
+    };
+    let streams = vec![("$$acct-1".into(), ExpectedRevision::Any)];
+    Asked { streams, events: vec![event], deletes: None }
 }
 
 fn text(bad: Bad) -> String {

@@ -64,9 +64,10 @@ impl Watch {
             Source::Stream(name) => model
                 .visible(name, now)
                 .into_iter()
-                .filter(|p| model.events[*p as usize].revision >= self.next)
+                .filter(|p| model.events[*p as usize].revision >= self.next && model.is_there(*p))
                 .collect(),
             Source::All(wanted, _) => (self.next..model.len())
+                .filter(|p| model.is_there(*p))
                 .filter(|p| wanted.as_ref().is_none_or(|w| w.wants(&model.events[*p as usize])))
                 .collect(),
         }
@@ -146,6 +147,10 @@ impl Watch {
             Delivery::Events(page) => {
                 let facts: Vec<Fact> = page.events().map(|event| Fact::of(&event)).collect();
                 let mut expected = self.expected(model, now);
+                // What was read before a scavenge removed it may be delivered after.
+                let gone = facts.iter().map(|fact| fact.position).filter(|p| !model.is_there(*p));
+                expected.extend(gone);
+                expected.sort_unstable();
                 self.uncertain = self.lenient(model);
                 if self.uncertain {
                     expected.retain(|p| facts.iter().any(|fact| fact.position == *p));

@@ -2,7 +2,7 @@
 //! and the rules of expected revisions and idempotency as a person would read them out of the
 //! protocol. Shares no code with the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use daybook_model::append::Deletion;
@@ -48,8 +48,24 @@ impl Fact {
     /// The category of its stream.
     #[must_use]
     pub fn category(&self) -> Option<&str> {
-        let dash = self.stream.find('-')?;
-        (dash > 0 && !self.stream.starts_with('$')).then(|| &self.stream[..dash])
+        category(&self.stream)
+    }
+
+    /// The stream that it deletes, softly or for ever.
+    #[must_use]
+    pub fn deletes(&self) -> Option<&str> {
+        if self.tombstone {
+            return Some(&self.stream);
+        }
+        let described = self.stream.strip_prefix("$$").filter(|_| self.kind == "$metadata")?;
+        let value: serde_json::Value = serde_json::from_slice(&self.data).ok()?;
+        (value.get("$tb")?.as_u64()? == SOFT_DELETED).then_some(described)
+    }
+
+    /// The category that lists it: its stream's, or that of the stream which it deletes.
+    #[must_use]
+    pub fn listed_in(&self) -> Option<&str> {
+        category(self.deletes().unwrap_or(&self.stream))
     }
 
     /// Its correlation id.
@@ -66,6 +82,11 @@ impl Fact {
             (self.position, &self.stream, self.revision, &self.kind);
         format!("#{position} {stream}@{revision} {kind} {:08x}", self.id as u32)
     }
+}
+
+fn category(stream: &str) -> Option<&str> {
+    let dash = stream.find('-')?;
+    (dash > 0 && !stream.starts_with('$')).then(|| &stream[..dash])
 }
 
 /// An event that was asked for.
@@ -153,6 +174,10 @@ pub struct Model {
     pub streams: BTreeMap<String, Stream>,
     /// Where each epoch began.
     pub epochs: Vec<(u64, u32)>,
+    /// Events that a scavenge was allowed to remove when it looked.
+    pub may_go: BTreeSet<u64>,
+    /// Events that it has removed.
+    pub removed: BTreeSet<u64>,
 }
 
 impl Model {
@@ -282,6 +307,59 @@ impl Model {
         Ok(self.visible(name, now))
     }
 
+    /// Whether the event at `position` was not removed.
+    #[must_use]
+    pub fn is_there(&self, position: u64) -> bool {
+        !self.removed.contains(&position)
+    }
+
+    /// What a scavenge may remove at this moment: what nobody may read in its own stream, except
+    /// tombstones and the metadata that is in force.
+    #[must_use]
+    pub fn goers(&self, now: Timestamp) -> BTreeSet<u64> {
+        let mut goers = BTreeSet::new();
+        for (name, stream) in self.streams.iter().filter(|(name, _)| *name != "$store") {
+            let described = name.strip_prefix("$$");
+            let over = self.ended(name) || described.is_some_and(|name| self.ended(name));
+            let shown = if over { Vec::new() } else { self.visible(name, now) };
+            let force = described.filter(|name| !self.ended(name));
+            let force = force.and_then(|name| self.streams.get(name)?.settings);
+            goers.extend(stream.positions.iter().copied().filter(|position| {
+                let last = self.events[*position as usize].tombstone;
+                !last && !shown.contains(position) && force != Some(*position)
+            }));
+        }
+        goers
+    }
+
+    /// Holds what was read of the log up to its known end against what was there before: events
+    /// may be missing if a scavenge was allowed to remove them.
+    ///
+    /// # Errors
+    /// What is not as it was.
+    pub fn found(&mut self, facts: &[Arc<Fact>]) -> Result<(), String> {
+        let mut facts = facts.iter().peekable();
+        for before in &self.events {
+            match facts.next_if(|fact| fact.position == before.position) {
+                Some(fact) if self.removed.contains(&fact.position) => {
+                    return Err(format!("{} was removed, and is there again", fact.brief()));
+                }
+                Some(fact) if fact != before => {
+                    return Err(format!("{} was {} before", fact.brief(), before.brief()));
+                }
+                Some(_) => {}
+                None if self.may_go.contains(&before.position) => {
+                    self.removed.insert(before.position);
+                }
+                None => return Err(format!("{} is not there any more", before.brief())),
+            }
+        }
+        match facts.next() {
+            Some(fact) => Err(format!("{} is out of its place", fact.brief())),
+            None => Ok(()),
+        }
+    }
+
     /// The epoch of a position.
     #[must_use]
     pub fn epoch_at(&self, position: u64) -> Option<u32> {
@@ -379,7 +457,8 @@ impl Model {
             if asked.deletes == Some(Deletion::Tombstone) {
                 continue;
             }
-            let named = asked.streams.iter().any(|(other, _)| *other == meta);
+            let other = asked.streams.iter().position(|(other, _)| *other == meta);
+            let named = other.is_some_and(writes);
             if decisions[i] == Decision::Append && writes(i) && self.soft_deleted(name) && !named {
                 let mut value = self.raw_settings(name).unwrap_or_default();
                 value["$tb"] = self.head(name).map_or(0, |head| head + 1).into();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use daybook_log::disk::sim::Rng;
 use daybook_model::{Filter, FilterTarget, Position, Revision, StreamName, Timestamp};
 use daybook_store::{
-    AllFrom, AllReader, Direction, Engine, From, IndexKey, Page, ReadAll, ReadError, ReadStream,
-    StreamReader, StreamState,
+    AllFrom, AllReader, Direction, Engine, From, IndexKey, LinkText, Page, ReadAll, ReadError,
+    ReadStream, StreamReader, StreamState,
 };
 
 use super::model::{Fact, Model, Unreadable};
@@ -134,13 +134,24 @@ fn count(rng: &mut Rng) -> u64 {
     if rng.chance(1, 2) { u64::MAX } else { rng.below(12) }
 }
 
-fn cut(mut expected: Vec<u64>, count: u64) -> Vec<u64> {
-    expected.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-    expected
+/// What a read must bring: the first so many of these that were not removed.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    positions: Vec<u64>,
+    count: u64,
+}
+
+impl Expected {
+    /// What it must bring now.
+    #[must_use]
+    pub fn now(&self, model: &Model) -> Vec<u64> {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        self.positions.iter().copied().filter(|p| model.is_there(*p)).take(count).collect()
+    }
 }
 
 /// A read of the log, and what it must bring.
-pub fn open_all(engine: &Engine, model: &Model, rng: &mut Rng) -> (String, AllReader, Vec<u64>) {
+pub fn open_all(engine: &Engine, model: &Model, rng: &mut Rng) -> (String, AllReader, Expected) {
     let (direction, count) = (direction(rng), count(rng));
     let wanted = rng.chance(1, 2).then(|| Wanted::random(rng));
     let end = model.len();
@@ -155,7 +166,7 @@ pub fn open_all(engine: &Engine, model: &Model, rng: &mut Rng) -> (String, AllRe
         Direction::Backwards => (0..at).rev().collect(),
     };
     let wants = |p: &u64| wanted.as_ref().is_none_or(|w| w.wants(&model.events[*p as usize]));
-    let expected = cut(range.into_iter().filter(wants).collect(), count);
+    let expected = Expected { positions: range.into_iter().filter(wants).collect(), count };
     let filter = wanted.as_ref().map(Wanted::filter);
     let what = format!("$all from {from:?} {direction:?} {wanted:?} max {count}");
     (what, engine.read_all(ReadAll { from, direction, count, filter }), expected)
@@ -171,7 +182,7 @@ pub fn open_stream(
     rng: &mut Rng,
     name: &str,
     now: Timestamp,
-) -> Result<Option<(String, StreamReader, Vec<u64>)>, Bad> {
+) -> Result<Option<(String, StreamReader, Expected)>, Bad> {
     let (direction, count) = (direction(rng), count(rng));
     let head = model.head(name).unwrap_or(0);
     let revision = rng.below(head + 3);
@@ -203,7 +214,7 @@ pub fn open_stream(
     let high = |most: u64| -> Vec<u64> {
         visible.iter().rev().copied().filter(|p| revision_of(*p) <= most).collect()
     };
-    let expected = match (from, direction) {
+    let positions = match (from, direction) {
         (From::Start, Direction::Forwards) => low(0),
         (From::Start, Direction::Backwards) => high(0),
         (From::End, Direction::Forwards) => Vec::new(),
@@ -214,7 +225,7 @@ pub fn open_stream(
     if reader.last_revision() != model.head(name).map(Revision) {
         return Err(Bad::Broken(format!("{what}: last revision {:?}", reader.last_revision())));
     }
-    Ok(Some((what, reader, cut(expected, count))))
+    Ok(Some((what, reader, Expected { positions, count })))
 }
 
 /// Reads one stream.
@@ -233,7 +244,7 @@ pub fn stream(
         while let Some(page) = reader.next_page()? {
             read.extend(facts(&page));
         }
-        same(&what, &read, &expected, model, false)?;
+        same(&what, &read, &expected.now(model), model, false)?;
     }
     Ok(())
 }
@@ -244,7 +255,7 @@ pub fn stream(
 /// A promise broken, or that it could not be read.
 pub fn all(engine: &Engine, model: &Model, rng: &mut Rng) -> Result<(), Bad> {
     let (what, reader, expected) = open_all(engine, model, rng);
-    same(&what, &drain_all(reader)?, &expected, model, false)?;
+    same(&what, &drain_all(reader)?, &expected.now(model), model, false)?;
     Ok(())
 }
 
@@ -254,7 +265,8 @@ pub fn all(engine: &Engine, model: &Model, rng: &mut Rng) -> Result<(), Bad> {
 /// A promise broken, or that it could not be read.
 pub fn index(engine: &Engine, model: &Model, rng: &mut Rng, key: &IndexKey) -> Result<(), Bad> {
     let has = |fact: &Fact| match key {
-        IndexKey::Category(name) => fact.category() == Some(name),
+        IndexKey::Category(name) => fact.listed_in() == Some(name),
+        IndexKey::EventType(name) if name == "$deleted" => fact.deletes().is_some(),
         IndexKey::EventType(name) => fact.kind == *name,
         IndexKey::Correlation(id) => fact.correlation().as_deref() == Some(id),
     };
@@ -267,13 +279,13 @@ pub fn index(engine: &Engine, model: &Model, rng: &mut Rng, key: &IndexKey) -> R
         _ => rng.below(listed.len() as u64 + 2),
     };
     let at = usize::try_from(from).unwrap_or(usize::MAX);
-    let expected: Vec<u64> = match direction {
+    let positions: Vec<u64> = match direction {
         Direction::Forwards => listed.iter().skip(at).copied().collect(),
         Direction::Backwards => {
             listed[..at.saturating_add(1).min(listed.len())].iter().rev().copied().collect()
         }
     };
-    let expected = cut(expected, count);
+    let expected = Expected { positions, count }.now(model);
     let what = format!("{key:?} from {from} {direction:?} max {count}");
     let mut reader = engine.read_index(key, from, direction, count);
     let mut read = Vec::new();
@@ -289,6 +301,95 @@ pub fn index(engine: &Engine, model: &Model, rng: &mut Rng, key: &IndexKey) -> R
     same(&what, &read, &expected, model, false)?;
     Ok(())
 }
+
+/// The links of a virtual stream, as a scan of the whole log gives them: position and data.
+fn links_of(model: &Model, name: &str) -> Vec<(u64, String)> {
+    let lists = |fact: &Fact| match name.split_once('-') {
+        Some(("$ce", category)) => fact.listed_in() == Some(category),
+        Some(("$et", "$deleted")) => fact.deletes().is_some(),
+        Some(("$et", kind)) => fact.kind == kind,
+        Some(("$bc", id)) => fact.correlation().as_deref() == Some(id),
+        Some(("$category", category)) => fact.revision == 0 && fact.category() == Some(category),
+        _ => fact.revision == 0,
+    };
+    let data = |fact: &Fact| {
+        let revision = if fact.tombstone { i64::MAX as u64 } else { fact.revision };
+        match name.split_once('-') {
+            Some(("$category", _)) => fact.stream.clone(),
+            Some((_, "$deleted")) => format!("{revision}@{}", fact.deletes().unwrap_or_default()),
+            _ => format!("{revision}@{}", fact.stream),
+        }
+    };
+    let listed = model.events.iter().filter(|fact| lists(fact));
+    listed.map(|fact| (fact.position, data(fact))).collect()
+}
+
+/// Reads a virtual stream, and holds its links and what they hide against a scan of the whole log.
+///
+/// # Errors
+/// A promise broken, or that it could not be read.
+pub fn links(
+    engine: &Engine,
+    model: &Model,
+    rng: &mut Rng,
+    name: &str,
+    now: Timestamp,
+) -> Result<(), Bad> {
+    let listed = links_of(model, name);
+    let (direction, count) = (direction(rng), count(rng));
+    let last = listed.len().saturating_sub(1);
+    let at = rng.below(listed.len() as u64 + 2) as usize;
+    let from = From::Revision(Revision(at as u64));
+    let numbers: Vec<u64> = match direction {
+        Direction::Forwards => (at..listed.len()).map(|n| n as u64).collect(),
+        Direction::Backwards => (0..=at.min(last)).rev().map(|n| n as u64).collect(),
+    };
+    let there = |n: &u64| listed.get(*n as usize).is_some_and(|(p, _)| model.is_there(*p));
+    let limit = usize::try_from(count).unwrap_or(usize::MAX);
+    let expected: Vec<u64> = numbers.into_iter().filter(there).take(limit).collect();
+    let what = format!("{name} from {from:?} {direction:?} max {count}");
+    let stream = StreamName::new(name).expect("a valid name");
+    let opened = engine.read_stream(&ReadStream { stream, from, direction, count });
+    let mut reader = match opened {
+        Err(ReadError::StreamNotFound { .. }) if listed.is_empty() => return Ok(()),
+        opened => opened?.following(),
+    };
+    let names_events = !name.starts_with("$category") && name != "$et-$deleted";
+    let mut text = LinkText::default();
+    let mut read = Vec::new();
+    while let Some(page) = reader.next_page()? {
+        let links = page.links().ok_or_else(|| Bad::Broken(format!("{what}: no links")))?;
+        for target in page.targets() {
+            let fact = Fact::of(&target.event);
+            let seen = model.readable(&fact.stream, now).unwrap_or_default();
+            let hidden = !names_events || !seen.contains(&fact.position);
+            let link = links.link(target.number, &target.event, &mut text);
+            let data = String::from_utf8_lossy(link.data).into_owned();
+            let must = &listed[target.number as usize];
+            if (fact.position, data) != *must || target.hidden != hidden {
+                return Err(Bad::Broken(format!("{what}: {target:?} where {must:?} must be")));
+            }
+            read.push(target.number);
+        }
+    }
+    if read != expected {
+        return Err(Bad::Broken(format!("{what}: {read:?} where {expected:?} must be")));
+    }
+    Ok(())
+}
+
+/// The virtual streams that simulations fill, and some that they do not.
+pub const VIRTUAL: [&str; 9] = [
+    "$ce-acct",
+    "$ce-order",
+    "$ce-none",
+    "$et-Opened",
+    "$et-$deleted",
+    "$et-$metadata",
+    "$bc-c1",
+    "$streams",
+    "$category-acct",
+];
 
 /// Asks for the names of streams. Those beyond the committed end may be there.
 ///
@@ -353,7 +454,7 @@ pub fn everything(
     rng: &mut Rng,
     now: Timestamp,
 ) -> Result<(), Bad> {
-    let expected: Vec<u64> = (0..model.len()).collect();
+    let expected: Vec<u64> = (0..model.len()).filter(|p| model.is_there(*p)).collect();
     let read: Vec<Fact> = scan(engine, 0)?.iter().map(|fact| (**fact).clone()).collect();
     same("a scan of the log", &read, &expected, model, false)?;
     all(engine, model, rng)?;
@@ -364,6 +465,9 @@ pub fn everything(
     for key in keys() {
         index(engine, model, rng, &key)?;
     }
+    for name in VIRTUAL {
+        links(engine, model, rng, name, now)?;
+    }
     names(engine, model, rng)?;
     Ok(())
 }
@@ -372,7 +476,7 @@ pub fn everything(
 #[must_use]
 pub fn keys() -> Vec<IndexKey> {
     let category = ["acct", "order", "plain", "none"].map(|n| IndexKey::Category(n.to_owned()));
-    let kinds = ["Opened", "Paid", "$metadata", "$streamDeleted"];
+    let kinds = ["Opened", "Paid", "$metadata", "$deleted"];
     let kinds = kinds.map(|n| IndexKey::EventType(n.to_owned()));
     let correlations = ["c0", "c1", "none"].map(|n| IndexKey::Correlation(n.to_owned()));
     category.into_iter().chain(kinds).chain(correlations).collect()

@@ -16,6 +16,7 @@ pub fn append(error: &AppendError) -> Verdict {
         // The client's own limits: the server was not asked.
         AppendError::InvalidEvent(_) => Verdict::Ignored,
         AppendError::WrongExpectedRevision { .. }
+        | AppendError::ChecksFailed { .. }
         | AppendError::StreamDeleted { .. }
         | AppendError::TooLarge { .. } => Verdict::Success,
     }

@@ -40,8 +40,8 @@ pub struct ConnectorStatus {
     pub position: Option<u64>,
     /// Positions that are not.
     pub lag_events: u64,
-    /// How long ago the last event done with was committed; 0 if all are.
-    pub lag_seconds: f64,
+    /// How long ago the last event done with was committed; 0 if all are, none if that is not known.
+    pub lag_seconds: Option<f64>,
     /// Messages confirmed since the process was started.
     pub delivered: u64,
     /// Messages sent again since the process was started.
@@ -142,7 +142,7 @@ impl<T: Streams, S: Sink> Control<T, S> {
             kind: self.shared.settings.sink.kind(),
             position: runner.checkpoint.map(|at| at.position().0),
             lag_events: runner.lag_events(),
-            lag_seconds: lag.as_secs_f64(),
+            lag_seconds: lag.map(|lag| lag.as_secs_f64()),
             state: runner.state,
             delivered: numbers.delivered.load(Ordering::Relaxed),
             retries: numbers.retries.load(Ordering::Relaxed),
@@ -200,17 +200,18 @@ impl<T: Streams, S: Sink> Control<T, S> {
     pub async fn retry(&self, position: Position) -> Result<(), ControlError> {
         // Fails if another instance has taken over, whose parked messages these are now.
         self.shared.place.lock().await.write().await?;
-        let mut parked = self.shared.parked.lock().await;
-        let Some(message) = parked.get(position).cloned() else {
-            return Err(self.not_parked(position));
-        };
+        let message = self.shared.parked.lock().await.get(position).cloned();
+        let message = message.ok_or_else(|| self.not_parked(position))?;
         let taken = self.send_again(&message).await;
+        if taken.is_ok() {
+            self.shared.numbers.delivered.fetch_add(1, Ordering::Relaxed);
+        }
+        // Others may have looked through the parked ones meanwhile, and settled this one.
+        let mut parked = self.shared.parked.lock().await;
         let entropy = &*self.shared.wiring.entropy;
         match &taken {
-            Ok(()) => {
-                self.shared.numbers.delivered.fetch_add(1, Ordering::Relaxed);
-                parked.settle(position, Settled::Delivered, entropy).await?;
-            }
+            _ if parked.get(position).is_none() => {}
+            Ok(()) => parked.settle(position, Settled::Delivered, entropy).await?,
             Err(ControlError::NotTaken { reason, .. }) => {
                 let (attempts, error) = (message.attempts.saturating_add(1), reason.clone());
                 parked.park(ParkedMessage { attempts, error, ..message }, entropy).await?;

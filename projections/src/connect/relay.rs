@@ -10,145 +10,44 @@
 //!
 //! What is left is tried again in order, after a wait that doubles, or that the receiver asks for.
 //! When the attempts are used up, or the breaker is open, the batch is given back to the runner,
-//! which rests and begins again after the last message that was done with: what was confirmed
-//! beyond it is sent again.
+//! which rests and begins again after the last message before which all are done with. What is done
+//! with beyond it is remembered, and sent again only by another process.
 //!
 //! INVARIANTS: the place never passes a message that is neither confirmed nor parked. The locks of
 //! place, parked and sink are held across what they order (their appends, a delivery): whoever else
 //! wants one waits for it, and no task that holds one waits for another task.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use daybook_client::Checkpoint;
-use daybook_client::resilience::Wiring;
-use parking_lot::Mutex as Short;
-use tokio::sync::Mutex;
-use uuid::Uuid;
 
-use super::config::{ConnectorSettings, Exhausted, From, Refused};
-use super::parked::{Parked, ParkedMessage};
+use super::config::{Exhausted, From, Refused};
+use super::parked::ParkedMessage;
 use super::place::Place;
 use super::sink::{DELIVERY_MESSAGES_MAX, Message, Outcome, Sink};
 use super::streams::Streams;
 use crate::consumer::{ConsumeError, Consumer, Taken};
 use crate::feed::{Batch, FeedEvent, Interest, Source};
-use crate::runner::Handle;
+
+mod shared;
+
+pub use shared::{Numbers, Shared};
 
 /// Messages refused in a row after which a connector stops: not they are at fault, then.
 pub const REFUSED_IN_A_ROW_MAX: u64 = 100;
 /// The longest wait that a receiver may ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-/// Positions passed without a message after which the place is written all the same: they would be
-/// looked at again after a restart.
-const PASSED_MAX: u64 = 10_000;
-
-/// What the parts of one connector share.
-pub struct Shared<T, S> {
-    pub(super) settings: ConnectorSettings,
-    pub(super) wiring: Wiring,
-    pub(super) streams: T,
-    pub(super) place: Mutex<Place<T>>,
-    pub(super) parked: Mutex<Parked<T>>,
-    pub(super) sink: Mutex<S>,
-    pub(super) numbers: Numbers,
-    /// Tells the runner what to do, once there is one.
-    pub(super) handle: Short<Option<Handle>>,
-    /// On the monotonic clock: since when there is something confirmed and not written.
-    unwritten_since: Short<Option<Duration>>,
-}
-
-/// A connector's numbers, for people and metrics.
-#[derive(Debug, Default)]
-pub struct Numbers {
-    /// Messages confirmed since the start.
-    pub delivered: AtomicU64,
-    /// Messages sent again since the start.
-    pub retries: AtomicU64,
-    /// Messages parked now.
-    pub parked: AtomicU64,
-    /// Messages parked since the start.
-    pub parked_total: AtomicU64,
-    /// Why a message was not taken, the last time.
-    pub last_error: Short<Option<String>>,
-    /// All up to here is done with; none before the first event, or before it has begun.
-    pub checkpoint: Short<Option<Checkpoint>>,
-}
-
-impl<T: Streams, S: Sink> Shared<T, S> {
-    /// A connector that has not begun yet.
-    #[must_use]
-    pub fn new(settings: ConnectorSettings, streams: T, sink: S, wiring: Wiring) -> Shared<T, S> {
-        let owner: Uuid = uuid::Builder::from_random_bytes(wiring.entropy.bytes()).into_uuid();
-        Shared {
-            place: Mutex::new(Place::new(streams.clone(), &settings.name, owner)),
-            parked: Mutex::new(Parked::new(streams.clone(), &settings.name)),
-            sink: Mutex::new(sink),
-            numbers: Numbers::default(),
-            handle: Short::new(None),
-            unwritten_since: Short::new(None),
-            settings,
-            wiring,
-            streams,
-        }
-    }
-
-    /// Writes the place, if it is time to.
-    ///
-    /// # Errors
-    /// [`ConsumeError`].
-    pub async fn write_if_due(&self, place: &mut Place<T>) -> Result<(), ConsumeError> {
-        *self.numbers.checkpoint.lock() = place.checkpoint();
-        let now = self.wiring.clock.monotonic();
-        let since = match place.unwritten() {
-            0 => None,
-            _ => Some(*self.unwritten_since.lock().get_or_insert(now)),
-        };
-        let waited =
-            since.is_some_and(|since| now.saturating_sub(since) >= self.settings.checkpoint.after);
-        let many = place.unwritten() >= self.settings.checkpoint.every;
-        if waited || many || place.passed() >= PASSED_MAX {
-            place.write().await?;
-            *self.unwritten_since.lock() = None;
-        }
-        Ok(())
-    }
-
-    /// Writes the place if it is time to and nobody else is busy with it.
-    pub async fn tick(&self) {
-        if let Ok(mut place) = self.place.try_lock()
-            && let Err(error) = self.write_if_due(&mut place).await
-        {
-            tracing::debug!(connector = self.settings.name, %error, "the place was not written");
-        }
-    }
-
-    /// Writes the place if there is anything to write, at the end.
-    pub async fn flush(&self) {
-        let mut place = self.place.lock().await;
-        if place.unwritten() > 0
-            && let Err(error) = place.write().await
-        {
-            let connector = &self.settings.name;
-            tracing::warn!(connector, %error, "messages will be sent again: no place was written");
-        }
-    }
-
-    pub(super) fn note(&self, error: &str) {
-        *self.numbers.last_error.lock() = Some(error.to_owned());
-    }
-
-    pub(super) fn count_parked(&self, parked: &Parked<T>) {
-        self.numbers.parked.store(parked.len() as u64, Ordering::Relaxed);
-    }
-}
 
 /// Feeds a sink. A clone is another handle; one of them is used at a time.
 pub struct Relay<F, T, S> {
     shared: Arc<Shared<T, S>>,
     source: F,
     refused_in_a_row: u64,
+    /// Events beyond the place that are done with: at most those of one delivery.
+    ahead: BTreeSet<Checkpoint>,
 }
 
 /// What is left of one delivery.
@@ -167,7 +66,7 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
     /// What feeds the sink of `shared` from `source`.
     #[must_use]
     pub fn new(shared: Arc<Shared<T, S>>, source: F) -> Relay<F, T, S> {
-        Relay { shared, source, refused_in_a_row: 0 }
+        Relay { shared, source, refused_in_a_row: 0, ahead: BTreeSet::new() }
     }
 
     /// Where a connector begins that has no place yet.
@@ -182,12 +81,14 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
 
     /// Delivers what is wanted of `events`, all or up to an error. The place follows in both cases.
     async fn deliver(&mut self, events: &[FeedEvent]) -> Result<Taken, ConsumeError> {
-        let mut work = Work::new(events);
+        let mut work = Work::new(events, &self.ahead);
         let ended = self.work_off(&mut work).await;
         let done = work.done.iter().take_while(|done| **done).count();
         let mut place = self.shared.place.lock().await;
         if let Some(last) = done.checked_sub(1) {
-            place.advance(events[last].checkpoint, work.delivered, work.parked);
+            let last = events[last].checkpoint;
+            place.advance(last, work.delivered, work.parked);
+            self.ahead.retain(|at| *at > last);
         }
         self.shared.write_if_due(&mut place).await?;
         ended.map(|()| Taken { events: work.delivered, parked: work.parked })
@@ -195,6 +96,9 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
 
     async fn work_off(&mut self, work: &mut Work<'_>) -> Result<(), ConsumeError> {
         for (number, event) in work.events.iter().enumerate() {
+            if work.done[number] {
+                continue;
+            }
             match self.shared.settings.mapping.message(&event.event) {
                 Ok(message) => work.left.push((number, message)),
                 Err(reason) => {
@@ -223,12 +127,12 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
                 match outcome {
                     Outcome::Confirmed => {
                         work.delivered += 1;
-                        work.done[number] = true;
+                        self.done(work, number);
                         self.refused_in_a_row = 0;
                     }
                     Outcome::Refused { reason } => trouble.refused.push((number, message, reason)),
                     outcome => {
-                        trouble.note(outcome);
+                        trouble.note(number, outcome);
                         work.left.push((number, message));
                     }
                 }
@@ -243,11 +147,11 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
                 work.attempts = 1;
             }
             self.shared.note(&trouble.reason);
-            if trouble.tried == 0 {
+            let Some(first) = trouble.first else {
                 return Err(ConsumeError::Interrupted { reason: trouble.reason });
-            }
+            };
             if work.attempts >= retry.attempts_max {
-                self.give_up(work, trouble.reason).await?;
+                self.give_up(work, first, trouble.reason).await?;
                 continue;
             }
             self.shared.numbers.retries.fetch_add(trouble.tried, Ordering::Relaxed);
@@ -304,13 +208,19 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
         self.park(work, number, reason).await
     }
 
-    /// The attempts are used up.
-    async fn give_up(&mut self, work: &mut Work<'_>, reason: String) -> Result<(), ConsumeError> {
+    /// The attempts are used up; `first` is the number of the first event that was tried in vain.
+    async fn give_up(
+        &mut self,
+        work: &mut Work<'_>,
+        first: usize,
+        reason: String,
+    ) -> Result<(), ConsumeError> {
         match self.shared.settings.retry.exhausted {
             Exhausted::Wait => Err(ConsumeError::Interrupted { reason }),
             Exhausted::Park => {
-                let (number, _) = work.left.remove(0);
-                self.park(work, number, &reason).await?;
+                // What was not tried is not at fault: it stays.
+                work.left.retain(|(number, _)| *number != first);
+                self.park(work, first, &reason).await?;
                 work.attempts = 0;
                 Ok(())
             }
@@ -318,7 +228,7 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
     }
 
     async fn park(
-        &self,
+        &mut self,
         work: &mut Work<'_>,
         number: usize,
         reason: &str,
@@ -332,8 +242,16 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
         numbers.parked_total.fetch_add(1, Ordering::Relaxed);
         let (connector, position) = (&settings.name, event.position.0);
         tracing::warn!(connector, position, reason, "parked a message");
-        (work.done[number], work.parked) = (true, work.parked + 1);
+        drop(parked);
+        work.parked += 1;
+        self.done(work, number);
         Ok(())
+    }
+
+    /// Notes that an event is done with.
+    fn done(&mut self, work: &mut Work<'_>, number: usize) {
+        work.done[number] = true;
+        self.ahead.insert(work.events[number].checkpoint);
     }
 
     async fn wait(&self, attempts: u32, asked: Option<Duration>) {
@@ -348,8 +266,10 @@ impl<F: Source, T: Streams, S: Sink> Relay<F, T, S> {
 }
 
 impl<'a> Work<'a> {
-    fn new(events: &'a [FeedEvent]) -> Work<'a> {
-        let (done, left) = (vec![false; events.len()], Vec::with_capacity(events.len()));
+    /// `ahead`: those that are done with already.
+    fn new(events: &'a [FeedEvent], ahead: &BTreeSet<Checkpoint>) -> Work<'a> {
+        let done = events.iter().map(|event| ahead.contains(&event.checkpoint)).collect();
+        let left = Vec::with_capacity(events.len());
         Work { events, done, left, delivered: 0, parked: 0, attempts: 0 }
     }
 }
@@ -360,16 +280,18 @@ struct Trouble {
     refused: Vec<(usize, Message, String)>,
     /// How many of what is left were tried.
     tried: u64,
+    /// The number of the first event of those; none if none was.
+    first: Option<usize>,
     reason: String,
     retry_after: Option<Duration>,
 }
 
 impl Trouble {
-    fn note(&mut self, outcome: Outcome) {
+    fn note(&mut self, number: usize, outcome: Outcome) {
         match outcome {
             Outcome::Failed { reason, retry_after } => {
                 if self.tried == 0 {
-                    self.reason = reason;
+                    (self.first, self.reason) = (Some(number), reason);
                 }
                 self.tried += 1;
                 self.retry_after = self.retry_after.max(retry_after);
@@ -399,11 +321,12 @@ impl<F: Source, T: Streams, S: Sink> Consumer for Relay<F, T, S> {
         *self.shared.numbers.checkpoint.lock() = place.checkpoint();
         if place.paused() {
             // It was told so in a former process.
-            if let Some(handle) = &*self.shared.handle.lock() {
-                handle.pause();
-            }
-            let reason = format!("connector {} is paused", self.shared.settings.name);
-            return Err(ConsumeError::Interrupted { reason });
+            let Some(handle) = &*self.shared.handle.lock() else {
+                let reason = format!("connector {} is paused", self.shared.settings.name);
+                return Err(ConsumeError::Interrupted { reason });
+            };
+            // It waits at its place, before anything is read.
+            handle.pause();
         }
         Ok(place.checkpoint())
     }

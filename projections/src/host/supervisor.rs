@@ -11,13 +11,17 @@ use super::run::{Run, Shown, ShownBuild, caught_up, ended};
 use super::{Asked, Order, OrderError};
 use crate::backend::Backend;
 use crate::build::Build;
-use crate::feed::Source;
+use crate::feed::{FeedError, Source};
 use crate::projection::Projection;
+use crate::query::QueryError;
 use crate::runner::{End, Runner, Seams};
 use crate::store::{Generation, StoreError};
 
 /// The wait before another attempt when the tables cannot be reached or a runner failed.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the source may take to say whether a place is of its history.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How long a swap waits for the new generation to be where the old one was.
 const SWAP_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -116,7 +120,8 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
     /// Finds what is there, makes what is missing, and starts to advance it.
     async fn set_up(&mut self) -> Result<(), StoreError> {
         let (name, version) = (self.projection.name(), self.projection.version());
-        let known = self.backend.generations(name).await?;
+        let mut known = self.backend.generations(name).await?;
+        self.drop_lost(&mut known).await?;
         self.paused = known.iter().any(|generation| generation.paused) || self.paused;
         let serving = known.iter().rfind(|generation| generation.serving).cloned();
         let building = known.iter().rfind(|generation| {
@@ -153,6 +158,42 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
         Ok(())
     }
 
+    /// Drops what serves by another version if its rows are of a history that the store has lost.
+    /// Nobody follows the log for it, so nobody else would notice; and who asks for a position of
+    /// now would be shown rows of then.
+    async fn drop_lost(&mut self, known: &mut Vec<Generation>) -> Result<(), StoreError> {
+        let (name, version) = (self.projection.name(), self.projection.version());
+        let serving = known.iter().rfind(|generation| generation.serving);
+        let Some(outdated) = serving.filter(|serving| serving.version != version) else {
+            return Ok(());
+        };
+        let Some(place) = outdated.checkpoint else { return Ok(()) };
+        let said = tokio::select! {
+            biased;
+            said = self.source.time_at(place) => said,
+            () = self.seams.timer.sleep(PLACE_WAIT_MAX) => {
+                let reason = format!("no answer within {PLACE_WAIT_MAX:?}");
+                Err(FeedError::Interrupted { reason })
+            }
+        };
+        match said {
+            Err(lost @ FeedError::Rewound { .. }) => {
+                let number = outdated.number;
+                self.note(format!("is built again from the first event: {lost}"));
+                self.backend.remove(name, number).await?;
+                known.retain(|generation| generation.number != number);
+                Ok(())
+            }
+            Err(FeedError::Interrupted { reason }) => {
+                let action =
+                    format!("find out whether the store still has what {name} was made of");
+                Err(StoreError { action, reason, transient: true })
+            }
+            // Whoever follows it will say what is wrong.
+            Ok(_) | Err(FeedError::Closed | FeedError::Refused { .. }) => Ok(()),
+        }
+    }
+
     /// Makes a generation of this version.
     async fn create(&mut self) -> Result<Generation, StoreError> {
         let number = self.backend.create(&*self.projection).await?;
@@ -175,6 +216,7 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
         let skip = build.skip();
         let name = format!("{}/{}", self.projection.name(), generation.number);
         let (runner, handle) = Runner::new(&name, self.source.clone(), build, self.seams.clone());
+        let runner = runner.at(generation.checkpoint);
         if self.paused {
             handle.pause();
         }
@@ -232,16 +274,22 @@ impl<S: Source, B: Backend> Supervisor<S, B> {
         if let Some(old) = self.serving.take() {
             old.end().await;
             // Whoever has seen the old one at some place is not shown an earlier one.
-            let place = self.backend.reached(self.projection.name()).await.unwrap_or_default();
+            let place = match self.backend.reached(self.projection.name()).await {
+                Ok(place) => place,
+                Err(QueryError::NotReady { .. }) => None,
+                Err(QueryError::Store(error)) => return Err(error),
+            };
             let there = status.wait_for(|status| status.checkpoint >= place);
-            tokio::select! {
+            let behind = tokio::select! {
                 biased;
-                _ = there => {}
+                there = there => there.err().map(|_| "its runner ended before it was there"),
                 () = self.seams.timer.sleep(SWAP_WAIT_MAX) => {
-                    let action = format!("serve generation {number} of {}", self.projection.name());
-                    let reason = "it fell behind the one that serves".to_owned();
-                    return Err(StoreError { action, reason, transient: true });
+                    Some("it fell behind the one that serves")
                 }
+            };
+            if let Some(reason) = behind {
+                let action = format!("serve generation {number} of {}", self.projection.name());
+                return Err(StoreError { action, reason: reason.to_owned(), transient: true });
             }
         }
         self.backend.serve(self.projection.name(), number).await?;

@@ -14,25 +14,35 @@ use crate::table::{Row, Value};
 impl Live {
     /// The page, or why there is none.
     pub(super) fn page(&self, query: &Query) -> Result<Result<Page, String>, Fault> {
+        // A swap may take away what served when it was looked up; another serves by then.
+        let mut page = self.page_of_serving(query)?;
+        if page.is_none() {
+            page = self.page_of_serving(query)?;
+        }
+        Ok(page.unwrap_or_else(|| Err("it was just removed".to_owned())))
+    }
+
+    /// The page, or why there is none; nothing if what served is gone.
+    fn page_of_serving(&self, query: &Query) -> Result<Option<Result<Page, String>>, Fault> {
         let built = match self.serving(query.projection) {
             Ok(built) => built,
-            Err(reason) => return Ok(Err(reason)),
+            Err(reason) => return Ok(Some(Err(reason))),
         };
         let Some(table) = table_number(&built, query) else {
             let (version, table) = (built.entry.version, query.table.name);
             let next = self.next_one(query.projection);
             let reason =
                 format!("version {version} serves, whose table {table} is laid out otherwise");
-            return Ok(Err(format!("{reason}; {next}")));
+            return Ok(Some(Err(format!("{reason}; {next}"))));
         };
         // Held to the end, so that all rows are of one place.
         let now = built.now.read();
         if Built::is_gone(&now) {
-            return Ok(Err("it was just removed".to_owned()));
+            return Ok(None);
         }
         let as_of = now.reach.checkpoint.map(Checkpoint);
         let walk = Walk::of(query, table);
-        walk.rows(&built.tree, query).map(|(rows, next)| Ok(Page { rows, next, as_of }))
+        walk.rows(&built.tree, query).map(|(rows, next)| Some(Ok(Page { rows, next, as_of })))
     }
 
     /// How far the generation is that is to serve next, for people.

@@ -16,7 +16,7 @@ use daybook_client::{
     AllFrom, Checkpoint, Client, Delivery, Direction, EventFilter, Pattern, ReadAll, ReadError,
     ResolvedEvent, SubscribeAll, SubscribeFrom, Subscription,
 };
-use daybook_model::FilterTarget;
+use daybook_model::{FilterTarget, Timestamp};
 use futures_util::{FutureExt as _, TryStreamExt as _};
 
 use crate::feed::{
@@ -88,6 +88,16 @@ impl Source for ClientSource {
         let checkpoint = last.as_ref().and_then(|last| last.checkpoint);
         let time = last.as_ref().and_then(ResolvedEvent::original).map(|event| event.time);
         Ok(Head { checkpoint, time })
+    }
+
+    async fn time_at(&self, place: Checkpoint) -> Result<Option<Timestamp>, FeedError> {
+        let query = ReadAll { from: AllFrom::At(place), count: 1, ..ReadAll::default() };
+        let read = async {
+            let mut events = self.client.read_all(query).await?;
+            events.try_next().await
+        };
+        let found = read.await.map_err(|error| feed_error(error, Some(place)))?;
+        Ok(found.as_ref().and_then(ResolvedEvent::original).map(|event| event.time))
     }
 }
 

@@ -7,7 +7,6 @@
 use daybook_ledger::account::{ACCOUNT_CATEGORY, Account, AccountEvent};
 use daybook_model::{Aggregate, EventView};
 use rust_decimal::Decimal;
-use uuid::Uuid;
 
 use super::{add, count, number, poison, utc_month};
 use crate::change::Changes;
@@ -113,68 +112,14 @@ impl Projection for History {
     }
 
     fn apply(&self, event: EventView<'_>, changes: &mut Changes<'_>) -> Result<(), ApplyError> {
-        let happened = Account::decode(event).map_err(poison)?;
+        let happened = Account::read(event).map_err(poison)?;
         enter_statement(changes, &happened, event)?;
-        Ok(changes.put(TRANSACTIONS, transaction_row(&happened, event))?)
-    }
-}
-
-/// What only some events have.
-#[derive(Default)]
-struct About<'a> {
-    text: &'a str,
-    contra: Option<&'static str>,
-    transfer_id: Option<Uuid>,
-    counterparty_id: Option<Uuid>,
-    hold_id: Option<Uuid>,
-}
-
-impl<'a> About<'a> {
-    fn of(event: &'a AccountEvent) -> About<'a> {
-        let says = |text| About { text, ..About::default() };
-        match event {
-            AccountEvent::AccountOpened(e) => {
-                About { contra: Some(e.contra.as_str()), ..About::default() }
-            }
-            AccountEvent::MoneyDeposited(e)
-            | AccountEvent::MoneyWithdrawn(e)
-            | AccountEvent::FeeCharged(e) => {
-                About { contra: Some(e.contra.as_str()), ..says(&e.description) }
-            }
-            AccountEvent::TransferDebited(e) | AccountEvent::TransferCredited(e) => About {
-                contra: Some(e.contra.as_str()),
-                transfer_id: Some(e.transfer_id),
-                counterparty_id: Some(e.counterparty_id),
-                ..says(&e.description)
-            },
-            AccountEvent::TransferRefunded(e) => About {
-                contra: Some(e.contra.as_str()),
-                transfer_id: Some(e.transfer_id),
-                counterparty_id: Some(e.counterparty_id),
-                ..says(&e.reason)
-            },
-            AccountEvent::HoldPlaced(e) => {
-                About { hold_id: Some(e.hold_id), ..says(&e.description) }
-            }
-            AccountEvent::HoldCaptured(e) => About {
-                contra: Some(e.contra.as_str()),
-                hold_id: Some(e.hold_id),
-                ..says(&e.description)
-            },
-            AccountEvent::HoldReleased(e) => About { hold_id: Some(e.hold_id), ..says(&e.reason) },
-            AccountEvent::HoldExpired(e) => About { hold_id: Some(e.hold_id), ..says("expired") },
-            AccountEvent::AccountFrozen(e) => says(&e.reason),
-            AccountEvent::AccountUnfrozen(e) => says(&e.unfrozen_by),
-            AccountEvent::AccountClosed(e) => says(&e.reason),
-            AccountEvent::LimitsChanged(e) => says(&e.reason),
-            AccountEvent::AccountFlagged(e) => says(&e.reason),
-            AccountEvent::AccountUnflagged(e) => says(&e.unflagged_by),
-        }
+        changes.put(TRANSACTIONS, transaction_row(&happened, event))
     }
 }
 
 fn transaction_row(happened: &AccountEvent, event: EventView<'_>) -> Row {
-    let about = About::of(happened);
+    let about = happened.about();
     let own = happened.legs().map(|[own, _]| own);
     vec![
         happened.account_id().into(),
@@ -182,7 +127,7 @@ fn transaction_row(happened: &AccountEvent, event: EventView<'_>) -> Row {
         happened.event_type().into(),
         own.map(|own| own.amount).into(),
         own.map(|own| own.currency.code()).into(),
-        about.contra.filter(|_| own.is_some()).into(),
+        about.contra.into(),
         happened.balance().into(),
         about.text.into(),
         happened.transaction_id().into(),
@@ -233,5 +178,5 @@ fn enter_statement(
         add(&mut row, side, own.amount.abs())?;
         count(&mut row, statement::MOVEMENTS, 1);
     }
-    Ok(changes.put(STATEMENTS, row)?)
+    changes.put(STATEMENTS, row)
 }

@@ -134,7 +134,7 @@ impl Projection for Payments {
             let row = begun(initiated, event);
             tally(changes, "initiated", &row, initiated.occurred_at)?;
             move_state(changes, None, State::Running)?;
-            return Ok(changes.put(SAGAS, row)?);
+            return changes.put(SAGAS, row);
         }
         let mut row = known(changes, SAGAS, Value::Uuid(transfer_id(&happened)))?;
         let before = state_of(&row)?;
@@ -148,10 +148,10 @@ impl Projection for Payments {
             row[saga::SINCE] = event.time.into();
         }
         if after.is_over() {
-            return Ok(changes.delete(SAGAS, SAGAS.key(&row))?);
+            return changes.delete(SAGAS, SAGAS.key(&row));
         }
         row[saga::POSITION] = number(event.position.0);
-        Ok(changes.put(SAGAS, row)?)
+        changes.put(SAGAS, row)
     }
 }
 
@@ -292,5 +292,5 @@ fn tally(
     };
     count(&mut row, daily::PAYMENTS, 1);
     add(&mut row, daily::AMOUNT, read::decimal(saga, saga::AMOUNT).unwrap_or_default())?;
-    Ok(changes.put(DAILY, row)?)
+    changes.put(DAILY, row)
 }

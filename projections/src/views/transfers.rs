@@ -104,7 +104,7 @@ impl Projection for Transfers {
             _ => Some(known(changes, TRANSFERS, Value::Uuid(transfer_id(&happened)))?),
         };
         match after(row, &happened, event) {
-            Some(row) => Ok(changes.put(TRANSFERS, row)?),
+            Some(row) => changes.put(TRANSFERS, row),
             None => Ok(()),
         }
     }

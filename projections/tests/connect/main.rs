@@ -282,6 +282,87 @@ async fn what_is_parked_is_sent_again_or_given_up_by_a_person() {
 }
 
 #[tokio::test]
+async fn a_paused_connector_shows_what_is_parked_and_how_far_it_is_after_a_restart() {
+    let (stage, receiver) = (Stage::with(6).await, Receiver::new().await);
+    receiver.script(|event| {
+        Answer::Status(if event["data"]["n"].as_u64() > Some(3) { 400 } else { 200 })
+    });
+    let running = stage.start(&receiver, "");
+    until(&running, |status| live(status) && status.parked == 2).await;
+    hook(&running).pause().await.unwrap();
+    running.stop().await;
+    stage.log.append([("order-9", "Placed", r#"{"n":99}"#.to_owned())]);
+    let running = stage.start(&receiver, "");
+    let status = until(&running, |status| {
+        status.state == State::Paused && status.lag_events == 1 && status.lag_seconds.is_some()
+    })
+    .await;
+    assert_eq!((status.parked, status.position), (2, Some(5)));
+    assert!(status.lag_seconds > Some(0.0), "its last event is of long ago: {status:?}");
+    let parked = hook(&running).parked(None, 10).await;
+    assert_eq!(parked.iter().map(|one| one.position).collect::<Vec<_>>(), [4, 5]);
+    // They can be dealt with as it is.
+    receiver.script(|_| Answer::Status(200));
+    hook(&running).retry(Position(4)).await.unwrap();
+    hook(&running).discard(Position(5), "a test order").await.unwrap();
+    let status = hook(&running).status();
+    assert_eq!((status.state, status.parked), (State::Paused, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_looks_through_the_parked_ones_does_not_wait_for_one_that_is_sent_again() {
+    let (stage, receiver) = (Stage::with(2).await, Receiver::new().await);
+    receiver.script(|_| Answer::Status(400));
+    let running = stage.start(&receiver, "timeout_ms = 60000");
+    until(&running, |status| live(status) && status.parked == 2).await;
+    receiver.script(|_| Answer::Silence);
+    let again = tokio::spawn({
+        let hook = hook(&running).clone();
+        async move { hook.retry(Position(0)).await }
+    });
+    receiver.until(|all| all.len() == 3).await;
+    let looked = async {
+        assert_eq!(hook(&running).parked(None, 10).await.len(), 2);
+        hook(&running).discard(Position(0), "it never answers").await.unwrap();
+        hook(&running).discard(Position(1), "nor to this").await.unwrap();
+    };
+    tokio::time::timeout(TOO_LONG / 2, looked).await.expect("nobody waits for the receiver");
+    assert_eq!(hook(&running).status().parked, 0);
+    again.abort();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_connector_whose_history_was_lost_goes_back_to_what_its_stream_says() {
+    let (stage, receiver) = (Stage::with(6).await, Receiver::new().await);
+    let seldom = "[connector.checkpoint]\nevery = 10000\nafter_ms = 600000";
+    let running = stage.start(&receiver, seldom);
+    until(&running, |status| live(status) && status.delivered == 6).await;
+    // What is told durably says how far it is.
+    hook(&running).pause().await.unwrap();
+    hook(&running).resume().await.unwrap();
+    let more = |numbers: std::ops::Range<u64>| {
+        let events = numbers.map(|n| ("order-1", "Placed", format!("{{\"n\":{n}}}")));
+        stage.log.append(events.collect::<Vec<_>>());
+    };
+    more(6..20);
+    until(&running, |status| live(status) && status.delivered == 20).await;
+    // Restored to the state after the first ten; others came then.
+    stage.log.rewind(10);
+    more(100..105);
+    stage.log.interrupt(1);
+    stage.log.append([("order-1", "Placed", r#"{"n":105}"#.to_owned())]);
+    receiver.until(|all| numbers(all).contains(&105)).await;
+    until(&running, live).await;
+    let seen = numbers(&*receiver.seen.borrow());
+    let again: Vec<u64> = (6..10).chain(100..106).collect();
+    assert_eq!(seen[..20], (0..20).collect::<Vec<_>>());
+    assert_eq!(seen[20..], again, "from the place that the stream tells, and none is missing");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_instance_takes_over_and_the_first_stops() {
     let (stage, receiver) = (Stage::with(4).await, Receiver::new().await);
     let often = "[connector.checkpoint]\nevery = 1";

@@ -97,6 +97,14 @@ impl Log {
         Checkpoint::at(Position(position), epoch)
     }
 
+    fn check(&self, checkpoint: Checkpoint) -> Result<(), FeedError> {
+        let position = checkpoint.position().0;
+        if position >= self.events.len() as u64 || self.place(position) != checkpoint {
+            return Err(FeedError::Rewound { checkpoint, reason: "another epoch".to_owned() });
+        }
+        Ok(())
+    }
+
     fn disturbed(&self) -> Option<FeedError> {
         if self.closed {
             return Some(FeedError::Closed);
@@ -116,10 +124,7 @@ impl Source for MemoryLog {
         let next = after.map_or(0, |after| after.position().0 + 1);
         let log = self.log.borrow();
         if let Some(checkpoint) = after {
-            let position = checkpoint.position().0;
-            if position >= log.events.len() as u64 || log.place(position) != checkpoint {
-                return Err(FeedError::Rewound { checkpoint, reason: "another epoch".to_owned() });
-            }
+            log.check(checkpoint)?;
         }
         let changed = self.log.subscribe();
         Ok(MemoryFeed { log: self.clone(), changed, interest, next, said: false })
@@ -128,6 +133,13 @@ impl Source for MemoryLog {
     async fn head(&self) -> Result<Head, FeedError> {
         let time = self.log.borrow().events.last().map(|event| event.time);
         Ok(Head { checkpoint: self.head_now(), time })
+    }
+
+    async fn time_at(&self, place: Checkpoint) -> Result<Option<Timestamp>, FeedError> {
+        let log = self.log.borrow();
+        log.check(place)?;
+        let at = usize::try_from(place.position().0).unwrap();
+        Ok(log.events.get(at).map(|event| event.time))
     }
 }
 

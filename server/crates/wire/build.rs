@@ -4,14 +4,22 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 15] = [
     "shared.proto",
     "status.proto",
     "streams.proto",
     "gossip.proto",
     "server_features.proto",
+    "persistent.proto",
     "snapshots.proto",
     "transactions.proto",
+    "streams_v2.proto",
+    "errors_v2.proto",
+    "errors_server.proto",
+    "users.proto",
+    "operations.proto",
+    "monitoring.proto",
+    "projections.proto",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a build script has no store to go through")]

@@ -11,13 +11,12 @@ use daybook_client::resilience::Wiring;
 use daybook_projections::connect;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
+use super::entrance::{ExposureArgs, bind};
 use super::remote::{Remote, accepted, percent_encode};
 use super::report::{Json, escaped, facts, table};
 use super::signals::Signals;
-use crate::config::{Exposure, listen_addresses};
-use crate::connectors::front::Front;
+use crate::connectors::front;
 use crate::connectors::start_over;
 
 /// Where connectors that run alone listen unless told otherwise.
@@ -131,9 +130,8 @@ struct RunArgs {
     )]
     listen: String,
 
-    /// Let other machines connect, though nothing is encrypted and nobody is asked who they are
-    #[arg(long, env = "DAYBOOK_INSECURE")]
-    insecure: bool,
+    #[command(flatten)]
+    exposure: ExposureArgs,
 }
 
 impl ConnectorsArgs {
@@ -306,17 +304,13 @@ fn check(args: &CheckArgs, json: &Json) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: &RunArgs, remote: &Remote) -> anyhow::Result<ExitCode> {
     let settings = connect::load(&args.config)?;
-    let exposure = if args.insecure { Exposure::Anyone } else { Exposure::ThisMachine };
-    let addresses = listen_addresses(&args.listen, exposure)?;
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let client = remote.client()?;
-    let listener = TcpListener::bind(addresses.as_slice()).await.with_context(|| {
-        format!("cannot listen on {} (is another server running there?)", args.listen)
-    })?;
+    let listener = bind(&args.listen, args.exposure.of()).await?;
     let wiring = Wiring::system();
     let count = settings.len();
     let running = start_over(settings, &client, &wiring)?;
-    let front = Front::start(running.clone(), &wiring.metrics, listener)?;
+    let front = front::start(running.clone(), &wiring.metrics, listener)?;
     let address = front.address();
     let url = format!("http://{address}");
     tracing::info!(version = crate::VERSION, %address, url, connectors = count, "ready");

@@ -10,7 +10,10 @@ pub mod bench;
 pub mod connectors;
 pub mod delete;
 pub mod demo;
+pub mod entrance;
+pub mod export;
 pub mod health;
+pub mod import;
 pub mod load;
 pub mod place;
 pub mod projections;
@@ -18,10 +21,12 @@ pub mod query;
 pub mod read;
 pub mod remote;
 pub mod report;
+pub mod scavenge;
 pub mod serve;
 pub mod signals;
 pub mod stats;
 pub mod streams;
+pub mod subscriptions;
 pub mod tail;
 pub mod verify;
 
@@ -71,6 +76,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// List streams by name.
     Streams(streams::StreamsArgs),
+    /// Make, see and replay persistent subscriptions.
+    Subscriptions(subscriptions::SubscriptionsArgs),
     /// Delete a stream, softly or for ever.
     Delete(delete::DeleteArgs),
     /// Ask a server whether it is ready.
@@ -83,6 +90,12 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Restore a backup into an empty data directory.
     Restore(backup::RestoreArgs),
+    /// Give back the space of events that nobody may read any more.
+    Scavenge(scavenge::ScavengeArgs),
+    /// Bring in the events of another server or of a file, as they were there.
+    Import(import::ImportArgs),
+    /// Write events to a file, one a line.
+    Export(export::ExportArgs),
     /// Show the ledger at work: accounts, transfers, one that is undone, and the books.
     Demo(demo::DemoArgs),
     /// Let a thousand users move money among themselves, and check that none is lost.
@@ -148,12 +161,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Read(args) => read::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Streams(args) => streams::run(args),
+        Command::Subscriptions(args) => subscriptions::run(args),
         Command::Delete(args) => delete::run(args),
         Command::Health(args) => health::run(args),
         Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => backup::run_restore(args),
+        Command::Scavenge(args) => scavenge::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
         Command::Bench(args) => bench::run(args),

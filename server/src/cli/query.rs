@@ -1,18 +1,14 @@
 //! `daybook query serve`: runs a query front until it is told to stop.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use daybook_projections::postgres::{Postgres, SCHEMA_DEFAULT, Server};
-use tokio::net::TcpListener;
 
-use super::serve::room_for_connections;
+use super::entrance::{EntranceArgs, bind};
 use super::signals::Signals;
-use crate::config::{Exposure, listen_addresses};
-use crate::node::listener;
-use crate::query::Front;
+use crate::query;
 
 /// Where a front listens unless told otherwise: beside a node, this machine only.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:2114";
@@ -56,32 +52,8 @@ struct QueryServeArgs {
     )]
     listen: String,
 
-    /// Let other machines connect, though nothing is encrypted and nobody is asked who they are
-    #[arg(long, env = "DAYBOOK_INSECURE")]
-    insecure: bool,
-
-    /// How long a stop waits for what was begun before it cuts connections
-    #[arg(
-        long,
-        env = "DAYBOOK_DRAIN_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s",
-        value_parser = humantime::parse_duration
-    )]
-    drain_timeout: Duration,
-
-    /// Connections that may be open at a time; others wait
-    #[arg(
-        long,
-        env = "DAYBOOK_CONNECTIONS_MAX",
-        value_name = "N",
-        default_value_t = listener::CONNECTIONS_MAX
-    )]
-    connections_max: usize,
-
-    /// Threads that serve requests [default: one per processor]
-    #[arg(long, env = "DAYBOOK_THREADS", value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    entrance: EntranceArgs,
 }
 
 /// Runs a front.
@@ -90,24 +62,20 @@ struct QueryServeArgs {
 /// If it cannot start: the address is refused or taken, the URL cannot be used.
 pub fn run(args: QueryArgs) -> anyhow::Result<ExitCode> {
     let QueryCommand::Serve(args) = args.command;
-    let connections_max = room_for_connections(args.connections_max);
-    let runtime = super::runtime(args.threads)?;
+    let connections_max = args.entrance.room();
+    let runtime = super::runtime(args.entrance.threads)?;
     let ended = runtime.block_on(serve(args, connections_max));
     runtime.shutdown_background();
     ended
 }
 
 async fn serve(args: QueryServeArgs, connections_max: usize) -> anyhow::Result<ExitCode> {
-    let exposure = if args.insecure { Exposure::Anyone } else { Exposure::ThisMachine };
-    let addresses = listen_addresses(&args.listen, exposure)?;
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let server = Server::parse(&args.postgres)?;
     let database = server.name().to_owned();
     let postgres = Postgres::new(server, &args.schema, None)?;
-    let listener = TcpListener::bind(addresses.as_slice()).await.with_context(|| {
-        format!("cannot listen on {} (is another server running there?)", args.listen)
-    })?;
-    let front = Front::start(postgres.clone(), connections_max, listener)?;
+    let listener = bind(&args.listen, args.entrance.exposure.of()).await?;
+    let front = query::start(postgres.clone(), connections_max, listener)?;
     let address = front.address();
     tracing::info!(
         version = crate::VERSION,
@@ -121,9 +89,9 @@ async fn serve(args: QueryServeArgs, connections_max: usize) -> anyhow::Result<E
         tracing::warn!("{error}; requests are answered when it can be reached");
     }
     signals.next().await;
-    tracing::info!(timeout = ?args.drain_timeout, "stopping: finishing what was begun");
+    tracing::info!(timeout = ?args.entrance.drain_timeout, "stopping: finishing what was begun");
     tokio::select! {
-        stopped = front.stop(args.drain_timeout) => {
+        stopped = front.stop(args.entrance.drain_timeout) => {
             tracing::info!(connections_cut = stopped.connections_cut, "stopped");
             Ok(ExitCode::SUCCESS)
         }

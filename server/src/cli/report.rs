@@ -164,7 +164,11 @@ pub enum Column {
 pub fn write_event(out: &mut dyn Write, event: &RecordedEvent, style: Style) -> anyhow::Result<()> {
     let mut line = Vec::with_capacity(256 + event.data.len());
     match style {
-        Style::Json => event::write(&event.view(), &mut line),
+        Style::Json => {
+            event::write(&event.view(), &mut line);
+            // Only between the parts of the JSON of somebody's data: one event is one line.
+            line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|b| *b = b' ');
+        }
         Style::People { stream } => line.extend(event_line(event, stream).into_bytes()),
     }
     line.push(b'\n');

@@ -1,7 +1,8 @@
 //! `daybook serve`: runs a node until it is told to stop.
 //!
 //! ```text
-//!   SIGTERM, SIGINT   drain and exit 0        a second one    exit 1 at once, as after a crash
+//!   SIGTERM, SIGINT, Operations.Shutdown
+//!                     drain and exit 0        a second one    exit 1 at once, as after a crash
 //! ```
 
 use std::io::{IsTerminal, Write};
@@ -15,19 +16,16 @@ use daybook_ledger::risk::OnUnreachable;
 use daybook_ledger::transfer::{CHECK_RISK, PAYMENT_TRANSFER};
 use daybook_model::repository::SNAPSHOT_EVERY_DEFAULT;
 use daybook_projections::connect;
+use daybook_store::scavenge::Schedule;
 use owo_colors::OwoColorize;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 
+use super::entrance::{EntranceArgs, bind};
+use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
-use crate::config::{DATA_DEFAULT, Exposure, LISTEN_DEFAULT, is_this_machine, listen_addresses};
+use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, is_this_machine};
 use crate::ledger::{self, risk::RiskUrl};
-use crate::node::{Config, Node, listener};
+use crate::node::{Config, Node};
 use crate::telemetry::logging::colours_wanted;
-
-/// Files and sockets the process wants to have open beside its connections: segments, index files,
-/// the listener.
-const FILES_RESERVE: u64 = 1024;
 
 /// The settings of a server.
 #[derive(Debug, Args)]
@@ -40,32 +38,8 @@ pub struct ServeArgs {
     #[arg(long, env = "DAYBOOK_LISTEN", value_name = "HOST:PORT", default_value = LISTEN_DEFAULT)]
     listen: String,
 
-    /// Let other machines connect, though nothing is encrypted and nobody is asked who they are
-    #[arg(long, env = "DAYBOOK_INSECURE")]
-    insecure: bool,
-
-    /// How long a stop waits for what was begun before it cuts connections
-    #[arg(
-        long,
-        env = "DAYBOOK_DRAIN_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s",
-        value_parser = humantime::parse_duration
-    )]
-    drain_timeout: Duration,
-
-    /// Connections that may be open at a time; others wait
-    #[arg(
-        long,
-        env = "DAYBOOK_CONNECTIONS_MAX",
-        value_name = "N",
-        default_value_t = listener::CONNECTIONS_MAX
-    )]
-    connections_max: usize,
-
-    /// Threads that serve requests [default: one per processor]
-    #[arg(long, env = "DAYBOOK_THREADS", value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    entrance: EntranceArgs,
 
     /// A service that is asked about each transfer that the built-in risk rules let through:
     /// http://HOST:PORT/PATH
@@ -125,6 +99,27 @@ pub struct ServeArgs {
     // A text until it is used: a refused argument is shown, and it may hold a password.
     read_models: String,
 
+    /// When the space of events that nobody may read any more is given back: by itself, or when
+    /// `daybook scavenge` asks
+    #[arg(
+        long,
+        env = "DAYBOOK_SCAVENGE",
+        value_name = "WHEN",
+        value_enum,
+        default_value_t = ScavengeWhen::Auto
+    )]
+    scavenge: ScavengeWhen,
+
+    /// How fast that is done, in MiB read and written a second
+    #[arg(
+        long,
+        env = "DAYBOOK_SCAVENGE_RATE",
+        value_name = "MIB",
+        default_value = RATE_DEFAULT,
+        value_parser = rate
+    )]
+    scavenge_rate: u64,
+
     /// Relay events as this file says: to RabbitMQ, webhooks and files
     #[arg(long, env = "DAYBOOK_CONNECTORS", value_name = "FILE")]
     connectors: Option<PathBuf>,
@@ -139,7 +134,21 @@ enum RiskUnreachable {
     Park,
 }
 
+/// When a scavenge begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ScavengeWhen {
+    /// By itself, and when it is asked for.
+    Auto,
+    /// When it is asked for.
+    OnDemand,
+}
+
 impl ServeArgs {
+    fn scavenge(&self) -> Schedule {
+        let automatic = self.scavenge == ScavengeWhen::Auto;
+        Schedule { automatic, rate: self.scavenge_rate }
+    }
+
     fn ledger(&self) -> ledger::Options {
         ledger::Options {
             risk: self.risk_url.clone(),
@@ -181,8 +190,8 @@ fn transfer_timeout(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// If it cannot start: the address is refused or taken, the store cannot be opened.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let connections_max = room_for_connections(args.connections_max);
-    let runtime = super::runtime(args.threads)?;
+    let connections_max = args.entrance.room();
+    let runtime = super::runtime(args.entrance.threads)?;
     let ended = runtime.block_on(serve(args, connections_max));
     // What still runs was cut on purpose: nothing may hold up the exit now.
     runtime.shutdown_background();
@@ -190,13 +199,9 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCode> {
-    let exposure = if args.insecure { Exposure::Anyone } else { Exposure::ThisMachine };
-    let addresses = listen_addresses(&args.listen, exposure)?;
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let listener = TcpListener::bind(addresses.as_slice()).await.with_context(|| {
-        format!("cannot listen on {} (is another server running there?)", args.listen)
-    })?;
+    let listener = bind(&args.listen, args.entrance.exposure.of()).await?;
     let ledger = args.ledger();
     let read_models = args.read_models.parse().context("--read-models cannot be used")?;
     let connectors = match &args.connectors {
@@ -208,6 +213,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         ledger,
         read_models,
         connectors,
+        scavenge: args.scavenge(),
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {
@@ -218,10 +224,13 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         }
     };
     greet(&node, &args.data)?;
-    signals.next().await;
-    tracing::info!(timeout = ?args.drain_timeout, "stopping: finishing what was begun");
     tokio::select! {
-        stopped = node.stop(args.drain_timeout) => {
+        () = signals.next() => {}
+        () = node.context().life().asked_to_stop() => {}
+    }
+    tracing::info!(timeout = ?args.entrance.drain_timeout, "stopping: finishing what was begun");
+    tokio::select! {
+        stopped = node.stop(args.entrance.drain_timeout) => {
             tracing::info!(connections_cut = stopped.connections_cut, "stopped");
             Ok(ExitCode::SUCCESS)
         }
@@ -295,54 +304,9 @@ Ctrl-C stops it.
     )
 }
 
-/// Raises the number of files that may be open as far as this process may (each connection is one,
-/// and many systems begin with 1,024), and says how many connections that leaves room for: however
-/// many clients come, the store must be able to open its files.
-pub(super) fn room_for_connections(wanted: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let files = (wanted as u64).saturating_add(FILES_RESERVE);
-    let allowed = limit.maximum.map_or(files, |most| most.min(files));
-    if limit.current.is_some_and(|now| now < allowed) {
-        let raised = Rlimit { current: Some(allowed), maximum: limit.maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "cannot raise the limit on open files");
-        }
-    }
-    let room = connections_beside_files(getrlimit(Resource::Nofile).current, wanted);
-    if room < wanted {
-        tracing::warn!(
-            wanted,
-            room,
-            "fewer connections than --connections-max: too few files may be open; raise the hard \
-             limit (ulimit -Hn, LimitNOFILE=)"
-        );
-    }
-    room
-}
-
-/// How many of the `wanted` connections there is room for if `allowed` files may be open.
-fn connections_beside_files(allowed: Option<u64>, wanted: usize) -> usize {
-    let Some(allowed) = allowed else { return wanted };
-    let reserve = FILES_RESERVE.min(allowed / 2);
-    usize::try_from(allowed - reserve).unwrap_or(usize::MAX).min(wanted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clients_cannot_take_the_stores_files() {
-        for (allowed, wanted, room) in [
-            (None, 4096, 4096),
-            (Some(1_000_000), 4096, 4096),
-            (Some(4096), 4096, 4096 - 1024),
-            (Some(256), 4096, 128),
-            (Some(1024), 10, 10),
-        ] {
-            assert_eq!(connections_beside_files(allowed, wanted), room, "{allowed:?} {wanted}");
-        }
-    }
 
     #[test]
     fn the_banner_shows_commands_that_reach_this_server() {

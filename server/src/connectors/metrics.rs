@@ -87,14 +87,18 @@ impl Collector for ConnectorMetrics {
         for status in self.running.status() {
             let up = matches!(status.state, State::Starting | State::CatchingUp | State::Live);
             let numbers = [
-                status.lag_events as f64,
+                Some(status.lag_events as f64),
                 status.lag_seconds,
-                status.position.unwrap_or(0) as f64,
-                status.parked as f64,
-                f64::from(u8::from(up)),
+                Some(status.position.unwrap_or(0) as f64),
+                Some(status.parked as f64),
+                Some(f64::from(u8::from(up))),
             ];
             for (gauge, number) in self.gauges().into_iter().zip(numbers) {
-                gauge.with_label_values(&[&status.name]).set(number);
+                match number {
+                    Some(number) => gauge.with_label_values(&[&status.name]).set(number),
+                    // What is not known has no line; an error: it had none before.
+                    None => drop(gauge.remove_label_values(&[&status.name])),
+                }
             }
             let totals = [status.delivered, status.parked_total, status.retries];
             for (counter, total) in self.counters().into_iter().zip(totals) {

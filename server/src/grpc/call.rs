@@ -42,20 +42,28 @@ pub struct Messages {
     /// frame they arrived in, and only one that spans frames is put together in `partial`.
     chunk: Bytes,
     partial: BytesMut,
+    /// Bytes one message may have.
+    size_max: usize,
 }
 
 impl Messages {
-    /// The messages of `body`.
+    /// The messages of `body`, of at most [`MESSAGE_SIZE_MAX`] bytes each.
     #[must_use]
     pub fn new(body: Body) -> Messages {
-        Messages { body, chunk: Bytes::new(), partial: BytesMut::new() }
+        Messages::up_to(MESSAGE_SIZE_MAX, body)
+    }
+
+    /// The messages of `body`, of at most `size_max` bytes each.
+    #[must_use]
+    pub fn up_to(size_max: usize, body: Body) -> Messages {
+        Messages { body, chunk: Bytes::new(), partial: BytesMut::new(), size_max }
     }
 
     /// The next message; none when the client has half-closed. May be dropped and called again
     /// without loss.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED above [`MESSAGE_SIZE_MAX`]; CANCELLED if the client went away;
+    /// RESOURCE_EXHAUSTED if it is larger than one may be; CANCELLED if the client went away;
     /// UNIMPLEMENTED if it is compressed; INVALID_ARGUMENT if the request ends within it.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
@@ -101,9 +109,10 @@ impl Messages {
         if compressed {
             return Err(Status::unimplemented("compressed messages are not supported"));
         }
-        if len > MESSAGE_SIZE_MAX {
+        if len > self.size_max {
+            let limit = self.size_max;
             return Err(Status::resource_exhausted(format!(
-                "Received message larger than max ({len} vs. {MESSAGE_SIZE_MAX})"
+                "Received message larger than max ({len} vs. {limit})"
             )));
         }
         let end = PREFIX_SIZE + len;
@@ -162,6 +171,14 @@ pub async fn within<T>(
     }
 }
 
+/// A message of type `Q`.
+///
+/// # Errors
+/// INVALID_ARGUMENT if it is not one.
+pub fn decoded<Q: Message + Default>(message: Bytes) -> Result<Q, Status> {
+    Q::decode(message).map_err(|error| status::invalid(&error.into()))
+}
+
 /// Serves a unary call: decodes its message, answers with what `handle` makes of it.
 pub async fn unary<Q, A, F>(request: Request<Body>, handle: impl FnOnce(Q) -> F) -> Response<Body>
 where
@@ -173,7 +190,7 @@ where
     let mut messages = Messages::new(request.into_body());
     let answer = within(deadline, async {
         let message = messages.only().await?;
-        handle(Q::decode(message).map_err(|e| status::invalid(&e.into()))?).await
+        handle(decoded(message)?).await
     });
     answered(answer.await)
 }

@@ -14,16 +14,56 @@ use crate::COMPATIBLE_VERSION;
 use crate::node::Context;
 
 /// Service, method, features; the names in lower case.
-const METHODS: [(&str, &str, &[&str]); 7] = [
+const METHODS: [(&str, &str, &[&str]); 41] = [
     (STREAMS, "read", &["position", "events"]),
     (STREAMS, "append", &[]),
     (STREAMS, "delete", &[]),
     (STREAMS, "tombstone", &[]),
     (STREAMS, "batchappend", &["deadline_duration"]),
+    (STREAMS_V2, "appendsession", &[]),
+    (STREAMS_V2, "appendrecords", &[]),
+    (PERSISTENT, "create", &["stream", "all"]),
+    (PERSISTENT, "update", &["stream", "all"]),
+    (PERSISTENT, "delete", &["stream", "all"]),
+    (PERSISTENT, "read", &["stream", "all"]),
+    (PERSISTENT, "getinfo", &["stream", "all"]),
+    (PERSISTENT, "list", &["stream", "all"]),
+    (PERSISTENT, "replayparked", &["stream", "all"]),
+    (PERSISTENT, "truncateparked", &["stream", "all"]),
+    (PERSISTENT, "restartsubsystem", &["stream", "all"]),
+    (USERS, "create", &[]),
+    (USERS, "update", &[]),
+    (USERS, "delete", &[]),
+    (USERS, "enable", &[]),
+    (USERS, "disable", &[]),
+    (USERS, "changepassword", &[]),
+    (USERS, "resetpassword", &[]),
+    (USERS, "details", &[]),
+    (OPERATIONS, "startscavenge", &[]),
+    (OPERATIONS, "stopscavenge", &[]),
+    (OPERATIONS, "shutdown", &[]),
+    (OPERATIONS, "mergeindexes", &[]),
+    (OPERATIONS, "resignnode", &[]),
+    (OPERATIONS, "setnodepriority", &[]),
+    (OPERATIONS, "restartpersistentsubscriptions", &[]),
+    ("event_store.client.monitoring.monitoring", "stats", &[]),
+    (PROJECTIONS, "enable", &[]),
+    (PROJECTIONS, "disable", &[]),
+    (PROJECTIONS, "reset", &[]),
+    (PROJECTIONS, "state", &[]),
+    (PROJECTIONS, "result", &[]),
+    (PROJECTIONS, "statistics", &[]),
+    (PROJECTIONS, "restartsubsystem", &[]),
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.server_features.serverfeatures", "getsupportedmethods", &[]),
 ];
+const PERSISTENT: &str = "event_store.client.persistent_subscriptions.persistentsubscriptions";
 const STREAMS: &str = "event_store.client.streams.streams";
+const USERS: &str = "event_store.client.users.users";
+const OPERATIONS: &str = "event_store.client.operations.operations";
+/// Without create, update and delete: none of them can be, and projections of others are not run.
+const PROJECTIONS: &str = "event_store.client.projections.projections";
+const STREAMS_V2: &str = "kurrentdb.protocol.v2.streams.streamsservice";
 
 /// Answers GetSupportedMethods.
 pub async fn get_supported_methods(

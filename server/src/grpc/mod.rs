@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   event_store.client.streams.Streams                   streams/   read append batch delete
+//!   kurrentdb.protocol.v2.streams.StreamsService         v2/        several streams at once
+//!   event_store.client.{users,operations,monitoring,projections}.…   what operators call
 //!   event_store.client.server_features.ServerFeatures    features   what is listed here, honestly
 //!   event_store.client.gossip.Gossip                     gossip     one node, its own leader
+//!   event_store.client.persistent_subscriptions.…        persistent/  groups of consumers
 //!   daybook.v1.Snapshots                                 snapshots  ours
 //!   daybook.v1.Transactions                              transactions  ours
 //!   grpc.health.v1.Health, grpc.reflection               health     by tonic's generated code
@@ -18,8 +21,8 @@
 //! bytes that arrived. And a message over the limit is RESOURCE_EXHAUSTED, where tonic says
 //! OUT_OF_RANGE. The proto types, the status type and the clients are still the generated ones.
 //!
-//! What clients send but one node without users has no need of is ignored: `authorization`,
-//! `requires-leader`, `connection-name`. What is not served answers UNIMPLEMENTED, which clients
+//! What clients send but one node without authentication has no need of is ignored:
+//! `authorization`, `requires-leader`, `connection-name`. What is not served answers UNIMPLEMENTED, which clients
 //! understand as "not supported".
 //!
 //! Errors become statuses and trailers in [`status`] and nowhere else. The texts are the
@@ -31,10 +34,16 @@ pub mod call;
 pub mod features;
 pub mod gossip;
 pub mod health;
+pub mod monitoring;
+pub mod operations;
+pub mod persistent;
+pub mod projections;
 pub mod snapshots;
 pub mod status;
 pub mod streams;
 pub mod transactions;
+pub mod users;
+pub mod v2;
 
 use axum::Router;
 use axum::body::Body;
@@ -75,7 +84,23 @@ pub fn routes(context: Context) -> Router {
         .route("/event_store.client.streams.Streams/BatchAppend", post(streams::batch::append))
         .route("/event_store.client.streams.Streams/Delete", post(streams::delete::delete))
         .route("/event_store.client.streams.Streams/Tombstone", post(streams::delete::tombstone))
+        .route(V2_APPEND_SESSION, post(v2::session::append))
+        .route(V2_APPEND_RECORDS, post(v2::records::append))
         .with_state(Room::new(context.clone()));
+    let groups = |method: &str| {
+        format!("/event_store.client.persistent_subscriptions.PersistentSubscriptions/{method}")
+    };
+    let persistent = Router::new()
+        .route(&groups("Create"), post(persistent::manage::create))
+        .route(&groups("Update"), post(persistent::manage::update))
+        .route(&groups("Delete"), post(persistent::manage::delete))
+        .route(&groups("Read"), post(persistent::read::read))
+        .route(&groups("GetInfo"), post(persistent::manage::get_info))
+        .route(&groups("List"), post(persistent::manage::list))
+        .route(&groups("ReplayParked"), post(persistent::manage::replay_parked))
+        .route(&groups("TruncateParked"), post(persistent::manage::truncate_parked))
+        .route(&groups("RestartSubsystem"), post(persistent::manage::restart))
+        .with_state(context.clone());
     let others = Router::new()
         .route("/event_store.client.gossip.Gossip/Read", post(gossip::read))
         .route(
@@ -86,9 +111,49 @@ pub fn routes(context: Context) -> Router {
         .route("/daybook.v1.Snapshots/GetLatest", post(snapshots::get_latest))
         .route("/daybook.v1.Snapshots/Delete", post(snapshots::delete))
         .route("/daybook.v1.Transactions/Find", post(transactions::find))
-        .with_state(context);
-    standard.merge(streams).merge(others)
+        .with_state(context.clone());
+    let others = others.merge(management(context));
+    standard.merge(streams).merge(persistent).merge(others)
 }
+
+/// What operators call: users, operations, numbers, projections.
+fn management(context: Context) -> Router {
+    let users = |method: &str| format!("/event_store.client.users.Users/{method}");
+    let operations = |method: &str| format!("/event_store.client.operations.Operations/{method}");
+    let of_projections =
+        |method: &str| format!("/event_store.client.projections.Projections/{method}");
+    Router::new()
+        .route(&users("Create"), post(users::create))
+        .route(&users("Update"), post(users::update))
+        .route(&users("Delete"), post(users::delete))
+        .route(&users("Enable"), post(users::enable))
+        .route(&users("Disable"), post(users::disable))
+        .route(&users("ChangePassword"), post(users::change_password))
+        .route(&users("ResetPassword"), post(users::reset_password))
+        .route(&users("Details"), post(users::details))
+        .route(&operations("StartScavenge"), post(operations::start_scavenge))
+        .route(&operations("StopScavenge"), post(operations::stop_scavenge))
+        .route(&operations("Shutdown"), post(operations::shutdown))
+        .route(&operations("MergeIndexes"), post(operations::nothing))
+        .route(&operations("ResignNode"), post(operations::nothing))
+        .route(&operations("SetNodePriority"), post(operations::nothing))
+        .route(&operations("RestartPersistentSubscriptions"), post(persistent::manage::restart))
+        .route("/event_store.client.monitoring.Monitoring/Stats", post(monitoring::stats))
+        .route(&of_projections("Create"), post(projections::create))
+        .route(&of_projections("Update"), post(projections::update))
+        .route(&of_projections("Delete"), post(projections::delete))
+        .route(&of_projections("Enable"), post(projections::enable))
+        .route(&of_projections("Disable"), post(projections::disable))
+        .route(&of_projections("Reset"), post(projections::reset))
+        .route(&of_projections("State"), post(projections::state))
+        .route(&of_projections("Result"), post(projections::result))
+        .route(&of_projections("Statistics"), post(projections::statistics))
+        .route(&of_projections("RestartSubsystem"), post(projections::restart))
+        .with_state(context)
+}
+
+const V2_APPEND_SESSION: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendSession";
+const V2_APPEND_RECORDS: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords";
 
 /// The paths of all methods of a service that tonic generated.
 fn all_of<S: NamedService>(_service: &S) -> String {
@@ -101,10 +166,16 @@ async fn unimplemented() -> Response<Body> {
 }
 
 /// The full names of the services that are served, for health checks.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 11] = [
     "event_store.client.streams.Streams",
+    "event_store.client.persistent_subscriptions.PersistentSubscriptions",
+    "kurrentdb.protocol.v2.streams.StreamsService",
     "event_store.client.server_features.ServerFeatures",
     "event_store.client.gossip.Gossip",
+    "event_store.client.users.Users",
+    "event_store.client.operations.Operations",
+    "event_store.client.monitoring.Monitoring",
+    "event_store.client.projections.Projections",
     "daybook.v1.Snapshots",
     "daybook.v1.Transactions",
 ];

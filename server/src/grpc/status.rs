@@ -15,7 +15,10 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::builtin::BuiltinError;
 use crate::node::door::SnapshotRefused;
+use crate::persistent::error::GroupError;
+use crate::users::UsersError;
 
 /// What a busy server says.
 const TOO_BUSY: &str = "Server Is Too Busy";
@@ -38,6 +41,58 @@ pub fn stopping() -> Status {
 #[must_use]
 pub fn too_busy() -> Status {
     Status::unavailable(TOO_BUSY)
+}
+
+/// No scavenge of that id is running.
+#[must_use]
+pub fn scavenge_not_found(id: &str) -> Status {
+    with_trailers(
+        Code::NotFound,
+        "Scavenge id was invalid.".to_owned(),
+        &[(trailer::EXCEPTION, trailer::SCAVENGE_NOT_FOUND), (trailer::SCAVENGE_ID, id)],
+    )
+}
+
+/// Why one of the server's own projections was not shown or changed.
+#[must_use]
+pub fn builtin(failed: &BuiltinError) -> Status {
+    match failed {
+        BuiltinError::NotFound { .. } => Status::not_found(failed.to_string()),
+        BuiltinError::Append(failed) => append(failed.clone()),
+        BuiltinError::Read(failed) => Status::unavailable(failed.to_string()),
+    }
+}
+
+/// Why a user was not shown or changed.
+#[must_use]
+pub fn users(failed: &UsersError) -> Status {
+    let about = |code, text: &str, exception: &'static str, login: &str| {
+        let values = [(trailer::EXCEPTION, exception), (trailer::LOGIN_NAME, login)];
+        with_trailers(code, text.to_owned(), &values)
+    };
+    match failed {
+        UsersError::NotFound { login } => {
+            let text = format!("User '{login}' is not found.");
+            about(Code::NotFound, &text, trailer::USER_NOT_FOUND, login)
+        }
+        UsersError::Conflict { login } => {
+            about(Code::FailedPrecondition, "Conflict.", trailer::USER_CONFLICT, login)
+        }
+        UsersError::TryAgain { login } => {
+            about(Code::DeadlineExceeded, "Try again.", trailer::USER_CONFLICT, login)
+        }
+        UsersError::WrongPassword { .. } => with_trailers(
+            Code::PermissionDenied,
+            "Access Denied".to_owned(),
+            &[(trailer::EXCEPTION, trailer::ACCESS_DENIED)],
+        ),
+        UsersError::Invalid { .. } => Status::invalid_argument(failed.to_string()),
+        UsersError::TooMany => Status::resource_exhausted(failed.to_string()),
+        UsersError::Busy => too_busy(),
+        UsersError::Damaged { .. } => Status::data_loss(failed.to_string()),
+        UsersError::Append(failed) => append(failed.clone()),
+        UsersError::Read(failed) => Status::unavailable(failed.to_string()),
+    }
 }
 
 /// A request that cannot be carried out as it stands.
@@ -97,6 +152,7 @@ pub fn append(failed: AppendError) -> Status {
         AppendError::WrongExpectedRevision { stream, expected, actual, .. } => {
             wrong_expected_version(&stream, expected.code(), actual)
         }
+        AppendError::ChecksFailed { .. } => Status::failed_precondition(failed.to_string()),
         AppendError::StreamDeleted { stream, .. } => stream_deleted(&stream),
         AppendError::InvalidEvent(InvalidEvent::TooLarge { id, size }) => event_too_large(id, size),
         AppendError::InvalidEvent(invalid) => Status::invalid_argument(invalid.to_string()),
@@ -153,6 +209,44 @@ pub fn snapshot(failed: &SnapshotRefused) -> Status {
     }
 }
 
+/// Why something was not done for a group of a persistent subscription.
+#[must_use]
+pub fn group(failed: &GroupError) -> Status {
+    let (code, exception, key) = match failed {
+        GroupError::Missing(key) => {
+            (Code::NotFound, trailer::PERSISTENT_SUBSCRIPTION_DOES_NOT_EXIST, key)
+        }
+        GroupError::Exists(key) => {
+            (Code::AlreadyExists, trailer::PERSISTENT_SUBSCRIPTION_EXISTS, key)
+        }
+        GroupError::Failed { key, .. } => {
+            (Code::Internal, trailer::PERSISTENT_SUBSCRIPTION_FAILED, key)
+        }
+        GroupError::Full(key) => {
+            (Code::FailedPrecondition, trailer::MAXIMUM_SUBSCRIBERS_REACHED, key)
+        }
+        GroupError::Dropped(key) => {
+            (Code::Cancelled, trailer::PERSISTENT_SUBSCRIPTION_DROPPED, key)
+        }
+        GroupError::Stopping => return stopping(),
+    };
+    let mut values = vec![
+        (trailer::EXCEPTION, exception),
+        (trailer::STREAM_NAME, key.source.name()),
+        (trailer::GROUP_NAME, key.group.as_str()),
+    ];
+    if let GroupError::Failed { reason, .. } = failed {
+        values.push((trailer::REASON, reason));
+    }
+    with_trailers(code, failed.to_string(), &values)
+}
+
+/// A request that KurrentDB's handler cannot take, and clients know the text.
+#[must_use]
+pub fn handler_failed() -> Status {
+    Status::unknown("Exception was thrown by handler.")
+}
+
 /// Why one append of a BatchAppend call was refused. What nobody can know yet is a timeout: clients
 /// treat it as a doubt and retry.
 #[must_use]
@@ -169,6 +263,7 @@ pub fn batch(failed: AppendError) -> BatchStatus {
         AppendError::InvalidEvent(_)
         | AppendError::InvalidStreamName(_)
         | AppendError::Malformed { .. }
+        | AppendError::ChecksFailed { .. }
         | AppendError::Refused { .. } => error::bad_request(failed.to_string()),
         AppendError::Reserved { .. } => error::access_denied(),
         AppendError::Unknown { .. } => error::timeout(),
@@ -372,6 +467,52 @@ mod tests {
         assert_eq!(missing.message(), "Required Metadata Property 'type' is missing");
         let keys = trailer_of(&missing, "required-metadata-properties");
         assert_eq!(keys, Some("type,content-type"));
+    }
+
+    #[test]
+    fn a_groups_refusals_say_the_protocols_words() {
+        use crate::persistent::key::{GroupKey, Source};
+        let key = GroupKey { source: Source::All, group: "g".to_owned() };
+        for (error, code, text, exception) in [
+            (
+                GroupError::Missing(key.clone()),
+                Code::NotFound,
+                "Subscription group g on stream $all does not exist.",
+                "persistent-subscription-does-not-exist",
+            ),
+            (
+                GroupError::Exists(key.clone()),
+                Code::AlreadyExists,
+                "Subscription group g on stream $all exists.",
+                "persistent-subscription-exists",
+            ),
+            (
+                GroupError::failed(&key, "why"),
+                Code::Internal,
+                "Subscription group g on stream $all failed: 'why'",
+                "persistent-subscription-failed",
+            ),
+            (
+                GroupError::Full(key.clone()),
+                Code::FailedPrecondition,
+                "Maximum subscriptions reached for subscription group g on stream $all.",
+                "maximum-subscribers-reached",
+            ),
+            (
+                GroupError::Dropped(key.clone()),
+                Code::Cancelled,
+                "Subscription group g on stream $all was dropped.",
+                "persistent-subscription-dropped",
+            ),
+        ] {
+            let status = group(&error);
+            assert_eq!((status.code(), status.message()), (code, text));
+            assert_eq!(trailer_of(&status, "exception"), Some(exception));
+            assert_eq!(trailer_of(&status, "stream-name"), Some("$all"));
+            assert_eq!(trailer_of(&status, "group-name"), Some("g"));
+        }
+        let failed = group(&GroupError::failed(&key, "why"));
+        assert_eq!(trailer_of(&failed, "reason"), Some("why"));
     }
 
     #[test]

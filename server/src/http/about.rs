@@ -135,5 +135,6 @@ pub fn stats_json(stats: &Stats) -> Value {
 /// `GET /metrics`, in Prometheus' text format.
 pub async fn metrics(State(context): State<Context>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, context.metrics().render(&context)).into_response()
+    let groups = context.persistent().numbers().await;
+    (kind, context.metrics().render(&context, &groups)).into_response()
 }

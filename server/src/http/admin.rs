@@ -1,8 +1,14 @@
 //! What an operator does to a running node.
 
-use axum::extract::State;
+use axum::Json;
+use axum::extract::{Path, State};
+use daybook_store::scavenge::{Finished, Outcome, Progress, ScavengeStatus, Start};
 use http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
+use super::event::rfc3339;
+use super::problem::{Kind, Problem};
 use crate::node::Context;
 
 /// `POST /admin/clock/accept`: accepts the clock after it leapt, so that appends resume.
@@ -10,4 +16,86 @@ pub async fn accept_clock(State(context): State<Context>) -> StatusCode {
     context.store().accept_clock();
     tracing::warn!("the clock was accepted by an operator");
     StatusCode::NO_CONTENT
+}
+
+/// `POST /admin/scavenge`: begins a scavenge of all that goes, or names the one that is at work.
+pub async fn start_scavenge(State(context): State<Context>) -> Json<Value> {
+    let (id, result) = match context.store().scavenge().start() {
+        Start::Started(id) => (id, "started"),
+        Start::InProgress(id) => (id, "inProgress"),
+    };
+    Json(json!({ "scavengeId": id, "result": result }))
+}
+
+/// `GET /admin/scavenge`: the scavenge that is at work, and the last ones.
+pub async fn scavenge_status(State(context): State<Context>) -> Json<Value> {
+    Json(status_json(&context.store().scavenge().status()))
+}
+
+/// `DELETE /admin/scavenge/{id}`: stops it; `current` is the one that is at work.
+///
+/// # Errors
+/// If it is not at work.
+pub async fn stop_scavenge(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let scavenge = context.store().scavenge();
+    let running = scavenge.status().running.map(|running| running.id);
+    let id = if id == "current" { running } else { Uuid::try_parse(&id).ok() };
+    match id {
+        Some(id) if scavenge.stop(id).is_ok() => {
+            Ok(Json(json!({ "scavengeId": id, "result": "stopped" })))
+        }
+        _ => Err(Problem::new(Kind::ScavengeNotFound, "no such scavenge is running".to_owned())),
+    }
+}
+
+/// What is known of scavenges, as JSON.
+#[must_use]
+pub fn status_json(status: &ScavengeStatus) -> Value {
+    json!({
+        "automatic": status.automatic,
+        "running": status.running.as_ref().map(progress_json),
+        "history": status.history.iter().map(finished_json).collect::<Vec<_>>(),
+        "scavenges": status.passes,
+        "failures": status.failures,
+        "segmentsRewritten": status.segments,
+        "eventsRemoved": status.events,
+        "bytesGivenBack": status.bytes,
+    })
+}
+
+fn progress_json(progress: &Progress) -> Value {
+    json!({
+        "scavengeId": progress.id,
+        "started": progress.started.map(rfc3339),
+        "segments": progress.segments,
+        "segmentsRead": progress.read,
+        "segmentsRewritten": progress.rewritten,
+        "segmentsWithoutRoom": progress.without_room,
+        "eventsRemoved": progress.events,
+        "bytesBefore": progress.bytes_before,
+        "bytesAfter": progress.bytes_after,
+        "bytesRead": progress.bytes_done,
+        "bytesLeft": progress.bytes_left,
+        "elapsedSeconds": progress.elapsed.as_secs_f64(),
+        "remainingSeconds": progress.remaining().map(|left| left.as_secs_f64()),
+        "current": progress.current,
+    })
+}
+
+fn finished_json(finished: &Finished) -> Value {
+    let mut value = progress_json(&finished.progress);
+    let (outcome, reason) = match &finished.outcome {
+        Outcome::Completed => ("completed", None),
+        Outcome::Stopped => ("stopped", None),
+        Outcome::Failed { reason } => ("failed", Some(reason)),
+    };
+    if let Some(value) = value.as_object_mut() {
+        value.insert("ended".to_owned(), json!(rfc3339(finished.ended)));
+        value.insert("outcome".to_owned(), json!(outcome));
+        value.insert("reason".to_owned(), json!(reason));
+    }
+    value
 }

@@ -106,8 +106,9 @@ pub struct ConnectorView {
     position: Option<u64>,
     /// Positions that it is not done with.
     lag_events: u64,
-    /// How long ago the last event it is done with was committed; zero if it is done with all.
-    lag_seconds: f64,
+    /// How long ago the last event it is done with was committed; zero if it is done with all, null
+    /// if that is not known.
+    lag_seconds: Option<f64>,
     /// Messages confirmed since the process was started.
     delivered: u64,
     /// Messages sent again since the process was started.

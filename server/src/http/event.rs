@@ -10,11 +10,19 @@
 //! of its keys untouched; otherwise as base64 text, and `"dataEncoding": "base64"` says so. The
 //! same holds for metadata, which is left out when it is empty. What was read can be appended
 //! again: the same two members are understood there.
+//!
+//! An event that was read through a virtual stream has its link beside it, whose revision is the
+//! number there: `"link": {"stream": "$ce-account", "revision": 41, "id": "…"}`. Where the event may
+//! not be seen the link stands alone, an event of that stream: `"names": "0@account-1"`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use daybook_model::{ContentType, EventView, NewEvent, Timestamp};
+use daybook_model::metadata::TOMBSTONE_EVENT_TYPE;
+use daybook_model::{
+    ContentType, EventView, NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp,
+};
+use daybook_store::{LinkText, Links, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -47,6 +55,29 @@ struct Shown<'a> {
     metadata: Option<Payload<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<ShownLink<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'a str>,
+}
+
+/// What an event has to do with a virtual stream.
+#[derive(Clone, Copy)]
+enum Through<'a> {
+    /// Nothing.
+    Nothing,
+    /// It was read through this link.
+    Link(ShownLink<'a>),
+    /// It is a link of it.
+    Itself,
+}
+
+/// The link through which an event was read.
+#[derive(Clone, Copy, Serialize)]
+struct ShownLink<'a> {
+    stream: &'a str,
+    revision: u64,
+    id: Uuid,
 }
 
 #[derive(Serialize)]
@@ -56,10 +87,23 @@ enum Payload<'a> {
     Base64(String),
 }
 
+/// When bytes that should be JSON stand as it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Faith {
+    /// If they are: the spaces around them and the ends of their lines are not kept.
+    Readable,
+    /// If what is read back is what was written, to the byte, on one line.
+    Exact,
+}
+
 impl<'a> Payload<'a> {
-    fn new(bytes: &'a [u8], may_be_json: bool) -> Payload<'a> {
-        if may_be_json && let Ok(json) = serde_json::from_slice(bytes) {
-            return Payload::Json(json);
+    fn new(bytes: &'a [u8], may_be_json: bool, faith: Faith) -> Payload<'a> {
+        if may_be_json && let Ok(json) = serde_json::from_slice::<&RawValue>(bytes) {
+            let same = json.get().len() == bytes.len() && !bytes.contains(&b'\n');
+            // A member that is null is as good as none.
+            if faith == Faith::Readable || (same && bytes != b"null") {
+                return Payload::Json(json);
+            }
         }
         Payload::Base64(BASE64.encode(bytes))
     }
@@ -74,8 +118,32 @@ impl<'a> Payload<'a> {
 
 /// Writes `event` as JSON to the end of `out`.
 pub fn write(event: &EventView<'_>, out: &mut Vec<u8>) {
-    let data = Payload::new(event.data, event.content_type == ContentType::Json);
-    let metadata = (!event.metadata.is_empty()).then(|| Payload::new(event.metadata, true));
+    write_with(event, Faith::Readable, Through::Nothing, out);
+}
+
+/// Writes an event of a page as JSON to the end of `out`. One that was read through `links` has the
+/// member `link`; if it may not be seen its link stands for it, and says what it `names`.
+pub fn write_target(target: &Target<'_>, links: Option<&Links>, out: &mut Vec<u8>) {
+    let Some(links) = links else { return write(&target.event, out) };
+    if target.hidden {
+        let mut text = LinkText::default();
+        let link = links.link(target.number, &target.event, &mut text);
+        return write_with(&link, Faith::Readable, Through::Itself, out);
+    }
+    let (stream, revision) = (links.stream.as_str(), target.number);
+    let link = ShownLink { stream, revision, id: links.id(revision) };
+    write_with(&target.event, Faith::Readable, Through::Link(link), out);
+}
+
+/// Writes `event` as JSON on one line to the end of `out`, so that [`read_recorded`] gives back
+/// every byte: data and metadata that would not come back so stand as base64.
+pub fn write_exactly(event: &EventView<'_>, out: &mut Vec<u8>) {
+    write_with(event, Faith::Exact, Through::Nothing, out);
+}
+
+fn write_with(event: &EventView<'_>, faith: Faith, through: Through<'_>, out: &mut Vec<u8>) {
+    let data = Payload::new(event.data, event.content_type == ContentType::Json, faith);
+    let metadata = (!event.metadata.is_empty()).then(|| Payload::new(event.metadata, true, faith));
     let shown = Shown {
         position: event.position.0,
         revision: event.revision.0,
@@ -88,6 +156,14 @@ pub fn write(event: &EventView<'_>, out: &mut Vec<u8>) {
         data,
         metadata_encoding: metadata.as_ref().and_then(Payload::encoding),
         metadata,
+        link: match through {
+            Through::Link(link) => Some(link),
+            Through::Nothing | Through::Itself => None,
+        },
+        names: match through {
+            Through::Itself => std::str::from_utf8(event.data).ok(),
+            Through::Nothing | Through::Link(_) => None,
+        },
     };
     serde_json::to_writer(out, &shown).expect("a vector takes all, and every key is a string");
 }
@@ -159,6 +235,63 @@ fn decode(field: &str, raw: &RawValue, encoding: Encoding) -> Result<Bytes, Prob
     }
 }
 
+/// An event that was stored somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Recorded<'a> {
+    #[serde(default)]
+    position: u64,
+    revision: u64,
+    stream: String,
+    time: String,
+    id: Uuid,
+    #[serde(rename = "type")]
+    event_type: String,
+    content_type: Option<String>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    data_encoding: Option<Encoding>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    metadata_encoding: Option<Encoding>,
+}
+
+/// Reads an event as [`write()`] and [`write_exactly`] write it.
+///
+/// # Errors
+/// [`Problem`] says where the JSON is wrong, or which member.
+pub fn read_recorded(json: &[u8]) -> Result<RecordedEvent, Problem> {
+    let recorded: Recorded<'_> = parse(json)?;
+    let time: jiff::Timestamp =
+        recorded.time.parse().map_err(|error| Problem::field("time", error))?;
+    let time = i64::try_from(time.as_nanosecond())
+        .map_err(|_| Problem::field("time", "is centuries away"))?;
+    let stream = StreamName::new(&recorded.stream)?;
+    let proposed = Proposed {
+        id: Some(recorded.id),
+        event_type: recorded.event_type,
+        content_type: recorded.content_type,
+        data: recorded.data,
+        data_encoding: recorded.data_encoding,
+        metadata: recorded.metadata,
+        metadata_encoding: recorded.metadata_encoding,
+    };
+    let NewEvent { id, event_type, content_type, metadata, data } =
+        proposed.into_event(|| recorded.id)?;
+    Ok(RecordedEvent {
+        position: Position(recorded.position),
+        revision: Revision(recorded.revision),
+        time: Timestamp(time),
+        id,
+        stream,
+        tombstone: event_type == TOMBSTONE_EVENT_TYPE,
+        event_type,
+        content_type,
+        metadata,
+        data,
+    })
+}
+
 /// Reads a body that is one event or an array of them.
 ///
 /// # Errors
@@ -186,8 +319,6 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use daybook_model::{Position, Revision};
-
     use super::*;
 
     const ID: &str = "00000000-0000-4000-8000-000000000007";

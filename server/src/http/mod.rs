@@ -13,7 +13,9 @@
 //!   /v1/accounts …  /v1/transfers …  /openapi.json                            ledger, readside
 //!   /v1/connectors …                                                          connectors
 //!   /v1/projections …                                                         readside
+//!   /subscriptions …                     as KurrentDB's older clients ask     subscriptions
 //!   /admin/clock/accept                  POST                                admin
+//!   /admin/scavenge                      GET  POST; DELETE /{id}             admin
 //!   /admin/backup                        GET  a tar file                     backup
 //! ```
 //!
@@ -39,12 +41,13 @@ pub mod readside;
 pub mod snapshots;
 pub mod streams;
 pub mod subscribe;
+pub mod subscriptions;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
@@ -78,7 +81,14 @@ pub fn routes(context: Context) -> Router {
             get(snapshots::get).put(snapshots::put).delete(snapshots::delete),
         )
         .route("/admin/clock/accept", post(admin::accept_clock))
+        .route("/admin/scavenge", get(admin::scavenge_status).post(admin::start_scavenge))
+        .route("/admin/scavenge/{id}", delete(admin::stop_scavenge))
         .route("/admin/backup", get(backup::download))
+        .route("/subscriptions", get(subscriptions::all))
+        .route("/subscriptions/restart", post(subscriptions::restart))
+        .route("/subscriptions/{stream}", get(subscriptions::of_stream))
+        .route("/subscriptions/{stream}/{group}/info", get(subscriptions::info))
+        .route("/subscriptions/{stream}/{group}/replayParked", post(subscriptions::replay_parked))
         .merge(ledger::routes())
         .layer(middleware::from_fn_with_state(context.clone(), readside::say_position));
     admitted(routes).with_state(context)

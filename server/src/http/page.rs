@@ -37,8 +37,8 @@ pub struct PageBuilder {
 pub struct Last {
     /// Its position.
     pub position: u64,
-    /// Its revision.
-    pub revision: u64,
+    /// Its number in what was read: in a stream its revision.
+    pub number: u64,
 }
 
 impl PageBuilder {
@@ -51,16 +51,16 @@ impl PageBuilder {
     /// Takes events of `page` while there is room, and says how many.
     pub fn take(&mut self, page: &Page) -> u64 {
         let before = self.count;
-        for event in page.events() {
+        for target in page.targets() {
             if self.is_full() {
                 break;
             }
             if self.count > 0 {
                 self.json.push(b',');
             }
-            event::write(&event, &mut self.json);
+            event::write_target(&target, page.links(), &mut self.json);
             self.count += 1;
-            self.last = Some(Last { position: event.position.0, revision: event.revision.0 });
+            self.last = Some(Last { position: target.event.position.0, number: target.number });
         }
         self.count - before
     }

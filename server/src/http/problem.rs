@@ -52,6 +52,10 @@ pub enum Kind {
     ConnectorNotFound,
     /// A connector cannot do what it is told in the state that it is in.
     ConnectorState,
+    /// No such scavenge is at work.
+    ScavengeNotFound,
+    /// There is no such group of a persistent subscription.
+    GroupNotFound,
     /// No such message is parked.
     NotParked,
     /// A parked message was not taken by its receiver.
@@ -92,7 +96,7 @@ impl Kind {
             Kind::InvalidRequest => (S::BAD_REQUEST, "invalid-request", "The request is not valid"),
             Kind::OtherOrigin => (S::FORBIDDEN, "other-origin", "Pages of other sites may not ask"),
             Kind::ReservedStream => {
-                (S::FORBIDDEN, "reserved-stream", "The stream is the ledger's own")
+                (S::FORBIDDEN, "reserved-stream", "Clients do not write this stream")
             }
             Kind::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is nothing at this path"),
             Kind::NoSuchMethod => {
@@ -127,6 +131,10 @@ impl Kind {
             }
             Kind::ConnectorState => {
                 (S::CONFLICT, "connector-state", "The connector cannot do that now")
+            }
+            Kind::GroupNotFound => (S::NOT_FOUND, "group-not-found", "There is no such group"),
+            Kind::ScavengeNotFound => {
+                (S::NOT_FOUND, "scavenge-not-found", "No such scavenge is at work")
             }
             Kind::NotParked => (S::NOT_FOUND, "not-parked", "No such message is parked"),
             Kind::NotDelivered => (S::BAD_GATEWAY, "not-delivered", "The message was not taken"),
@@ -190,6 +198,12 @@ impl Problem {
         self
     }
 
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What kind it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -243,6 +257,11 @@ impl From<AppendError> for Problem {
                     .with("index", index)
                     .with("expected", expected.to_string())
                     .with("actual", actual.map(|revision| revision.0))
+            }
+            AppendError::ChecksFailed { failed } => {
+                let streams = failed.iter().map(|check| check.stream.as_str());
+                Problem::new(Kind::WrongExpectedRevision, detail)
+                    .with("streams", streams.collect::<Vec<_>>())
             }
             AppendError::StreamDeleted { index, stream, tombstoned } => {
                 Problem::new(Kind::StreamDeleted, detail)

@@ -90,7 +90,7 @@ pub async fn stream(
         (Some(From::Number(number)), _) => daybook_store::From::Revision(Revision(number)),
     };
     let query = ReadStream { stream: name.clone(), from, direction, count: limit };
-    let mut reader = context.store().read_stream(query).await?;
+    let mut reader = context.store().read_stream(query).await?.following();
     let mut page = PageBuilder::new(limit);
     let mut at_end = false;
     while !page.is_full() {
@@ -103,7 +103,7 @@ pub async fn stream(
         };
     }
     let head = reader.last_revision().map(|revision| revision.0);
-    let last = page.last().map(|last| last.revision);
+    let last = page.last().map(|last| last.number);
     let begin = match params.from {
         Some(From::Number(number)) => Some(number),
         Some(From::Start) | None => Some(0),
@@ -233,8 +233,8 @@ pub async fn index(
             break;
         };
         let taken = page.take(&events) as usize;
-        let numbers = events.numbered().take(taken).map(|(number, _)| number);
-        last = numbers.last().or(last);
+        let numbered = events.numbered().nth(taken.wrapping_sub(1));
+        last = numbered.map(|(number, _)| number).or(last);
     }
     let next = page::next_number(direction, last, (from != u64::MAX).then_some(from));
     let mut members = Map::new();

@@ -121,7 +121,7 @@ pub async fn open_stream(
     if context.store().stream_info(name).await?.state == StreamState::Tombstoned {
         return Err(ReadError::StreamDeleted { stream: name.clone() }.into());
     }
-    let subscription = context.store().subscribe_stream(name, from);
+    let subscription = context.store().subscribe_stream(name, from).following();
     Ok(answer(context, subscription, Numbers::Revisions))
 }
 
@@ -253,14 +253,14 @@ fn show(delivery: &Delivery, numbers: Numbers) -> Bytes {
 
 fn show_events(page: &Page, numbers: Numbers) -> Bytes {
     let (mut out, mut json) = (Vec::new(), Vec::new());
-    for event in page.events() {
+    for target in page.targets() {
         let id = match numbers {
-            Numbers::Revisions => event.revision.0,
-            Numbers::Positions => event.position.0,
+            Numbers::Revisions => target.number,
+            Numbers::Positions => target.event.position.0,
         };
         writeln!(out, "id: {id}").expect("a vector takes all");
         json.clear();
-        event::write(&event, &mut json);
+        event::write_target(&target, page.links(), &mut json);
         write_data(&json, &mut out);
     }
     out.into()

@@ -192,7 +192,7 @@ impl BookKeeper {
                 return ControlFlow::Break(());
             }
             let position = event.position;
-            match Account::decode(event) {
+            match Account::read(event) {
                 Ok(event) => {
                     account.evolve(&event);
                     count.events += 1;

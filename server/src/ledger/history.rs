@@ -176,7 +176,7 @@ fn missing(stream: &StreamName, revision: Revision) -> LoadError {
 
 fn decode(stream: &StreamName, event: EventView<'_>) -> Result<AccountEvent, LoadError> {
     let revision = event.revision;
-    Account::decode(event).map_err(|reason| LoadError::Undecodable {
+    Account::read(event).map_err(|reason| LoadError::Undecodable {
         stream: stream.clone(),
         revision,
         reason,

@@ -10,10 +10,13 @@ use uuid::Uuid;
 
 use super::door::{Door, SnapshotDoor};
 use super::life::Life;
+use crate::builtin::Builtin;
 use crate::connectors::Running;
 use crate::ledger::Ledger;
+use crate::persistent::Persistent;
 use crate::readside::ReadSide;
 use crate::telemetry::metrics::Metrics;
+use crate::users::Users;
 
 /// The node's parts, as its `http` and `grpc` rooms share them. A clone is another handle.
 #[derive(Clone)]
@@ -39,6 +42,12 @@ pub struct Parts {
     pub read_side: Option<ReadSide>,
     /// What relays to elsewhere; none if nothing does.
     pub connectors: Option<Running>,
+    /// Groups of consumers.
+    pub persistent: Persistent,
+    /// Who may call, once calls are asked for it.
+    pub users: Users,
+    /// The projections that every server of the protocol has.
+    pub builtin: Builtin,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -98,6 +107,24 @@ impl Context {
     #[must_use]
     pub fn connectors(&self) -> Option<&Running> {
         self.inner.parts.connectors.as_ref()
+    }
+
+    /// Groups of consumers.
+    #[must_use]
+    pub fn persistent(&self) -> &Persistent {
+        &self.inner.parts.persistent
+    }
+
+    /// Who may call, once calls are asked for it.
+    #[must_use]
+    pub fn users(&self) -> &Users {
+        &self.inner.parts.users
+    }
+
+    /// The projections that every server of the protocol has.
+    #[must_use]
+    pub fn builtin(&self) -> &Builtin {
+        &self.inner.parts.builtin
     }
 
     /// The time.

@@ -7,9 +7,9 @@
 //!   ledger ───────────────────────────────────────────────────────────> store
 //! ```
 //!
-//! Streams that [`StreamName::is_reserved`] says are the ledger's hold money that was moved by its
-//! rules. What a client could append to them, delete of them, or put beside them as a snapshot,
-//! would be believed.
+//! Streams that have an [`Owner`](daybook_model::Owner) hold what was decided by rules: those of the
+//! ledger money that was moved, those of users who may call. What a client could append to them,
+//! delete of them, or put beside them as a snapshot, would be believed.
 //!
 //! INVARIANT: a request never holds a bare [`Store`] or [`SnapshotStore`], so that no new route
 //! can forget to ask. A door therefore lends neither; it repeats what clients may do.
@@ -23,9 +23,9 @@ use daybook_model::{
 use daybook_store::observe::Times;
 use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStats, SnapshotStore};
 use daybook_store::{
-    About, AllReader, Append, AppendError, Appended, Deletion, Direction, Health, IndexKey,
-    IndexReader, Lane, Page, ReadAll, ReadError, ReadStream, Stats, Store, StreamInfo,
-    StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
+    About, AllFrom, AllReader, Append, AppendError, Appended, Deletion, Direction, EndedState,
+    Health, IndexKey, IndexReader, Lane, Page, ReadAll, ReadError, ReadStream, Scavenge, Stats,
+    Store, StreamInfo, StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
 };
 use uuid::Uuid;
 
@@ -45,16 +45,29 @@ impl Door {
     /// As [`Store::append`].
     ///
     /// # Errors
-    /// [`AppendError::Reserved`] if it names a stream that is the ledger's.
+    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         check_all(&append)?;
         self.store.append(append).await
     }
 
+    /// As [`Store::append_checked`].
+    ///
+    /// # Errors
+    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's.
+    pub async fn append_checked(
+        &self,
+        append: Append,
+        ended: Vec<(u32, EndedState)>,
+    ) -> Result<Appended, AppendError> {
+        check_all(&append)?;
+        self.store.append_checked(append, ended).await
+    }
+
     /// As [`Store::append_in`].
     ///
     /// # Errors
-    /// [`AppendError::Reserved`] if it names a stream that is the ledger's.
+    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's.
     pub async fn append_in(&self, lane: &Lane, append: Append) -> Result<Appended, AppendError> {
         check_all(&append)?;
         self.store.append_in(lane, append).await
@@ -63,7 +76,7 @@ impl Door {
     /// As [`Store::delete`].
     ///
     /// # Errors
-    /// [`AppendError::Reserved`] if the stream is the ledger's.
+    /// [`AppendError::Reserved`] if the stream is the ledger's, or another owner's.
     pub async fn delete(
         &self,
         stream: &StreamName,
@@ -186,6 +199,29 @@ impl Door {
         self.store.read_index(key, from, direction, count)
     }
 
+    /// As [`Store::read_all_of`].
+    #[must_use]
+    pub fn read_all_of(
+        &self,
+        key: &IndexKey,
+        from: AllFrom,
+        direction: Direction,
+        count: u64,
+    ) -> AllReader {
+        self.store.read_all_of(key, from, direction, count)
+    }
+
+    /// As [`Store::subscribe_all_of`].
+    #[must_use]
+    pub fn subscribe_all_of(
+        &self,
+        key: &IndexKey,
+        from: SubscribeFrom,
+        checkpoint_interval: u64,
+    ) -> Subscription {
+        self.store.subscribe_all_of(key, from, checkpoint_interval)
+    }
+
     /// As [`Store::subscribe_stream`].
     #[must_use]
     pub fn subscribe_stream(&self, stream: &StreamName, from: SubscribeFrom) -> Subscription {
@@ -200,6 +236,12 @@ impl Door {
         filter: Option<SubscriptionFilter>,
     ) -> Subscription {
         self.store.subscribe_all(from, filter)
+    }
+
+    /// As [`Store::scavenge`].
+    #[must_use]
+    pub fn scavenge(&self) -> &Scavenge {
+        self.store.scavenge()
     }
 
     /// As [`Store::backup`]. Blocks.
@@ -277,13 +319,13 @@ impl SnapshotDoor {
     }
 }
 
-/// Refuses an append that names a stream of the ledger, also if it only checks it.
+/// Refuses an append that names a stream of the server's own, also if it only checks it.
 fn check_all(append: &Append) -> Result<(), AppendError> {
     append.streams.iter().try_for_each(|part| check(&part.stream))
 }
 
 fn check(stream: &StreamName) -> Result<(), AppendError> {
-    if stream.is_reserved() {
+    if stream.owner().is_some() {
         return Err(AppendError::Reserved { stream: stream.clone() });
     }
     Ok(())

@@ -15,6 +15,8 @@ pub struct Life {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     phase: watch::Sender<Phase>,
+    /// Whether a call has asked the process to stop.
+    asked: watch::Sender<bool>,
 }
 
 impl Life {
@@ -22,7 +24,8 @@ impl Life {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Life {
         let (phase, _) = watch::channel(Phase::Running);
-        Life { clock, metrics, phase }
+        let (asked, _) = watch::channel(false);
+        Life { clock, metrics, phase, asked }
     }
 
     /// The time.
@@ -41,6 +44,18 @@ impl Life {
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// Asks whoever runs it to stop it, as a signal does.
+    pub fn ask_to_stop(&self) {
+        self.asked.send_replace(true);
+    }
+
+    /// Resolves when a call has asked for that.
+    pub async fn asked_to_stop(&self) {
+        let mut asked = self.asked.subscribe();
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// Goes on to `to`, never back.

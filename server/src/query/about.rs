@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State as Of;
 use axum::response::{IntoResponse, Response};
 use daybook_projections::views;
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::State;
+use crate::front::numbers;
 use crate::node::Phase;
 
 /// Time PostgreSQL has to say whether it is there. Shorter than what asks `/health/ready` waits.
@@ -56,6 +57,5 @@ pub async fn ready(Of(state): Of<State>) -> Response {
 
 /// `GET /metrics`, in Prometheus' text format.
 pub async fn metrics(Of(state): Of<State>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, state.life.metrics().render_front(state.postgres.pool_status())).into_response()
+    numbers(state.life.metrics().render_front(state.postgres.pool_status()))
 }

@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use daybook_client::Checkpoint;
-use daybook_model::{EventView, Position, RecordedEvent, StreamName};
+use daybook_model::{EventView, Position, RecordedEvent, StreamName, Timestamp};
 use daybook_projections::feed::{BATCH_EVENTS_MAX, BATCH_SIZE_MAX, Head};
 use daybook_projections::{Batch, Feed, FeedError, FeedEvent, Interest, Source};
 use daybook_store::{
@@ -95,6 +95,14 @@ impl Source for StoreSource {
         let last = page.as_ref().and_then(Page::last);
         let checkpoint = last.and_then(|last| checkpoint(&self.store, last.position));
         Ok(Head { checkpoint, time: last.map(|last| last.time) })
+    }
+
+    async fn time_at(&self, place: Checkpoint) -> Result<Option<Timestamp>, FeedError> {
+        self.check(place)?;
+        let (from, direction) = (AllFrom::Position(place.position()), Direction::Forwards);
+        let query = ReadAll { from, direction, count: 1, filter: None };
+        let page = self.store.read_all(query).next().await.map_err(|error| unreadable(&error))?;
+        Ok(page.as_ref().and_then(Page::last).map(|event| event.time))
     }
 }
 

@@ -21,6 +21,7 @@ use prometheus::{
 
 use crate::ledger::metrics::Numbers;
 use crate::node::Context;
+use crate::persistent::info::GroupInfo;
 use crate::telemetry::{process, projections};
 
 /// Upper bounds in seconds of the buckets of every duration: from a read in memory (0.1 ms) to
@@ -131,7 +132,7 @@ impl Metrics {
 
     /// Everything, as text.
     #[must_use]
-    pub fn render(&self, context: &Context) -> String {
+    pub fn render(&self, context: &Context, groups: &[GroupInfo]) -> String {
         let mut families = self.registry.gather();
         families.extend(node_families(context));
         families.extend(store_families(&context.store().stats(), &context.store().health()));
@@ -147,6 +148,7 @@ impl Metrics {
             let statuses = read_side.host().statuses();
             families.extend(projections::families(&statuses, context.clock().now()));
         }
+        families.extend(crate::persistent::metrics::families(groups));
         families.extend(process_families());
         // Families are named by us and the buffer is a string: encoding cannot fail.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()

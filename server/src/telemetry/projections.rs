@@ -15,16 +15,19 @@ const STATES: [&str; 7] =
 #[expect(clippy::cast_precision_loss, reason = "the text format knows floating point only")]
 #[must_use]
 pub fn families(statuses: &[ProjectionStatus], now: Timestamp) -> Vec<MetricFamily> {
-    let of = |kind, name: &str, help: &str, value: &dyn Fn(&BuildStatus) -> f64| {
+    // What is not known has no line.
+    let of = |kind, name: &str, help: &str, value: &dyn Fn(&BuildStatus) -> Option<f64>| {
         let served = statuses.iter().filter_map(|each| Some((each.name, each.serving.as_ref()?)));
-        let metrics =
-            served.map(|(name, build)| metric(kind, &[("projection", name)], value(build)));
+        let metrics = served.filter_map(|(name, build)| {
+            value(build).map(|value| metric(kind, &[("projection", name)], value))
+        });
         family(kind, name, help, metrics.collect())
     };
-    let gauge =
-        |name, help, value: &dyn Fn(&BuildStatus) -> f64| of(MetricType::GAUGE, name, help, value);
+    let gauge = |name, help, value: &dyn Fn(&BuildStatus) -> f64| {
+        of(MetricType::GAUGE, name, help, &|build| Some(value(build)))
+    };
     let counter = |name, help, value: &dyn Fn(&BuildStatus) -> f64| {
-        of(MetricType::COUNTER, name, help, value)
+        of(MetricType::COUNTER, name, help, &|build| Some(value(build)))
     };
     vec![
         gauge(
@@ -32,10 +35,11 @@ pub fn families(statuses: &[ProjectionStatus], now: Timestamp) -> Vec<MetricFami
             "Positions of the log that the projection has not come by.",
             &|build| build.status.lag_events() as f64,
         ),
-        gauge(
+        of(
+            MetricType::GAUGE,
             "daybook_projection_lag_seconds",
             "How long ago the last event taken in was committed; 0 if all of the log was.",
-            &|build| build.status.lag_time(now).as_secs_f64(),
+            &|build| build.status.lag_time(now).map(|lag| lag.as_secs_f64()),
         ),
         gauge(
             "daybook_projection_checkpoint_position",

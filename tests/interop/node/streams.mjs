@@ -298,10 +298,6 @@ test("the node is found by gossip", async () => {
 });
 
 test("what is not offered says so", async (client) => {
-  // Without the gRPC method in the server's list it asks over HTTP, and is told 404.
-  await fails(Error, client.listAllPersistentSubscriptions());
-  if (isOld) return;
-  const request = { streamName: stream(), events: events(1), expectedState: NO_STREAM };
-  await fails(lib.UnsupportedError, client.multiStreamAppend([request]));
-  await fails(lib.UnsupportedError, client.appendRecords([{ streamName: stream(), record: event() }]));
+  const refused = await fails(Error, client.createProjection(stream(), "fromAll().when({})"));
+  assert.match(refused.message, /JavaScript/);
 });

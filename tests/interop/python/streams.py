@@ -171,17 +171,19 @@ def all_is_read_both_ways_from_anywhere(client):
     def read(**options):
         return ids(client.read_all(filter_exclude=[], **options))
 
-    equal(read(commit_position=start), ids(batch), "forwards from a position, inclusive")
+    # What others commit meanwhile stands behind it.
+    equal(read(commit_position=start)[:10], ids(batch), "forwards from a position, inclusive")
     equal(read(commit_position=start, limit=3), ids(batch)[:3])
-    equal(read(backwards=True, limit=10), ids(batch)[::-1], "backwards from the end")
+    latest = [each for each in read(backwards=True, limit=1000) if each in ids(batch)]
+    equal(latest, ids(batch)[::-1], "backwards from the end")
     below = read(backwards=True, commit_position=end, limit=9)
     equal(below, ids(batch)[-2::-1], "backwards from a position, exclusive")
-    everything = list(client.read_all(filter_exclude=[]))
+    everything = [each for each in client.read_all(filter_exclude=[]) if each.commit_position <= end]
     positions = [each.commit_position for each in everything]
     equal(positions, sorted(set(positions)), "the positions, which rise strictly")
     reverse = [each.commit_position for each in client.read_all(filter_exclude=[], backwards=True)]
-    equal(reverse, positions[::-1])
-    equal(client.get_commit_position(), end)
+    equal([each for each in reverse if each <= end], positions[::-1])
+    assert client.get_commit_position() >= end
     by_stream = {each.id: each.commit_position for each in recorded}
     by_all = {each.id: each.commit_position for each in everything if each.stream_name == name}
     equal(by_all, by_stream, "positions in $all, by those in the stream")
@@ -473,7 +475,7 @@ def credentials_are_accepted_and_ignored(client):
 
 @case
 def what_is_not_offered_says_so(client):
-    unknown = raises("Grpc", client.list_subscriptions)
+    unknown = raises("Grpc", client.create_projection, name=stream(), query="fromAll().when({})")
     assert "UNIMPLEMENTED" in str(unknown), unknown
 
 

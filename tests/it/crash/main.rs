@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   kill     SIGKILL at any moment under load, and in recovery   DAYBOOK_CRASH_CYCLES times
+//!   scavenge SIGKILL while segments are rewritten
 //!   power    ext4 on a loop device, shut down without its journal   root only
 //!   strace   a failing fdatasync or write, injected into the call   where strace may trace
 //! ```
@@ -21,6 +22,7 @@ mod history;
 mod kill;
 mod load;
 mod power;
+mod scavenge;
 mod strace;
 #[allow(dead_code, reason = "the other test binary uses the rest")]
 #[path = "../support/mod.rs"]

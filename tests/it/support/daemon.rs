@@ -212,9 +212,14 @@ impl Daemon {
     }
 
     /// SIGTERM: how it ended, and what it had said.
-    pub fn terminate(mut self) -> (ExitStatus, String) {
+    pub fn terminate(self) -> (ExitStatus, String) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("a living process");
+        self.wait()
+    }
+
+    /// Waits for its end, which somebody else brings about: how it ended, and what it had said.
+    pub fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("its end");
         (status, self.said.all())
     }

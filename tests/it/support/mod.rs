@@ -12,6 +12,7 @@ pub mod http;
 pub mod ledger;
 pub mod node;
 pub mod protocol;
+pub mod reading;
 
 use std::future::Future;
 use std::io::Write as _;

@@ -74,6 +74,8 @@ impl World {
 
     pub(super) fn describe(&mut self) -> Result<(), String> {
         let name = self.rng.pick(&self.streams).copied().unwrap_or("plain");
+        // Metadata has metadata, too.
+        let name = if self.rng.chance(1, 6) { format!("$${name}") } else { name.to_owned() };
         let number = self.rng.below(6);
         let data = match self.rng.below(6) {
             0 | 1 => format!("{{\"$maxCount\":{number}}}"),

@@ -95,7 +95,7 @@ impl World {
             Operation::List,
         ];
         let operation = *self.rng.pick(&operations).expect("not empty");
-        let files = [".log", ".log", "next.tmp", ".idx", ".ids", ".dir", ""];
+        let files = [".log", ".log", "next.tmp", ".log.tmp", ".idx", ".ids", ".dir", ""];
         let file = *self.rng.pick(&files).expect("not empty");
         let fault = *self.rng.pick(&[Fault::Eio, Fault::Enospc, Fault::Torn]).expect("not empty");
         let repeat = if self.rng.chance(1, 6) { Repeat::Always } else { Repeat::Once };
@@ -223,6 +223,11 @@ impl World {
             self.crash(power);
         }
         self.tamper();
+        let rotten = self.rot_newer();
+        if rotten {
+            // The generation before it counts again, also if a process notices that and dies.
+            self.checker.model.removed.clear();
+        }
         self.disk.clear_faults();
         self.disk.set_capacity(None);
         self.trouble = Trouble { index: self.trouble.index, ..Trouble::default() };
@@ -251,7 +256,13 @@ impl World {
         };
         self.disk.crash_at_change(u64::MAX);
         self.note(format!("opened at {}: {:?}", engine.committed(), engine.recovery()));
-        let recovery = engine.recovery();
+        let recovery = engine.recovery().clone();
+        if !recovery.set_aside.is_empty() {
+            if !rotten {
+                return Err(format!("{:?} is not sound", recovery.set_aside));
+            }
+            self.saw("a rotten generation was set aside");
+        }
         if recovery.torn.is_some() {
             self.saw("a torn tail was cut");
         }
@@ -377,6 +388,7 @@ impl World {
                 .and_then(|_| reads::everything(engine, model, &mut rng, now));
             self.checked(read)?;
             engine_idle(self.engine())?;
+            self.scavenge_all()?;
             self.kill();
             let disk: Arc<dyn Disk> = Arc::new(self.disk.restart());
             let report = daybook_store::verify::verify(&disk, &mut |_| {});

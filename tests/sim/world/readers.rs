@@ -44,15 +44,17 @@ impl World {
         let name = self.stream_name();
         let mut rng = self.rng.fork();
         let key = rng.pick(&reads::keys()).cloned().expect("not empty");
+        let listed = *rng.pick(&reads::VIRTUAL).expect("not empty");
         let model = &self.checker.model;
         let engine = self.engine.as_ref().expect("open");
-        let kind = rng.below(6);
+        let kind = rng.below(7);
         let result = match kind {
             0 => reads::all(engine, model, &mut rng),
             1 => reads::stream(engine, model, &mut rng, &name, now),
             2 => reads::index(engine, model, &mut rng, &key),
             3 => reads::names(engine, model, &mut rng),
             4 => reads::info(engine, model, &name),
+            5 => reads::links(engine, model, &mut rng, listed, now),
             _ => return self.epochs(),
         };
         self.note(format!("read {kind} {name}"));
@@ -113,8 +115,8 @@ impl World {
         self.saw("a reader was held while the store went on");
         let what = format!("held: {}", held.what);
         let result = result.and_then(|()| {
-            reads::same(&what, &read, &held.expected, &self.checker.model, false)
-                .map_err(Bad::Broken)
+            let expected = held.expected.now(&self.checker.model);
+            reads::same(&what, &read, &expected, &self.checker.model, false).map_err(Bad::Broken)
         });
         self.checked(result)
     }

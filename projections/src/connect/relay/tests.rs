@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 
-use daybook_client::resilience::{Changes, Metrics};
+use daybook_client::resilience::{Changes, Metrics, Wiring};
 use daybook_model::append::Append;
 use daybook_model::memory::{ManualTime, MemoryStore};
 use daybook_model::{
     Epoch, EventStore as _, ExpectedRevision, NewEvent, Position, StreamName, Timer, Timestamp,
 };
+use parking_lot::Mutex as Short;
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::super::config::parse;
 use super::super::sink::SinkStopped;
@@ -68,6 +70,10 @@ impl Source for Ends {
     async fn head(&self) -> Result<Head, FeedError> {
         let last = self.0.log().len().checked_sub(1);
         Ok(Head { checkpoint: last.map(|last| at(last as u64)), time: None })
+    }
+
+    async fn time_at(&self, _: Checkpoint) -> Result<Option<Timestamp>, FeedError> {
+        Ok(None)
     }
 }
 
@@ -305,15 +311,33 @@ async fn a_connector_that_is_to_stop_stops_before_what_is_refused() {
 }
 
 #[tokio::test]
-async fn attempts_that_are_used_up_end_in_a_rest_and_the_place_is_behind_what_was_confirmed() {
-    let stage = Stage::with(6).await;
-    let mut relay =
-        stage.relay("[connector.retry]\nattempts = 3", all_but(&[2], Outcome::failed("away"), 9));
+async fn attempts_that_are_used_up_end_in_a_rest_and_what_is_done_with_is_not_sent_again() {
+    let stage = Stage::with(7).await;
+    let mut tries = 0;
+    let mut relay = stage.relay("[connector.retry]\nattempts = 3", move |messages| {
+        tries += 1;
+        let outcome = |message: &Message| match message.position.0 {
+            2 if tries <= 6 => Outcome::failed("away"),
+            4 | 6 if tries <= 6 => Outcome::NotTried { reason: "one before it".to_owned() },
+            5 => Outcome::refused("bad colour"),
+            _ => Outcome::Confirmed,
+        };
+        messages.iter().map(outcome).collect()
+    });
     relay.begin().await.expect("begun");
-    let rest = relay.take(stage.batch(None, 6)).await.expect_err("away");
-    assert_eq!(rest, ConsumeError::Interrupted { reason: "away".to_owned() });
-    assert_eq!(stage.confirmed(), [0, 1, 3, 5], "the other stream goes on");
-    assert_eq!(relay.begin().await, Ok(Some(at(1))), "from there all is sent again");
+    for after in [None, Some(at(1))] {
+        let rest = relay.take(stage.batch(after, 7)).await.expect_err("away");
+        assert_eq!(rest, ConsumeError::Interrupted { reason: "away".to_owned() });
+        assert_eq!(stage.confirmed(), [0, 1, 3], "the other stream goes on, once");
+        assert_eq!(relay.begin().await, Ok(Some(at(1))), "nothing undone is passed over");
+    }
+    let taken = relay.take(stage.batch(Some(at(1)), 7)).await.expect("taken");
+    assert_eq!((taken.events, taken.parked), (3, 0), "only what was left");
+    assert_eq!(stage.confirmed(), [0, 1, 3, 2, 4, 6]);
+    assert_eq!(stage.parked().len(), 1, "refused and parked once");
+    relay.shared.flush().await;
+    assert!(stage.place() >= Some(6), "{:?}", stage.place());
+    assert_eq!(relay.ahead.len(), 0, "nothing is remembered for ever");
 }
 
 #[tokio::test]
@@ -327,6 +351,28 @@ async fn attempts_that_are_used_up_end_in_parking_if_it_says_so() {
     let taken = relay.take(stage.batch(None, 6)).await.expect("taken");
     assert_eq!((taken.events, taken.parked), (5, 1));
     assert_eq!(stage.parked(), [(2, "too much".to_owned(), 3)]);
+}
+
+#[tokio::test]
+async fn of_what_is_left_only_what_was_tried_is_parked() {
+    let stage = Stage::with(4).await;
+    let mut tries = 0;
+    let config = "[connector.retry]\nattempts = 3\nexhausted = 'park'";
+    let mut relay = stage.relay(config, move |messages| {
+        tries += 1;
+        // As where calls run side by side: one fails, and opens the breaker before the other.
+        let outcome = |message: &Message| match message.position.0 {
+            1 if tries <= 3 => Outcome::failed("too much"),
+            _ if tries <= 3 => Outcome::NotTried { reason: "the breaker is open".to_owned() },
+            _ => Outcome::Confirmed,
+        };
+        messages.iter().map(outcome).collect()
+    });
+    relay.begin().await.expect("begun");
+    let taken = relay.take(stage.batch(None, 4)).await.expect("taken");
+    assert_eq!((taken.events, taken.parked), (3, 1));
+    assert_eq!(stage.parked(), [(1, "too much".to_owned(), 3)]);
+    assert_eq!(stage.confirmed(), [0, 2, 3]);
 }
 
 #[tokio::test]

@@ -41,9 +41,9 @@ pub use command::{
     UnfreezeAccount,
 };
 pub use event::{
-    AccountClosed, AccountEvent, AccountFlagged, AccountFrozen, AccountOpened, AccountUnflagged,
-    AccountUnfrozen, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased, LimitsChanged,
-    MoneyMoved, TransferLeg, TransferRefunded,
+    About, AccountClosed, AccountEvent, AccountFlagged, AccountFrozen, AccountOpened,
+    AccountUnflagged, AccountUnfrozen, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased,
+    LimitsChanged, MoneyMoved, TransferLeg, TransferRefunded,
 };
 pub use rejection::AccountRejection;
 pub use state::{AccountState, Flag, Hold};

@@ -172,7 +172,7 @@ impl Books {
     /// # Errors
     /// [`BooksError`]; the books are as they were before.
     pub fn apply(&mut self, event: EventView<'_>) -> Result<(), BooksError> {
-        self.apply_event(&Account::decode(event)?)
+        self.apply_event(&Account::read(event)?)
     }
 
     /// Enters what an account's event did.

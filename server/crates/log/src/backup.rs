@@ -23,7 +23,9 @@ use crate::frame::{self, Kind};
 use crate::journal::Sizes;
 use crate::recovery::{self, OpenError, Recovery, chain_of};
 use crate::scan::{Found, Scanner};
-use crate::segment::{FORMAT, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment, SegmentHeader};
+use crate::segment::{
+    FORMAT, FORMAT_REWRITTEN, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment, SegmentHeader,
+};
 use crate::verify::{Verified, verify};
 
 /// The file that makes a directory a backup.
@@ -47,7 +49,7 @@ const TEMPORARY: &str = ".restore.tmp";
 pub struct Manifest {
     /// [`MANIFEST_VERSION`].
     pub version: u32,
-    /// The log's format.
+    /// The newest format among its segments.
     pub format: u32,
     /// The store.
     pub store: Uuid,
@@ -123,6 +125,10 @@ impl Part {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.segment.name
+    }
+
+    fn format(&self) -> u32 {
+        self.segment.header.format()
     }
 
     /// Reads some of its bytes.
@@ -202,7 +208,7 @@ impl Backup {
         });
         Manifest {
             version: MANIFEST_VERSION,
-            format: FORMAT,
+            format: self.parts.iter().map(Part::format).max().unwrap_or(FORMAT),
             store: self.store,
             epoch: self.epoch.0,
             end: self.end.0,
@@ -230,8 +236,8 @@ fn cut(segment: &Segment, committed: Position) -> Result<(u64, ChainValue), Open
                 });
             }
         };
-        if header.kind == Kind::Commit {
-            chain = chain_of(scanner.body());
+        if header.kind.has_records() {
+            chain = chain_of(header.kind, scanner.body()).unwrap_or(chain);
         }
         end = Position(header.first.0 + u64::from(header.count));
         size = offset + header.frame_size() as u64;
@@ -334,7 +340,8 @@ fn read_manifest(from: &dyn Disk) -> Result<Manifest, BackupError> {
     file.read_at(&mut bytes, 0)?;
     let manifest: Manifest = serde_json::from_slice(&bytes)
         .map_err(|e| not(format!("its manifest cannot be read: {e}")))?;
-    if manifest.version != MANIFEST_VERSION || manifest.format != FORMAT {
+    let known = (FORMAT..=FORMAT_REWRITTEN).contains(&manifest.format);
+    if manifest.version != MANIFEST_VERSION || !known {
         let (version, format) = (manifest.version, manifest.format);
         return Err(not(format!("version {version} of format {format} is not known here")));
     }
@@ -437,8 +444,8 @@ fn begin_epoch(
         match scanner.step()? {
             Found::Frame { header, .. } => {
                 sealed = header.kind == Kind::Seal;
-                if header.kind == Kind::Commit {
-                    chain = chain_of(scanner.body());
+                if header.kind.has_records() {
+                    chain = chain_of(header.kind, scanner.body()).unwrap_or(chain);
                 }
             }
             Found::End { offset } | Found::Bad { offset, .. } => break offset,

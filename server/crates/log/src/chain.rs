@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The random bytes keep a digest from being guessed back to its event: when retention removes an
-//! event, its digest stays and the chain still verifies.
+//! event they go, its digest stays, the events beside it keep their keys, and the chain still
+//! verifies.
 
 use daybook_model::Position;
 
@@ -24,11 +25,22 @@ const KEY_CONTEXT: &[u8; 16] = b"daybook/digest/1";
 /// The digest of the event that is the `index`-th of its commit.
 #[must_use]
 pub fn digest(commit_salt: &[u8; 16], index: u32, body: &[u8]) -> [u8; DIGEST_SIZE] {
+    keyed_digest(&key(commit_salt, index), body)
+}
+
+/// The key of that digest. It tells nothing of the other events' keys.
+#[must_use]
+pub fn key(commit_salt: &[u8; 16], index: u32) -> [u8; DIGEST_SIZE] {
     let mut key = [0; 32];
     key[..16].copy_from_slice(commit_salt);
     key[16..].copy_from_slice(KEY_CONTEXT);
-    let key = blake3::keyed_hash(&key, &index.to_le_bytes());
-    *blake3::keyed_hash(key.as_bytes(), body).as_bytes()
+    *blake3::keyed_hash(&key, &index.to_le_bytes()).as_bytes()
+}
+
+/// The digest of `body` under the key of its event.
+#[must_use]
+pub fn keyed_digest(key: &[u8; DIGEST_SIZE], body: &[u8]) -> [u8; DIGEST_SIZE] {
+    *blake3::keyed_hash(key, body).as_bytes()
 }
 
 /// Builds the chain value of one commit.

@@ -5,13 +5,16 @@
 //!           | 16 durable position u64 | 24 count u32 | 28 crc32 of bytes 0..28
 //!           32 body: len bytes | crc32 of the body | zeros up to the next multiple of 8
 //!   commit  body: 16 random bytes | chain value 32 | count records
+//!   thinned body: chain value 32 | count records           a commit of which events were removed
 //!   record  len u32 | crc32 | head u8 | place | body       len counts from head on
+//!           head bit 7: key 32 | place | body              stands in a thinned commit
+//!           head bit 6: digest 32 | place | trace          removed: what the index keeps of it
 //!   seal    body: chain value 32          watermark   body: empty
 //! ```
 //!
 //! Little-endian. A frame's checksums are masked with the segment's salt and their own offset, a
 //! record's with the store's salt and its position (see [`crate::checksum`]), so that a record can
-//! be read and trusted alone. `head` is the length of `place`; its two high bits are reserved.
+//! be read and trusted alone. The six low bits of `head` are the length of `place`.
 //!
 //! A [`Batch`] is built by the writer while the batch before it is being synced: all that can be
 //! summed is summed then. `Batch::place` fills in the rest when the place in the file is known.
@@ -34,8 +37,12 @@ pub const ALIGNMENT: usize = 8;
 pub const COMMIT_PRELUDE_SIZE: usize = 16 + DIGEST_SIZE;
 /// Bytes of a record before its place.
 pub const RECORD_HEADER_SIZE: usize = 9;
-/// Longest `place`: two bits of the head byte are reserved.
+/// Longest `place`: two bits of the head byte say what stands before it.
 pub const PLACE_SIZE_MAX: usize = 0x3f;
+/// Bit of the head byte: the event was removed, its digest stands before its place.
+pub(crate) const HEAD_REMOVED: u8 = 0x40;
+/// Bit of the head byte: the key of the event's digest stands before its place.
+pub(crate) const HEAD_KEYED: u8 = 0x80;
 /// A larger body is damage, not data: it bounds what a damaged length can make us allocate. One
 /// append of the largest size, and what encloses its events.
 pub const BODY_SIZE_MAX: usize = 2 * daybook_model::limits::APPEND_SIZE_MAX;
@@ -51,6 +58,8 @@ pub enum Kind {
     Watermark,
     /// The end of its segment.
     Seal,
+    /// What is left of one append's events, of which some were removed: in rewritten segments only.
+    Thinned,
 }
 
 impl Kind {
@@ -59,7 +68,29 @@ impl Kind {
             Kind::Commit => 1,
             Kind::Watermark => 2,
             Kind::Seal => 3,
+            Kind::Thinned => 4,
         }
+    }
+
+    /// Whether the frame takes positions.
+    #[must_use]
+    pub fn has_records(self) -> bool {
+        matches!(self, Kind::Commit | Kind::Thinned)
+    }
+
+    /// Whether it is what a rewrite left of a commit.
+    pub(crate) fn is_thinned(self) -> bool {
+        self == Kind::Thinned
+    }
+
+    /// Where in such a frame's body the chain value stands.
+    pub(crate) fn chain_at(self) -> usize {
+        if self == Kind::Thinned { 0 } else { 16 }
+    }
+
+    /// Bytes of such a frame's body before its first record.
+    pub(crate) fn prelude_size(self) -> usize {
+        self.chain_at() + DIGEST_SIZE
     }
 }
 
@@ -92,6 +123,7 @@ impl Header {
             1 => Kind::Commit,
             2 => Kind::Watermark,
             3 => Kind::Seal,
+            4 => Kind::Thinned,
             _ => return None,
         };
         let header = Header {
@@ -105,7 +137,7 @@ impl Header {
         sane.then_some(header)
     }
 
-    fn encode(&self, salt: u64, offset: u64) -> [u8; HEADER_SIZE] {
+    pub(crate) fn encode(&self, salt: u64, offset: u64) -> [u8; HEADER_SIZE] {
         let mut bytes = [0; HEADER_SIZE];
         bytes[..2].copy_from_slice(&MAGIC.to_le_bytes());
         bytes[2] = self.kind.code();
@@ -143,17 +175,44 @@ pub fn body_is_sound(body: &[u8], sum: [u8; TRAILER_SIZE], salt: u64, offset: u6
     u32::from_le_bytes(sum) == crc(body) ^ mask(salt, offset + HEADER_SIZE as u64)
 }
 
+/// What a record holds of its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// All of it, as it was written.
+    Whole,
+    /// All of it, in a commit whose random bytes are gone: with the key of its digest.
+    Keyed(&'a [u8; DIGEST_SIZE]),
+    /// Its digest. The record's body is what the index keeps of it.
+    Removed(&'a [u8; DIGEST_SIZE]),
+}
+
 /// One record, seen in the bytes it was read into.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
+    /// What it holds of its event.
+    pub form: Form<'a>,
     /// What the writer added when the event got its place.
     pub place: &'a [u8],
-    /// What the digest covers.
+    /// What the digest covers; of a removed event what the index keeps.
     pub body: &'a [u8],
-    /// Both, in one piece.
+    /// Both, in one piece: the last bytes of the record.
     pub payload: &'a [u8],
     /// Bytes of the whole record.
     pub size: usize,
+}
+
+impl Record<'_> {
+    /// Whether its event was removed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        matches!(self.form, Form::Removed(_))
+    }
+
+    /// Where in the record its payload begins.
+    #[must_use]
+    pub fn payload_at(&self) -> usize {
+        self.size - self.payload.len()
+    }
 }
 
 /// Why bytes are not the record that should be there.
@@ -193,15 +252,49 @@ pub fn record(bytes: &[u8], store_salt: u64, position: Position) -> Result<Recor
     if sum != le_u32(&header[4..8]) {
         return Err(BadRecord::Checksum);
     }
-    let head = header[8] as usize;
-    if head > PLACE_SIZE_MAX || head > payload.len() {
-        return Err(BadRecord::Unknown);
-    }
-    let (place, body) = payload.split_at(head);
-    Ok(Record { place, body, payload, size })
+    let (form, payload) = match header[8] & !(PLACE_SIZE_MAX as u8) {
+        0 => (Form::Whole, payload),
+        bits @ (HEAD_KEYED | HEAD_REMOVED) => {
+            let (before, payload) = payload.split_first_chunk().ok_or(BadRecord::Unknown)?;
+            let keyed = bits == HEAD_KEYED;
+            (if keyed { Form::Keyed(before) } else { Form::Removed(before) }, payload)
+        }
+        _ => return Err(BadRecord::Unknown),
+    };
+    let place = header[8] as usize & PLACE_SIZE_MAX;
+    let (place, body) = payload.split_at_checked(place).ok_or(BadRecord::Unknown)?;
+    Ok(Record { form, place, body, payload, size })
 }
 
-fn record_crc(len: &[u8], rest: &[u8]) -> u32 {
+/// Reads the records in the `body` of a frame that has some, each with its offset there, up to the
+/// first that is not sound.
+pub(crate) fn records<'a>(
+    body: &'a [u8],
+    header: &Header,
+    store_salt: u64,
+) -> impl Iterator<Item = (usize, Result<Record<'a>, BadRecord>)> + use<'a> {
+    let header = *header;
+    let mut at = header.kind.prelude_size();
+    let mut bad = false;
+    (0..u64::from(header.count)).map_while(move |i| {
+        if bad {
+            return None;
+        }
+        let start = at;
+        let bytes = body.get(at..).unwrap_or_default();
+        let found = record(bytes, store_salt, Position(header.first.0 + i)).and_then(|record| {
+            let fits = (record.form == Form::Whole) == (header.kind == Kind::Commit);
+            if fits { Ok(record) } else { Err(BadRecord::Unknown) }
+        });
+        match &found {
+            Ok(record) => at += record.size,
+            Err(_) => bad = true,
+        }
+        Some((start, found))
+    })
+}
+
+pub(crate) fn record_crc(len: &[u8], rest: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(len);
     hasher.update(rest);

@@ -25,6 +25,7 @@ pub mod frame;
 pub mod journal;
 pub mod planted;
 pub mod recovery;
+pub mod rewrite;
 pub mod scan;
 pub mod segment;
 mod spare;

@@ -43,11 +43,23 @@ pub enum Bug {
     FeedFromEndForgets,
     TombstoneOpensAgain,
     MetadataAfterTombstone,
+    NewestGenerationBelieved,
+    RewriteNotSynced,
+    RewriteNotReadBack,
+    RewriteChainNotKept,
+    OldGenerationRemovedEarly,
+    KeptEventRemoved,
+    NewestSettingsRemoved,
+    TombstoneRemoved,
+    RemovedKeysForgotten,
+    RemovedIdForgotten,
+    IndexOfOldGeneration,
+    HoleEndsRead,
 }
 
 /// All of them.
 #[cfg(feature = "planted-bugs")]
-pub const ALL: [Bug; 36] = [
+pub const ALL: [Bug; 48] = [
     Bug::AnswerBeforeSync,
     Bug::SyncSkipped,
     Bug::NamesNotSynced,
@@ -84,6 +96,18 @@ pub const ALL: [Bug; 36] = [
     Bug::FeedFromEndForgets,
     Bug::TombstoneOpensAgain,
     Bug::MetadataAfterTombstone,
+    Bug::NewestGenerationBelieved,
+    Bug::RewriteNotSynced,
+    Bug::RewriteNotReadBack,
+    Bug::RewriteChainNotKept,
+    Bug::OldGenerationRemovedEarly,
+    Bug::KeptEventRemoved,
+    Bug::NewestSettingsRemoved,
+    Bug::TombstoneRemoved,
+    Bug::RemovedKeysForgotten,
+    Bug::RemovedIdForgotten,
+    Bug::IndexOfOldGeneration,
+    Bug::HoleEndsRead,
 ];
 
 #[cfg(feature = "planted-bugs")]

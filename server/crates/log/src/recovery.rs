@@ -20,7 +20,8 @@
 //! acknowledged and before the next frame (at most a second later) proved it durable, it looks
 //! like a torn tail.
 
-use std::collections::BTreeMap;
+mod generations;
+
 use std::sync::Arc;
 
 use daybook_model::{Entropy, Epoch, Position};
@@ -29,17 +30,19 @@ use uuid::Uuid;
 use crate::chain::{CHAIN_START, ChainValue};
 use crate::checksum::crc;
 use crate::disk::{Disk, DiskError};
-use crate::frame::{self, COMMIT_PRELUDE_SIZE, Kind};
+use crate::frame::{self, Kind};
 use crate::journal::{Journal, Sizes, Tail, begin};
 use crate::planted::{self, Bug};
 use crate::scan::{Found, Scanner};
 use crate::segment::{
-    BadHeader, FORMAT, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment, SegmentHeader, parse_name,
+    BadHeader, FORMAT_REWRITTEN, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment, SegmentHeader,
 };
 use crate::spare::{SPARE_NAME, Spares};
 
 /// How the copy of a torn tail is named.
 pub const TORN_SUFFIX: &str = ".torn";
+/// How a generation of a segment is named that is not sound, while an older one is.
+pub const SET_ASIDE_SUFFIX: &str = ".bad";
 /// How the copy of a tail that is being rewritten is named.
 const TAIL_SUFFIX: &str = ".tail";
 /// Bytes before such a copy: the segment's salt, the tail's offset, its checksum.
@@ -67,6 +70,8 @@ pub struct Recovery {
     pub torn: Option<TornTail>,
     /// Bytes that were rewritten because nothing proved them durable.
     pub rewritten_bytes: u64,
+    /// Newer generations of segments that were not sound, and were set aside: the older counts.
+    pub set_aside: Vec<String>,
     /// Files that are neither the log's nor the index's; they are left alone.
     pub foreign_files: Vec<String>,
 }
@@ -95,6 +100,19 @@ pub struct RecoveredRecord<'a> {
     pub payload: &'a [u8],
     /// Bytes of the whole record.
     pub size: usize,
+    /// Whether its event was removed: what stands after its place is what the index keeps of it.
+    pub removed: bool,
+}
+
+impl<'a> RecoveredRecord<'a> {
+    pub(crate) fn new(
+        position: Position,
+        offset: u64,
+        record: &frame::Record<'a>,
+    ) -> RecoveredRecord<'a> {
+        let (payload, size, removed) = (record.payload, record.size, record.is_removed());
+        RecoveredRecord { position, offset, payload, size, removed }
+    }
 }
 
 /// Why a log could not be opened. Nothing was changed.
@@ -120,7 +138,7 @@ pub enum OpenError {
     },
     /// A segment is of a later format.
     #[error(
-        "{file} has format {found}; this version of Daybook reads format {FORMAT}. Nothing was \
+        "{file} has format {found}; this version of Daybook reads up to {FORMAT_REWRITTEN}. Nothing was \
          changed. Use the version that wrote it, or a newer one"
     )]
     UnknownFormat {
@@ -185,6 +203,7 @@ pub fn open(
     visit: &mut dyn FnMut(RecoveredRecord<'_>),
 ) -> Result<Opened, OpenError> {
     let mut recovery = Recovery::default();
+    generations::settle(&*disk, &mut recovery)?;
     let mut segments = load(&*disk, &mut recovery)?;
     if segments.is_empty() {
         segments.push(create(&disk, &*entropy, sizes)?);
@@ -242,18 +261,8 @@ pub fn open(
 /// [`OpenError`] names the file.
 pub fn load(disk: &dyn Disk, recovery: &mut Recovery) -> Result<Vec<Arc<Segment>>, OpenError> {
     let names = disk.list()?;
-    let mut newest: BTreeMap<Position, (u32, String)> = BTreeMap::new();
-    for name in &names {
-        if let Some((first, generation)) = parse_name(name, SEGMENT_SUFFIX) {
-            let entry = newest.entry(first).or_insert((generation, name.clone()));
-            if entry.0 <= generation {
-                *entry = (generation, name.clone());
-            }
-        } else if !is_ours(name) {
-            recovery.foreign_files.push(name.clone());
-        }
-    }
-    if newest.is_empty() {
+    let files = generations::files(&names, recovery);
+    if files.is_empty() {
         let stray = names.into_iter().find(|name| name != SPARE_NAME);
         let advice = "give a new store an empty directory, or move the file away";
         return match stray {
@@ -261,9 +270,9 @@ pub fn load(disk: &dyn Disk, recovery: &mut Recovery) -> Result<Vec<Arc<Segment>
             None => Ok(Vec::new()),
         };
     }
-    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(newest.len());
-    for (first, (_, name)) in newest {
-        let segment = open_segment(disk, name, first)?;
+    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(files.len());
+    for first in files.keys() {
+        let (segment, _) = generations::choose(disk, &files, *first)?;
         follows(segments.last(), &segment)?;
         segments.push(Arc::new(segment));
     }
@@ -316,7 +325,7 @@ fn follows(before: Option<&Arc<Segment>>, segment: &Segment) -> Result<(), OpenE
 }
 
 fn is_ours(name: &str) -> bool {
-    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX, TAIL_SUFFIX]
+    [".idx", ".ids", ".dir", ".tmp", TORN_SUFFIX, TAIL_SUFFIX, SET_ASIDE_SUFFIX]
         .iter()
         .any(|suffix| name.ends_with(suffix))
 }
@@ -395,13 +404,13 @@ fn walk(segment: &Segment, visit: &mut dyn FnMut(RecoveredRecord<'_>)) -> Result
             walk.proven = header.durable;
             open.retain(|(_, first)| *first >= header.durable);
         }
-        if header.kind == Kind::Commit {
+        if header.kind.has_records() {
             visit_commit(segment, &scanner, offset, &header, visit)?;
-            walk.chain = chain_of(scanner.body());
+            walk.chain = chain_of(header.kind, scanner.body()).unwrap_or(CHAIN_START);
             walk.end = Position(walk.end.0 + u64::from(header.count));
             open.push((offset, header.first));
         }
-        mark = (header.kind != Kind::Commit).then_some(offset);
+        mark = (!header.kind.has_records()).then_some(offset);
         walk.sealed = header.kind == Kind::Seal;
         walk.offset = offset + header.frame_size() as u64;
     }
@@ -420,8 +429,7 @@ fn visit_commit(
 ) -> Result<(), OpenError> {
     scanner
         .records(offset, header, &mut |position, offset, record| {
-            let (payload, size) = (record.payload, record.size);
-            visit(RecoveredRecord { position, offset, payload, size });
+            visit(RecoveredRecord::new(position, offset, record));
         })
         .map_err(|(offset, bad)| OpenError::Damaged {
             file: segment.name.clone(),
@@ -431,9 +439,9 @@ fn visit_commit(
         })
 }
 
-/// The chain value that a commit's body carries.
-pub(crate) fn chain_of(body: &[u8]) -> ChainValue {
-    body.get(16..COMMIT_PRELUDE_SIZE).and_then(|bytes| bytes.try_into().ok()).unwrap_or(CHAIN_START)
+/// The chain value that the body of a commit carries, whole or thinned.
+pub(crate) fn chain_of(kind: Kind, body: &[u8]) -> Option<ChainValue> {
+    body.get(kind.chain_at()..kind.prelude_size())?.try_into().ok()
 }
 
 /// Copies what lies from `offset` on to a file of its own, and zeroes it.

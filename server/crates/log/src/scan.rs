@@ -103,15 +103,10 @@ impl<'a> Scanner<'a> {
         visit: &mut dyn FnMut(Position, u64, &frame::Record<'_>),
     ) -> Result<(), (u64, BadRecord)> {
         let store_salt = self.segment.header.store_salt();
-        let body = self.body();
-        let mut at = frame::COMMIT_PRELUDE_SIZE;
-        for i in 0..u64::from(header.count) {
-            let position = Position(header.first.0 + i);
+        let records = frame::records(self.body(), header, store_salt);
+        for (position, (at, found)) in (header.first.0..).map(Position).zip(records) {
             let place = offset + (HEADER_SIZE + at) as u64;
-            let bytes = body.get(at..).ok_or((place, BadRecord::Short))?;
-            let record = frame::record(bytes, store_salt, position).map_err(|bad| (place, bad))?;
-            at += record.size;
-            visit(position, place, &record);
+            visit(position, place, &found.map_err(|bad| (place, bad))?);
         }
         Ok(())
     }

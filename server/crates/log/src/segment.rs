@@ -7,7 +7,8 @@
 //! ```
 //!
 //! 128 bytes, then frames, then zeros up to `size`. A file has its name only after its header and
-//! its zeros are durable.
+//! its zeros are durable. A segment that retention has rewritten has a higher generation, format 2,
+//! and no zeros.
 
 use std::sync::Arc;
 
@@ -18,8 +19,11 @@ use crate::chain::ChainValue;
 use crate::checksum;
 use crate::disk::{DiskError, DiskFile};
 
-/// The version of the format this code writes, and the only one it reads.
+/// The version of the format of segments as they are first written.
 pub const FORMAT: u32 = 1;
+/// The version of the format of rewritten segments, which have thinned commits, and the newest that
+/// this code reads.
+pub const FORMAT_REWRITTEN: u32 = 2;
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_SIZE: usize = 128;
 /// How the name of a segment ends.
@@ -68,6 +72,12 @@ impl SegmentHeader {
         segment_name(self.first, self.generation)
     }
 
+    /// The version of its format.
+    #[must_use]
+    pub fn format(&self) -> u32 {
+        if self.generation == 0 { FORMAT } else { FORMAT_REWRITTEN }
+    }
+
     /// The salt of its frames' checksums.
     #[must_use]
     pub fn frame_salt(&self) -> u64 {
@@ -85,7 +95,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_SIZE] {
         let mut bytes = [0; SEGMENT_HEADER_SIZE];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.format().to_le_bytes());
         bytes[16..32].copy_from_slice(self.store_id.as_bytes());
         bytes[32..36].copy_from_slice(&self.epoch.0.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.generation.to_le_bytes());
@@ -110,7 +120,7 @@ impl SegmentHeader {
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
-        if u32_at(8) != FORMAT {
+        if !(FORMAT..=FORMAT_REWRITTEN).contains(&u32_at(8)) {
             return Err(BadHeader::UnknownFormat(u32_at(8)));
         }
         if u32_at(124) != checksum::crc(&bytes[..124]) {
@@ -120,7 +130,7 @@ impl SegmentHeader {
             return Err(BadHeader::Encrypted(u32_at(12)));
         }
         let previous = u64_at(48);
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             store_id: Uuid::from_slice(&bytes[16..32]).expect("sixteen bytes"),
             epoch: Epoch(u32_at(32)),
             generation: u32_at(36),
@@ -129,7 +139,8 @@ impl SegmentHeader {
             size: u64_at(56),
             salt: bytes[64..80].try_into().expect("sixteen bytes"),
             chain: bytes[80..112].try_into().expect("a chain value's size"),
-        })
+        };
+        if header.format() == u32_at(8) { Ok(header) } else { Err(BadHeader::Damaged) }
     }
 }
 
@@ -199,7 +210,10 @@ mod tests {
 
     #[test]
     fn a_header_survives_its_encoding() {
-        assert_eq!(SegmentHeader::decode(&header().encode()), Ok(header()));
+        for generation in [0, 1, 7] {
+            let header = SegmentHeader { generation, ..header() };
+            assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        }
     }
 
     #[test]

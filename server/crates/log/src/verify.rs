@@ -7,7 +7,7 @@ use daybook_model::Position;
 
 use crate::chain::{self, CHAIN_START, ChainValue, Link};
 use crate::disk::Disk;
-use crate::frame::Kind;
+use crate::frame::{Form, Kind};
 use crate::recovery::{self, OpenError, RecoveredRecord, Recovery, chain_of};
 use crate::scan::{Found, Scanner};
 use crate::segment::Segment;
@@ -50,15 +50,42 @@ pub fn verify(
     };
     for (i, each) in segments.iter().enumerate() {
         segment(each);
-        let next = segments.get(i + 1);
-        verify_segment(each, next, &mut verified, visit)?;
+        let place = if i + 1 < segments.len() { Place::Sealed } else { Place::Last };
+        verify_segment(each, place, &mut verified, visit)?;
     }
     Ok(verified)
 }
 
+/// Where in its log a segment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before another: it must be sealed.
+    Sealed,
+    /// At the end: it may be torn.
+    Last,
+}
+
+/// Checks a sealed segment alone, from what its header says of what comes before. Answers where it
+/// ends, and the chain there.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn verify_sealed(segment: &Segment) -> Result<(Position, ChainValue), OpenError> {
+    let mut verified = Verified {
+        segments: 1,
+        events: segment.header.first.0,
+        commits: 0,
+        bytes: 0,
+        chain: segment.header.chain,
+        torn_tail: false,
+    };
+    verify_segment(segment, Place::Sealed, &mut verified, &mut |_| {})?;
+    Ok((Position(verified.events), verified.chain))
+}
+
 fn verify_segment(
     segment: &Segment,
-    next: Option<&Arc<Segment>>,
+    place: Place,
     verified: &mut Verified,
     visit: &mut dyn FnMut(RecoveredRecord<'_>),
 ) -> Result<(), OpenError> {
@@ -79,7 +106,7 @@ fn verify_segment(
             Found::Frame { offset, header } => (offset, header),
             Found::End { .. } => break,
             Found::Bad { offset, reason } => {
-                let last = next.is_none() && !sealed;
+                let last = place == Place::Last && !sealed;
                 if last && !scanner.proves_durable(offset, end(verified))? {
                     verified.torn_tail = true;
                     break;
@@ -91,7 +118,7 @@ fn verify_segment(
             let reason = "the frame does not follow the one before";
             return Err(damaged(offset, end(verified), reason));
         }
-        if header.kind == Kind::Commit {
+        if header.kind.has_records() {
             let chain = verify_commit(&scanner, offset, &header, verified.chain, visit)
                 .map_err(|(offset, reason)| damaged(offset, header.first, reason))?;
             verified.chain = chain;
@@ -99,9 +126,13 @@ fn verify_segment(
             verified.commits += 1;
         }
         sealed = header.kind == Kind::Seal;
+        if sealed && scanner.body() != verified.chain {
+            let reason = "the seal does not name the chain value of the segment's end";
+            return Err(damaged(offset, end(verified), reason));
+        }
         verified.bytes += header.frame_size() as u64;
     }
-    if next.is_some() && !sealed {
+    if place == Place::Sealed && !sealed {
         let reason = "the segment is followed by another but not sealed";
         return Err(damaged(segment.header.size, end(verified), reason));
     }
@@ -115,20 +146,27 @@ fn verify_commit(
     before: ChainValue,
     visit: &mut dyn FnMut(RecoveredRecord<'_>),
 ) -> Result<ChainValue, (u64, &'static str)> {
-    let salt: [u8; 16] =
-        scanner.body().first_chunk().copied().ok_or((offset, "the commit is too short"))?;
+    if scanner.body().len() < header.kind.prelude_size() {
+        return Err((offset, "the commit is too short"));
+    }
+    // Of a thinned commit these are not its random bytes, and no record asks for them.
+    let salt: [u8; 16] = scanner.body().first_chunk().copied().expect("it is long enough");
     let mut link = Link::new(&before, header.first);
     let mut index = 0;
     scanner
         .records(offset, header, &mut |position, offset, record| {
-            link.event(record.place, &chain::digest(&salt, index, record.body));
+            let digest = match record.form {
+                Form::Whole => chain::digest(&salt, index, record.body),
+                Form::Keyed(key) => chain::keyed_digest(key, record.body),
+                Form::Removed(digest) => *digest,
+            };
+            link.event(record.place, &digest);
             index += 1;
-            let (payload, size) = (record.payload, record.size);
-            visit(RecoveredRecord { position, offset, payload, size });
+            visit(RecoveredRecord::new(position, offset, record));
         })
         .map_err(|(offset, bad)| (offset, bad.reason()))?;
     let chain = link.finish();
-    if chain != chain_of(scanner.body()) {
+    if Some(chain) != chain_of(header.kind, scanner.body()) {
         return Err((offset, "the commit does not continue the hash chain"));
     }
     Ok(chain)

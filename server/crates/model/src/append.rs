@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::stream::Owner;
 use crate::{
     ExpectedRevision, InvalidEvent, InvalidStreamName, NewEvent, Position, Revision, StreamName,
 };
@@ -38,6 +39,26 @@ impl Append {
             events: events.into_iter().map(|event| (0, event)).collect(),
         }
     }
+
+    /// An append to several streams, in this order in the log.
+    #[must_use]
+    pub fn to_streams(
+        parts: impl IntoIterator<Item = (StreamName, ExpectedRevision, Vec<NewEvent>)>,
+    ) -> Append {
+        let mut append = Append { streams: SmallVec::new(), events: Vec::new() };
+        for (index, (stream, expected, events)) in (0u32..).zip(parts) {
+            append.streams.push(StreamCondition { stream, expected });
+            append.events.extend(events.into_iter().map(|event| (index, event)));
+        }
+        append
+    }
+
+    /// The same, if `stream`, which it does not write, is where it is expected.
+    #[must_use]
+    pub fn and_check(mut self, stream: StreamName, expected: ExpectedRevision) -> Append {
+        self.streams.push(StreamCondition { stream, expected });
+        self
+    }
 }
 
 /// A durable append. For a retry that was recognised by its ids: the first one's answer.
@@ -50,6 +71,63 @@ pub struct Appended {
     pub position: Option<Position>,
 }
 
+/// What a check may ask of a stream beside what [`ExpectedRevision`] can say: how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedState {
+    /// That it is soft-deleted.
+    SoftDeleted,
+    /// That it ended for ever.
+    Tombstoned,
+}
+
+/// What a check found of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundState {
+    /// It was never written.
+    NoStream,
+    /// Its last event has this revision.
+    At(Revision),
+    /// It is soft-deleted.
+    SoftDeleted,
+    /// It ended for ever.
+    Tombstoned,
+}
+
+impl FoundState {
+    /// What KurrentDB's number `code` says was found; none if it says nothing.
+    #[must_use]
+    pub fn of_code(code: i64) -> Option<FoundState> {
+        match code {
+            -1 => Some(FoundState::NoStream),
+            -5 => Some(FoundState::SoftDeleted),
+            -6 => Some(FoundState::Tombstoned),
+            revision => u64::try_from(revision).ok().map(|n| FoundState::At(Revision(n))),
+        }
+    }
+
+    /// KurrentDB's number for it: -1 no stream, -5 soft-deleted, -6 tombstoned.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        match self {
+            FoundState::NoStream => -1,
+            FoundState::At(revision) => revision.0.cast_signed(),
+            FoundState::SoftDeleted => -5,
+            FoundState::Tombstoned => -6,
+        }
+    }
+}
+
+/// A condition of an append that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedCheck {
+    /// The index of its stream in the request.
+    pub index: usize,
+    /// The stream.
+    pub stream: StreamName,
+    /// What it is instead.
+    pub found: FoundState,
+}
+
 /// How a stream is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
@@ -57,6 +135,23 @@ pub enum Deletion {
     Soft,
     /// It ends for ever with a tombstone.
     Tombstone,
+}
+
+fn reserved(stream: &StreamName) -> String {
+    let (writer, instead) = match stream.owner() {
+        Some(Owner::Ledger) => ("the ledger", "its API, /v1/accounts and /v1/transfers"),
+        Some(Owner::Users) => ("the users' service", "its calls, event_store.client.users.Users"),
+        Some(Owner::Projections) => {
+            ("the projections", "their calls, event_store.client.projections.Projections")
+        }
+        None => {
+            return format!(
+                "stream '{stream}' lists what other streams hold and is written by nobody; append to \
+             those, or choose another name"
+            );
+        }
+    };
+    format!("stream '{stream}' is written by {writer} alone; use {instead}")
 }
 
 /// Why an append or a deletion was not done. Unless said otherwise nothing was written.
@@ -76,6 +171,15 @@ pub enum AppendError {
         expected: ExpectedRevision,
         /// The revision of its last event, if it has any.
         actual: Option<Revision>,
+    },
+    /// Conditions do not hold: all of those, if the append asked for all.
+    #[error(
+        "{} of the append's checks do not hold, the first on stream '{}'; read these streams and \
+         decide again", failed.len(), failed.first().map_or("", |check| check.stream.as_str())
+    )]
+    ChecksFailed {
+        /// Which, by the index of their streams.
+        failed: Vec<FailedCheck>,
     },
     /// The stream has a tombstone, or is soft-deleted and was expected to exist.
     #[error("stream '{stream}' is deleted{}", if *.tombstoned { " for ever; choose another name" } else { "" })]
@@ -108,12 +212,9 @@ pub enum AppendError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// The stream is written by one part of the server alone; see
-    /// [`StreamName::is_reserved`].
-    #[error(
-        "stream '{stream}' is written by the ledger alone; use its API, /v1/accounts and \
-             /v1/transfers"
-    )]
+    /// The stream is written by one part of the server alone (see [`StreamName::is_reserved`]), or
+    /// by nobody.
+    #[error("{}", reserved(.stream))]
     Reserved {
         /// The stream.
         stream: StreamName,

@@ -42,6 +42,6 @@ pub use port::{CategoryStore, EventStore, ReadFailed};
 pub use repository::Repository;
 pub use seam::{Clock, Entropy, SystemClock, SystemEntropy, SystemTimer, Timer};
 pub use snapshot::Snapshot;
-pub use stream::{InvalidStreamName, StreamName};
+pub use stream::{InvalidStreamName, Owner, StreamName};
 pub use trace::TraceContext;
 pub use upcast::Upcasters;

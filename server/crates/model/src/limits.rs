@@ -7,6 +7,9 @@ pub const EVENT_SIZE_MAX: usize = 16 * 1024 * 1024;
 pub const APPEND_SIZE_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one gRPC message a client may send; KurrentDB's value.
 pub const MESSAGE_SIZE_MAX: usize = 16 * 1024 * 1024 - 10_000;
+/// Bytes of one gRPC message of an append to several streams, which carries whole events and more
+/// beside them. In KurrentDB, too, it is half as much again as what it carries may have.
+pub const RECORDS_MESSAGE_SIZE_MAX: usize = EVENT_SIZE_MAX / 2 * 3;
 /// Bytes of a stream name. Long enough for three UUIDs and their labels many times over; it
 /// bounds every key of the index.
 pub const STREAM_NAME_SIZE_MAX: usize = 1024;
@@ -24,4 +27,5 @@ pub const FILTER_BACKTRACK_MAX: usize = 100_000;
 
 const _: () = assert!(EVENT_SIZE_MAX < APPEND_SIZE_MAX);
 const _: () = assert!(MESSAGE_SIZE_MAX < APPEND_SIZE_MAX);
+const _: () = assert!(RECORDS_MESSAGE_SIZE_MAX < APPEND_SIZE_MAX);
 const _: () = assert!(EVENT_TYPE_SIZE_MAX + "$et-".len() <= STREAM_NAME_SIZE_MAX);

@@ -8,6 +8,24 @@ use crate::limits::STREAM_NAME_SIZE_MAX;
 /// How the names of the ledger's streams begin.
 pub const LEDGER_PREFIX: &str = "ledger.";
 
+/// The stream that lists the users.
+pub const USERS_STREAM: &str = "$users";
+/// How the names of the streams of single users begin.
+pub const USER_PREFIX: &str = "$user-";
+/// How the names of the streams that tell of the server's own projections begin.
+pub const PROJECTION_PREFIX: &str = "$projections-";
+
+/// A part of the server that writes some streams alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Accounts and transfers.
+    Ledger,
+    /// Users and their passwords.
+    Users,
+    /// The server's own projections.
+    Projections,
+}
+
 /// The name of a stream: 1 to [`STREAM_NAME_SIZE_MAX`] bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
@@ -93,6 +111,22 @@ impl StreamName {
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.described().unwrap_or(&self.0).starts_with(LEDGER_PREFIX)
+    }
+
+    /// Which part of the server alone writes the stream, or the one whose metadata it holds: what
+    /// stands there is believed.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        let name = self.described().unwrap_or(&self.0);
+        if name.starts_with(LEDGER_PREFIX) {
+            Some(Owner::Ledger)
+        } else if name == USERS_STREAM || name.starts_with(USER_PREFIX) {
+            Some(Owner::Users)
+        } else if name.starts_with(PROJECTION_PREFIX) {
+            Some(Owner::Projections)
+        } else {
+            None
+        }
     }
 
     /// The stream that holds this one's metadata, `$$` before its name. It may be two bytes longer
@@ -182,6 +216,22 @@ mod tests {
             ("$$$$ledger.account-1", false),
         ] {
             assert_eq!(StreamName::new(name).expect("a name").is_reserved(), reserved, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_believes_has_an_owner() {
+        for (name, owner) in [
+            ("ledger.account-1", Some(Owner::Ledger)),
+            ("$user-ada", Some(Owner::Users)),
+            ("$$$user-ada", Some(Owner::Users)),
+            ("$users", Some(Owner::Users)),
+            ("$$$users", Some(Owner::Users)),
+            ("$users-1", None),
+            ("user-ada", None),
+            ("$projections-$by_category", Some(Owner::Projections)),
+        ] {
+            assert_eq!(StreamName::new(name).expect("a name").owner(), owner, "{name}");
         }
     }
 

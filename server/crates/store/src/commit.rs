@@ -11,7 +11,7 @@ use daybook_model::append::AppendError;
 use parking_lot::RwLockWriteGuard;
 
 use crate::core::{Core, count};
-use crate::index::{Entry, Memtable, View};
+use crate::index::{Entry, EventKeys, Memtable, View};
 use crate::maintenance;
 use crate::status::Health;
 use crate::writer::{Group, Pending, Reply};
@@ -120,10 +120,15 @@ impl Committer {
                 let born = (nexts[stream] == 0)
                     .then(|| pending.prepared.streams[stream].condition.stream.as_str());
                 nexts[stream] += 1;
+                let mut first_keys = EventKeys::new();
+                if let Some(name) = born {
+                    first_keys.extend_from_slice(&event.keys);
+                    self.core.hasher.birth_keys(name, &mut first_keys);
+                }
                 inner.add(&Entry {
                     offset: (placed.offset + span.start as u64) as u32,
                     size: span.size as u32,
-                    keys: &event.keys,
+                    keys: if born.is_some() { &first_keys } else { &event.keys },
                     id_key: event.id_key,
                     born,
                 });
@@ -159,9 +164,27 @@ impl Committer {
         count(&self.core.counters.bytes, bytes.len() as u64);
         self.core.tail.push(first, bytes, spans);
         self.core.publish(end);
-        self.core.waiters.wake(
-            group.pending.iter().flat_map(|p| p.prepared.events.iter()).map(|event| &event.keys),
-        );
+        self.wake(group);
+    }
+
+    /// Wakes who waits for a key that an event of `group` has.
+    fn wake(&self, group: &Group) {
+        let waiters = &self.core.waiters;
+        if waiters.is_empty() {
+            return;
+        }
+        let events = group.pending.iter().flat_map(|pending| pending.prepared.events.iter());
+        waiters.wake(events.map(|event| &event.keys));
+        let mut births = EventKeys::new();
+        for pending in &group.pending {
+            for (stream, next) in pending.prepared.streams.iter().zip(&pending.firsts) {
+                if *next == 0 && !stream.events.is_empty() {
+                    let name = stream.condition.stream.as_str();
+                    self.core.hasher.birth_keys(name, &mut births);
+                }
+            }
+        }
+        waiters.wake(std::iter::once(&births));
     }
 
     /// Step five: those who wait are told.

@@ -16,7 +16,8 @@
 //! id means that all is new. These are KurrentDB's rules.
 
 use daybook_log::planted::{self, Bug};
-use daybook_model::ExpectedRevision;
+use daybook_model::append::{EndedState, FoundState};
+use daybook_model::{ExpectedRevision, Revision};
 
 /// What is stored of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +82,34 @@ pub(crate) fn decide(
     }
 }
 
+/// Whether an append's check of a stream holds: `ended` is what it asks of how the stream ended,
+/// `decision` what [`decide`] says of what it expects otherwise, `writes` whether it has events for
+/// the stream. Stricter than [`decide`]: a stream that ended has no revision any more.
+pub(crate) fn check_holds(
+    facts: &StreamFacts,
+    (expected, ended): (ExpectedRevision, Option<EndedState>),
+    decision: Decision,
+    writes: bool,
+) -> bool {
+    match (ended, expected) {
+        (Some(EndedState::Tombstoned), _) => facts.tombstoned && !writes,
+        (Some(EndedState::SoftDeleted), _) => facts.soft_deleted && !facts.tombstoned,
+        (None, ExpectedRevision::Any) => true,
+        (None, ExpectedRevision::Exact(_)) if facts.tombstoned => false,
+        (None, _) => decision == Decision::Append,
+    }
+}
+
+/// What a check finds.
+pub(crate) fn found(facts: &StreamFacts) -> FoundState {
+    match facts.head {
+        _ if facts.tombstoned => FoundState::Tombstoned,
+        _ if facts.soft_deleted => FoundState::SoftDeleted,
+        Some(head) => FoundState::At(Revision(head)),
+        None => FoundState::NoStream,
+    }
+}
+
 /// The same ids must stand in the stream itself, from `first` on.
 fn strong(first: u64, known: &[Option<u64>]) -> Decision {
     if known.is_empty() {
@@ -106,7 +135,6 @@ fn weak(known: &[Option<u64>]) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_model::Revision;
 
     const ANY: ExpectedRevision = ExpectedRevision::Any;
     const NONE: ExpectedRevision = ExpectedRevision::NoStream;
@@ -168,6 +196,50 @@ mod tests {
         ];
         for (name, facts, expected, known, decision) in cases {
             assert_eq!(decide(&facts, expected, known), decision, "{name}");
+        }
+    }
+
+    #[test]
+    fn checks_hold_and_tell_what_they_found() {
+        let missing = StreamFacts::default();
+        let live = StreamFacts { head: Some(5), ..missing };
+        let soft = StreamFacts { soft_deleted: true, has_metadata: true, ..live };
+        let ended = StreamFacts { tombstoned: true, ..live };
+        let (is_soft, is_ended) = (Some(EndedState::SoftDeleted), Some(EndedState::Tombstoned));
+        const READS: bool = false;
+        const WRITES: bool = true;
+        type Check = (ExpectedRevision, Option<EndedState>);
+        let cases: [(&str, StreamFacts, Check, bool, bool, i64); 24] = [
+            ("missing, none", missing, (NONE, None), READS, true, -1),
+            ("missing, exists", missing, (EXISTS, None), READS, false, -1),
+            ("missing, exact", missing, (at(0), None), READS, false, -1),
+            ("missing, soft", missing, (ANY, is_soft), READS, false, -1),
+            ("missing, ended", missing, (ANY, is_ended), READS, false, -1),
+            ("live, exact", live, (at(5), None), READS, true, 5),
+            ("live, exact, written", live, (at(5), None), WRITES, true, 5),
+            ("live, behind", live, (at(4), None), READS, false, 5),
+            ("live, ahead", live, (at(6), None), READS, false, 5),
+            ("live, exists", live, (EXISTS, None), READS, true, 5),
+            ("live, none", live, (NONE, None), READS, false, 5),
+            ("live, soft", live, (ANY, is_soft), READS, false, 5),
+            ("soft, none", soft, (NONE, None), READS, true, -5),
+            ("soft, none, written", soft, (NONE, None), WRITES, true, -5),
+            ("soft, its last", soft, (at(5), None), READS, true, -5),
+            ("soft, another", soft, (at(4), None), READS, false, -5),
+            ("soft, exists", soft, (EXISTS, None), READS, false, -5),
+            ("soft, soft, written", soft, (ANY, is_soft), WRITES, true, -5),
+            ("ended, none", ended, (NONE, None), READS, true, -6),
+            ("ended, none, written", ended, (NONE, None), WRITES, false, -6),
+            ("ended, its last", ended, (at(5), None), READS, false, -6),
+            ("ended, exists", ended, (EXISTS, None), READS, false, -6),
+            ("ended, ended", ended, (ANY, is_ended), READS, true, -6),
+            ("ended, ended, written", ended, (ANY, is_ended), WRITES, false, -6),
+        ];
+        for (name, facts, check, writes, holds, code) in cases {
+            let known: &[Option<u64>] = if writes { &[None] } else { &[] };
+            let decision = decide(&facts, check.0, known);
+            assert_eq!(check_holds(&facts, check, decision, writes), holds, "{name}");
+            assert_eq!(found(&facts).code(), code, "{name}");
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::read::{
     AllReader, Direction, IndexKey, IndexReader, ReadAll, ReadError, ReadStream, StreamReader,
 };
 use crate::resolve::{Resolution, resolve};
+use crate::scavenge::pass::{Looked, Pass};
+use crate::scavenge::{self, ScavengeError, Thoroughness};
 use crate::status::{Health, StreamInfo};
 use crate::store::{Environment, OpenError, stream_info};
 use crate::writer::{Decider, Group, Reply, Request};
@@ -44,6 +46,8 @@ pub struct Engine {
     reset: bool,
     recovery: Recovery,
     rebuilt: u64,
+    pass: Option<Pass>,
+    looked: Looked,
 }
 
 /// How far a group has come.
@@ -104,6 +108,8 @@ impl Engine {
             reset: false,
             recovery: opened.recovery,
             rebuilt: opened.rebuilt,
+            pass: None,
+            looked: Looked::new(),
         };
         if engine.committed() == Position::FIRST {
             let append = first_append(&engine.core);
@@ -341,6 +347,30 @@ impl Engine {
     /// [`ReadError`]; may be tried again.
     pub fn maintain(&mut self) -> Result<bool, ReadError> {
         Ok(maintenance::step(&self.core)? || !maintenance::idle(&self.core)?)
+    }
+
+    /// Does the next step of a scavenge, of a new one if none is at work. One that fails is over.
+    ///
+    /// # Errors
+    /// [`ScavengeError`]; the next one tries again.
+    pub fn scavenge(
+        &mut self,
+        thoroughness: Thoroughness,
+    ) -> Result<scavenge::Step, ScavengeError> {
+        let now = self.core.environment.clock.now();
+        let id = self.event_id();
+        let mut pass = self.pass.take().unwrap_or_else(|| Pass::new(id, thoroughness, now));
+        match pass.step(&self.core, &mut self.looked, &mut |_| true) {
+            Ok(scavenge::Step::Done) => Ok(scavenge::Step::Done),
+            Ok(step) => {
+                self.pass = Some(pass);
+                Ok(step)
+            }
+            Err(e) => {
+                pass.abandon(&self.core);
+                Err(e)
+            }
+        }
     }
 
     /// What happens when the log falls quiet.

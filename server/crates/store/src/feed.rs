@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use daybook_log::planted::{self, Bug};
 use daybook_model::{Filter, Position, StreamName, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -16,9 +15,11 @@ use crate::Page;
 use crate::core::Core;
 use crate::index::key::KeyMap;
 use crate::index::{Access, EventKeys, Key, KeyKind, View};
-use crate::page::PAGE_EVENTS_MAX;
-use crate::read::{ReadError, blocking, read_span};
-use crate::resolve::settings;
+use crate::read::{ReadError, blocking};
+use crate::virtual_stream::{self, Links};
+use look::{Look, Looker, Reach, StreamKeys, What};
+
+mod look;
 
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +89,13 @@ impl KeyWaiters {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Whether nobody waits for any key.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
     /// Wakes whoever waits for one of the keys of committed events.
     pub fn wake<'a>(&self, events: impl Iterator<Item = &'a EventKeys>) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return;
-        }
         let keys = self.keys.lock();
         for event in events {
             for key in event {
@@ -106,8 +109,41 @@ impl KeyWaiters {
 
 /// What a subscription follows.
 enum Source {
-    Stream { name: StreamName, key: Key, settings: Key, changed: Arc<Notify> },
-    All { committed: watch::Receiver<Position>, filter: Option<SubscriptionFilter> },
+    Stream {
+        name: StreamName,
+        keys: StreamKeys,
+        changed: Arc<Notify>,
+    },
+    All {
+        committed: watch::Receiver<Position>,
+        filter: Option<SubscriptionFilter>,
+    },
+    /// A part of the log: the events of a key.
+    Indexed {
+        key: Key,
+        interval: u64,
+        changed: Arc<Notify>,
+    },
+}
+
+impl Source {
+    /// The key that its events have, if it is not the whole log.
+    fn key(&self) -> Option<Key> {
+        match self {
+            Source::Stream { keys, .. } => Some(keys.events),
+            Source::Indexed { key, .. } => Some(*key),
+            Source::All { .. } => None,
+        }
+    }
+
+    /// Events considered between two checkpoints, if there are to be any.
+    fn interval(&self) -> Option<u64> {
+        match self {
+            Source::All { filter, .. } => filter.as_ref().map(|f| f.checkpoint_interval),
+            Source::Indexed { interval, .. } => Some(*interval),
+            Source::Stream { .. } => None,
+        }
+    }
 }
 
 /// A subscription: history from where it begins, then what is committed, in order, without a gap.
@@ -115,6 +151,10 @@ pub struct Subscription {
     core: Arc<Core>,
     closed: watch::Receiver<bool>,
     source: Source,
+    /// If the stream is one of links.
+    links: Option<Arc<Links>>,
+    /// Whether each link's target is asked whether it may be shown.
+    following: bool,
     /// The revision or position that is next.
     next: u64,
     /// Where the log ended, and its index, when a subscription from a stream's end was made, until
@@ -138,29 +178,23 @@ enum Next {
     Wait,
 }
 
-/// What one look at the log brought.
-enum Look {
-    Deliver(Page, u64),
-    /// Nothing wanted up to here.
-    Nothing(u64),
-    Deleted(StreamName),
-}
-
-impl Look {
-    /// `page` is what is wanted of everything before `next`.
-    fn of(page: Page, next: u64) -> Look {
-        if page.is_empty() { Look::Nothing(next) } else { Look::Deliver(page, next) }
-    }
-}
-
 impl Subscription {
     pub(crate) fn stream(core: Arc<Core>, name: StreamName, from: SubscribeFrom) -> Subscription {
-        let key = core.hasher.key(KeyKind::Stream, name.as_str());
+        let events = virtual_stream::key(&core.hasher, &name);
         let settings = core.hasher.key(KeyKind::Settings, name.as_str());
         // A tombstone is an event of its stream, and metadata hides nothing that is delivered:
         // the stream's own key wakes for all that matters.
-        let changed = core.waiters.register(key);
-        Subscription::new(core, Source::Stream { name, key, settings, changed }, from)
+        let changed = core.waiters.register(events);
+        let keys = StreamKeys { events, settings };
+        Subscription::new(core, Source::Stream { name, keys, changed }, from)
+    }
+
+    /// Finds out which events their own streams hide, if the stream is one of links: for who
+    /// follows them. See [`Page::targets`].
+    #[must_use]
+    pub fn following(mut self) -> Subscription {
+        self.following = true;
+        self
     }
 
     pub(crate) fn all(
@@ -172,12 +206,24 @@ impl Subscription {
         Subscription::new(core, Source::All { committed, filter }, from)
     }
 
+    /// As [`Subscription::all`], of the events of `key` that are not the system's. What is
+    /// considered are the key's events.
+    pub(crate) fn indexed(
+        core: Arc<Core>,
+        key: Key,
+        from: SubscribeFrom,
+        interval: u64,
+    ) -> Subscription {
+        let changed = core.waiters.register(key);
+        Subscription::new(core, Source::Indexed { key, interval, changed }, from)
+    }
+
     fn new(core: Arc<Core>, source: Source, from: SubscribeFrom) -> Subscription {
         let next = match (from, &source) {
             (SubscribeFrom::Start, _) => 0,
             (SubscribeFrom::After(n), _) => n.saturating_add(1),
-            (SubscribeFrom::End, Source::All { .. }) => core.committed().0,
             (SubscribeFrom::End, Source::Stream { .. }) => 0,
+            (SubscribeFrom::End, _) => core.committed().0,
         };
         let from_end = match (from, &source) {
             (SubscribeFrom::End, Source::Stream { .. }) => {
@@ -188,10 +234,16 @@ impl Subscription {
         };
         core.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
         let closed = core.closed.subscribe();
+        let links = match &source {
+            Source::Stream { name, .. } => Links::of(name, core.store_id).map(Arc::new),
+            Source::All { .. } | Source::Indexed { .. } => None,
+        };
         Subscription {
             core,
             closed,
             source,
+            links,
+            following: false,
             next,
             from_end,
             caught_up: false,
@@ -217,7 +269,7 @@ impl Subscription {
             }
             // Asked before the look, so that what is committed during it is not missed.
             let changed = match &mut self.source {
-                Source::Stream { changed, .. } => {
+                Source::Stream { changed, .. } | Source::Indexed { changed, .. } => {
                     let mut notified = Box::pin(changed.clone().notified_owned());
                     notified.as_mut().enable();
                     Some(notified)
@@ -245,7 +297,7 @@ impl Subscription {
                             () = changed => {}
                             _ = closed.changed() => {}
                         },
-                        (Source::Stream { .. }, None) => return Err(ReadError::Closed),
+                        (_, None) => return Err(ReadError::Closed),
                     }
                 }
             }
@@ -282,23 +334,24 @@ impl Subscription {
 
     fn apply(&mut self, look: Look) -> Result<Next, ReadError> {
         match self.cut(look) {
-            Look::Deliver(page, next) => {
-                self.advance(next);
+            Look::Deliver(page, reach) => {
+                self.advance(reach);
                 Ok(Next::Deliver(Delivery::Events(page)))
             }
             Look::Deleted(stream) => Err(ReadError::StreamDeleted { stream }),
-            Look::Nothing(next) if self.from_end.take().is_some() => {
-                self.next = next;
+            Look::Nothing(reach) if self.from_end.take().is_some() => {
+                self.next = reach.next;
                 Ok(Next::LookAgain)
             }
-            Look::Nothing(next) if next > self.next => {
-                self.advance(next);
+            Look::Nothing(reach) if reach.next > self.next => {
+                self.advance(reach);
                 Ok(Next::LookAgain)
             }
             Look::Nothing(_) if self.caught_up => Ok(Next::Wait),
             Look::Nothing(_) => {
                 let at = self.next.checked_sub(1);
-                if self.filtered() && at.map(Position) > self.last_checkpoint {
+                let checkpoints = self.source.interval().is_some();
+                if checkpoints && at.map(Position) > self.last_checkpoint {
                     self.owed = at.map(Position);
                     return Ok(Next::LookAgain);
                 }
@@ -314,36 +367,31 @@ impl Subscription {
         let Source::All { filter: Some(filter), .. } = &self.source else { return look };
         let left = filter.checkpoint_interval.saturating_sub(self.considered);
         let due = self.next.saturating_add(left);
+        let until = Reach { next: due, considered: left };
         match look {
-            Look::Deliver(page, next) if next > due => {
+            Look::Deliver(page, reach) if reach.next > due => {
                 let (page, rest) = page.split(Position(due));
-                self.rest = Some(Look::of(rest, next));
-                Look::of(page, due)
+                self.rest = Some(Look::of(rest, reach.after(until)));
+                Look::of(page, until)
             }
-            Look::Nothing(next) if next > due => {
-                self.rest = Some(Look::Nothing(next));
-                Look::Nothing(due)
+            Look::Nothing(reach) if reach.next > due => {
+                self.rest = Some(Look::Nothing(reach.after(until)));
+                Look::Nothing(until)
             }
             whole => whole,
         }
-    }
-
-    fn filtered(&self) -> bool {
-        matches!(&self.source, Source::All { filter: Some(_), .. })
     }
 
     fn now(&self) -> Timestamp {
         self.core.environment.clock.now()
     }
 
-    /// Notes that everything before `next` was considered, and whether a checkpoint is due.
-    fn advance(&mut self, next: u64) {
-        self.considered += next - self.next;
-        self.next = next;
-        if let Source::All { filter: Some(filter), .. } = &self.source
-            && self.considered >= filter.checkpoint_interval
-        {
-            self.owed = next.checked_sub(1).map(Position);
+    /// Notes how far it came, and whether a checkpoint is due.
+    fn advance(&mut self, reach: Reach) {
+        self.considered += reach.considered;
+        self.next = reach.next;
+        if self.source.interval().is_some_and(|interval| self.considered >= interval) {
+            self.owed = self.next.checked_sub(1).map(Position);
         }
     }
 
@@ -359,11 +407,17 @@ impl Subscription {
 
     fn looker(&self) -> Looker {
         let what = match &self.source {
-            Source::Stream { name, key, settings, .. } => {
-                What::Stream { name: name.clone(), key: *key, settings: *settings }
+            Source::Stream { name, keys, .. } => {
+                let (name, links) = (name.clone(), self.links.clone());
+                What::Stream { name, keys: *keys, links, following: self.following }
             }
             Source::All { filter, .. } => {
                 What::All { filter: filter.as_ref().map(|f| f.filter.clone()) }
+            }
+            Source::Indexed { key, interval, .. } => {
+                // No further than to the next checkpoint.
+                let limit = interval.saturating_sub(self.considered);
+                What::Indexed { key: *key, limit }
             }
         };
         let from_end = self.from_end.clone();
@@ -374,91 +428,8 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.core.counters.subscriptions.fetch_sub(1, Ordering::Relaxed);
-        if let Source::Stream { key, .. } = &self.source {
-            self.core.waiters.leave(*key);
+        if let Some(key) = self.source.key() {
+            self.core.waiters.leave(key);
         }
-    }
-}
-
-enum What {
-    Stream { name: StreamName, key: Key, settings: Key },
-    All { filter: Option<Arc<Filter>> },
-}
-
-/// One look at the log, from `next` on.
-struct Looker {
-    core: Arc<Core>,
-    what: What,
-    next: u64,
-    from_end: Option<(Position, Arc<View>)>,
-}
-
-impl Looker {
-    fn look(&self, access: Access) -> Result<Look, ReadError> {
-        match &self.what {
-            What::Stream { name, key, settings } => self.stream(name, *key, *settings, access),
-            What::All { filter } => self.all(filter.as_deref(), access),
-        }
-    }
-
-    fn stream(
-        &self,
-        name: &StreamName,
-        key: Key,
-        settings_key: Key,
-        access: Access,
-    ) -> Result<Look, ReadError> {
-        let core = &self.core;
-        let committed = core.committed();
-        let view = core.view.load();
-        let settings = settings(core, &view, settings_key, committed, access)?;
-        if settings.tombstoned {
-            return Ok(Look::Deleted(name.clone()));
-        }
-        let count = view.count(key, committed, access)?;
-        if let Some((end, then)) = &self.from_end {
-            let view = if planted::is(Bug::FeedFromEndForgets) { &view } else { then };
-            return Ok(Look::Nothing(view.count(key, *end, access)?));
-        }
-        let visible = crate::read::Visible::of(name, &settings.metadata, count, core);
-        let from = self.next.max(visible.first.min(count));
-        if from >= count {
-            return Ok(Look::Nothing(self.next.max(from)));
-        }
-        let limit = PAGE_EVENTS_MAX;
-        let positions = view.positions(key, from, limit, committed, access)?;
-        let mut page = crate::fetch::fetch(core, &view, &positions, access)?;
-        let next = from + page.considered as u64;
-        page.number(&positions, from..);
-        visible.retain(&mut page);
-        Ok(Look::of(page, next))
-    }
-
-    fn all(&self, filter: Option<&Filter>, access: Access) -> Result<Look, ReadError> {
-        let core = &self.core;
-        let committed = if planted::is(Bug::ReaderSeesUncommitted) {
-            core.view.load().active().next()
-        } else {
-            core.committed()
-        };
-        let view = core.view.load();
-        let start = if planted::is(Bug::FeedSkipsAtRoll) && view.active().first().0 == self.next {
-            self.next + 1
-        } else {
-            self.next
-        };
-        let limit = PAGE_EVENTS_MAX as u64;
-        let mut page = read_span(core, &view, Position(start), committed, limit, access)?;
-        let mut next = start + page.considered as u64;
-        if planted::is(Bug::FeedRepeatsAtRoll)
-            && view.active().first().0 == next
-            && !page.is_empty()
-        {
-            next -= 1;
-        }
-        if let Some(filter) = filter {
-            page.retain(|event| filter.wants(event));
-        }
-        Ok(Look::of(page, next))
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daybook_log::planted::{self, Bug};
 use daybook_log::{Segment, frame};
 use daybook_model::Position;
 
@@ -13,6 +14,7 @@ use crate::index::{Access, View};
 use crate::page::{Located, PAGE_EVENTS_MAX, PAGE_SIZE_TARGET, Page};
 use crate::read::ReadError;
 use crate::record;
+use crate::scavenge::trace::{self, Hole};
 
 /// Bytes between two records that are read along rather than skipped: a second read costs more.
 const GAP_MAX: u64 = 16 * 1024;
@@ -57,6 +59,9 @@ pub(crate) fn fetch(
         at += fetch_run(core, view, &positions[at..], tail_first, &mut page)?;
     }
     page.considered = at;
+    if planted::is(Bug::HoleEndsRead) && page.is_empty() && !page.holes.is_empty() {
+        page.considered = 0;
+    }
     Ok(page)
 }
 
@@ -91,21 +96,33 @@ fn fetch_run(
     let chunk = page.add_chunk(bytes.clone());
     for each in &wanted[..count] {
         let from = (each.start - start) as usize;
-        let len = checked(core, &segment, each, &bytes[from..(each.end - start) as usize])?;
-        let start = (from + frame::RECORD_HEADER_SIZE) as u32;
-        let (position, number) = (each.position, each.position.0);
-        page.push(Located { position, number, chunk, start, len });
+        let found = checked(core, &segment, each, &bytes[from..(each.end - start) as usize])?;
+        match found {
+            Checked::Event { start, len } => {
+                let start = from as u32 + start;
+                page.push(Located::new(each.position, chunk, start, len));
+            }
+            Checked::Removed(hole) => page.holes.push(hole),
+        }
     }
     Ok(count)
 }
 
-/// The length of the payload of the record at the start of `bytes`, if it is sound.
+/// What a record holds.
+enum Checked {
+    /// An event: where in the record its payload lies.
+    Event { start: u32, len: u32 },
+    /// The place of one that was removed.
+    Removed(Hole),
+}
+
+/// What the record at the start of `bytes` holds, if it is sound.
 fn checked(
     core: &Core,
     segment: &Segment,
     wanted: &Wanted,
     bytes: &[u8],
-) -> Result<u32, ReadError> {
+) -> Result<Checked, ReadError> {
     let damaged = |reason| ReadError::Damaged {
         file: segment.name.clone(),
         offset: wanted.start,
@@ -114,10 +131,15 @@ fn checked(
     };
     let found = frame::record(bytes, core.store_salt, wanted.position)
         .map_err(|bad| damaged(bad.reason()))?;
-    if record::view(wanted.position, found.payload).is_none() {
-        return Err(damaged("the event is of a form this version does not know"));
+    let unknown = || damaged("the event is of a form this version does not know");
+    if found.is_removed() {
+        let trace = trace::decode(wanted.position, found.payload).ok_or_else(unknown)?;
+        return Ok(Checked::Removed(trace.hole));
     }
-    Ok(found.payload.len() as u32)
+    if record::view(wanted.position, found.payload).is_none() {
+        return Err(unknown());
+    }
+    Ok(Checked::Event { start: found.payload_at() as u32, len: found.payload.len() as u32 })
 }
 
 /// The segment of the first position, and where the records of all leading positions in it lie.

@@ -66,10 +66,11 @@ pub(crate) fn prepare_spares(core: &Core) {
 
 /// Builds an index file anew that was found damaged, if there is one.
 pub(crate) fn repair_one(core: &Core) -> Result<bool, ReadError> {
-    let view = core.view.load_full();
     let disk = &core.environment.disk;
+    let one_at_a_time = core.maintenance.lock();
+    // As of now: a generation that was replaced meanwhile must not come back.
+    let view = core.view.load_full();
     if let Some(bad) = view.sealed.iter().find(|each| each.table.is_damaged()) {
-        let _one_at_a_time = core.maintenance.lock();
         tracing::warn!(file = bad.table.name, "building a damaged index file anew");
         let memtable = sealed::rebuild(&bad.segment, &core.hasher)?;
         sealed::write(disk, &memtable)?;
@@ -90,6 +91,7 @@ pub(crate) fn repair_one(core: &Core) -> Result<bool, ReadError> {
         });
         return Ok(true);
     }
+    drop(one_at_a_time);
     if let Some(at) = view.runs.iter().position(|run| run.table.is_damaged()) {
         tracing::warn!(file = view.runs[at].table.name, "building a damaged index file anew");
         let mut runs = Vec::new();

@@ -1,5 +1,6 @@
 //! Opens a store: the log first, then the index, which is believed only where it fits the log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -61,7 +62,8 @@ pub(crate) fn open(
     };
     let disk = environment.disk.clone();
     let opened = recovery::open(disk, environment.entropy.clone(), sizes, &mut |found| {
-        let event = record::view(found.position, found.payload);
+        // Nothing was removed from it: only sealed segments are rewritten.
+        let event = record::view(found.position, found.payload).filter(|_| !found.removed);
         let (Some(event), Some(hasher)) = (event, &active.hasher) else {
             active.unknown = active.unknown.or(Some((found.offset, found.position)));
             return;
@@ -143,7 +145,7 @@ fn last_time(core: &Core, active: Timestamp) -> Result<Timestamp, OpenError> {
         }
         other => other?,
     };
-    Ok(page.last().map_or(active, |event| event.time))
+    Ok(page.last_time().unwrap_or(active))
 }
 
 struct IndexOpener<'a> {
@@ -268,6 +270,16 @@ impl IndexOpener<'_> {
         }
         let used = |name: &String| runs.iter().any(|run| run.table.name == **name);
         for name in names.iter().filter(|n| n.ends_with(DIRECTORY_SUFFIX) && !used(n)) {
+            disk.remove(name)?;
+        }
+        // Index files of generations that are no more.
+        let tables = |name: &&String| {
+            [sealed::INDEX_SUFFIX, sealed::IDS_SUFFIX].iter().any(|suffix| name.ends_with(suffix))
+        };
+        let beside = |suffix| sealed.iter().map(move |each| sealed::beside(&each.segment, suffix));
+        let live: BTreeSet<String> =
+            beside(sealed::INDEX_SUFFIX).chain(beside(sealed::IDS_SUFFIX)).collect();
+        for name in names.iter().filter(tables).filter(|name| !live.contains(*name)) {
             disk.remove(name)?;
         }
         // Not those of the list above: a run that was just built has used one of them.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use daybook_model::{EventView, Position, StreamName};
-use uuid::Uuid;
+use daybook_model::{EventView, Position, Timestamp};
 
 use crate::record;
+use crate::scavenge::trace::Hole;
+use crate::virtual_stream::Links;
 
 /// Bytes after which a page ends. Large enough that a page's fixed costs vanish beside its copy,
 /// small enough that a thousand readers fit into memory.
@@ -25,29 +26,21 @@ pub struct Page {
     /// How many of the places that were asked for it answers: its events, and those between and
     /// behind them that hold none any more.
     pub(crate) considered: usize,
+    /// Of those, the events that were removed.
+    pub(crate) holes: Vec<Hole>,
     pub(crate) links: Option<Arc<Links>>,
 }
 
-/// The virtual stream through which a page's events were read: each is the target of a link whose
-/// revision is the event's number. Nothing of a link is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Links {
-    /// The virtual stream.
-    pub stream: StreamName,
-    store_id: Uuid,
-}
-
-impl Links {
-    pub(crate) fn new(stream: StreamName, store_id: Uuid) -> Links {
-        Links { stream, store_id }
-    }
-
-    /// The id of the link at revision `number`: always the same in this store, and in no other.
-    #[must_use]
-    pub fn id(&self, number: u64) -> Uuid {
-        let name = format!("{number}@{}", self.stream.as_str());
-        Uuid::new_v5(&self.store_id, name.as_bytes())
-    }
+/// An event of a page that was read through a virtual stream, as the target of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The link's revision.
+    pub number: u64,
+    /// The event.
+    pub event: EventView<'a>,
+    /// Whether the event may not be shown, only its link: its stream was deleted, or hides it.
+    /// Known if the reader was told to follow links.
+    pub hidden: bool,
 }
 
 /// Where in a page's bytes one event's payload lies.
@@ -59,6 +52,15 @@ pub(crate) struct Located {
     pub chunk: u32,
     pub start: u32,
     pub len: u32,
+    /// Whether its own stream hides it from who comes through a link.
+    pub hidden: bool,
+}
+
+impl Located {
+    /// The event at `position`, numbered by that.
+    pub fn new(position: Position, chunk: u32, start: u32, len: u32) -> Located {
+        Located { position, number: position.0, chunk, start, len, hidden: false }
+    }
 }
 
 impl Page {
@@ -87,6 +89,15 @@ impl Page {
         self.events.iter().map(|located| (located.number, self.view(located)))
     }
 
+    /// Its events in reading order, as the targets of links.
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = Target<'_>> {
+        self.events.iter().map(|located| Target {
+            number: located.number,
+            event: self.view(located),
+            hidden: located.hidden,
+        })
+    }
+
     /// The virtual stream through which the events were read, if it is one: they are the targets of
     /// its links.
     #[must_use]
@@ -101,6 +112,18 @@ impl Page {
             let place = places.by_ref().find(|(position, _)| **position == event.position);
             event.number = place.map_or(event.number, |(_, number)| number);
         }
+    }
+
+    /// When the last event that was looked at was committed, if that is known.
+    pub(crate) fn last_time(&self) -> Option<Timestamp> {
+        let hole = self.holes.last().map(|hole| (hole.position, hole.time));
+        let event = self.last().map(|event| (event.position, event.time));
+        hole.max(event).map(|(_, time)| time)
+    }
+
+    /// Numbers the events by their positions.
+    pub(crate) fn number_by_position(&mut self) {
+        self.events.iter_mut().for_each(|event| event.number = event.position.0);
     }
 
     /// Its last event in reading order.
@@ -120,9 +143,24 @@ impl Page {
         self.chunks.len() as u32 - 1
     }
 
+    /// Adds an event; not one that is gone, of which there is but the place.
     pub(crate) fn push(&mut self, located: Located) {
+        if record::is_gone(self.payload(&located)) {
+            return;
+        }
         self.size += located.len as usize;
         self.events.push(located);
+    }
+
+    /// Marks the events that `hides` answers true for.
+    pub(crate) fn hide<E>(
+        &mut self,
+        mut hides: impl FnMut(&EventView<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        for at in 0..self.events.len() {
+            self.events[at].hidden = hides(&self.view(&self.events[at]))?;
+        }
+        Ok(())
     }
 
     /// Keeps the events that `wants` answers true for.
@@ -154,9 +192,13 @@ impl Page {
         (self, rest)
     }
 
-    fn view(&self, located: &Located) -> EventView<'_> {
+    fn payload(&self, located: &Located) -> &[u8] {
         let start = located.start as usize;
-        let payload = &self.chunks[located.chunk as usize][start..start + located.len as usize];
+        &self.chunks[located.chunk as usize][start..start + located.len as usize]
+    }
+
+    fn view(&self, located: &Located) -> EventView<'_> {
+        let payload = self.payload(located);
         record::view(located.position, payload).expect("checked when the page was filled")
     }
 }

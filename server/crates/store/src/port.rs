@@ -73,7 +73,8 @@ pub(crate) fn first_revision(
     }
     let positions = view.positions(key, 0, 1, committed, access)?;
     let page = fetch(core, &view, &positions, access)?;
-    Ok(page.last().map(|event| event.revision))
+    let removed = page.holes.last().map(|hole| hole.revision);
+    Ok(page.last().map(|event| event.revision).or(removed))
 }
 
 impl EventStore for Store {

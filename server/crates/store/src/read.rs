@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use daybook_log::disk::DiskError;
-use daybook_log::planted::{self, Bug};
-use daybook_model::{Filter, Position, Revision, StreamMetadata, StreamName, Timestamp};
+use daybook_model::{EventView, Filter, Position, Revision, StreamMetadata, StreamName, Timestamp};
 
 use crate::Page;
 use crate::core::Core;
 use crate::fetch::fetch;
-use crate::index::{Access, Key, KeyKind, View};
+use crate::index::{Access, Key, KeyHasher, KeyKind, View};
 use crate::page::PAGE_EVENTS_MAX;
 use crate::resolve::settings;
+use crate::virtual_stream::{self, Links};
+use list::{ListReader, PAGE_EVENTS_FIRST};
+
+pub use list::IndexReader;
+
+mod list;
 
 /// Which way a reader goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,16 @@ pub enum IndexKey {
     EventType(String),
     /// The `$correlationId` of an event's metadata.
     Correlation(String),
+}
+
+impl IndexKey {
+    pub(crate) fn hashed(&self, hasher: &KeyHasher) -> Key {
+        match self {
+            IndexKey::Category(name) => hasher.key(KeyKind::Category, name),
+            IndexKey::EventType(name) => hasher.key(KeyKind::EventType, name),
+            IndexKey::Correlation(id) => hasher.key(KeyKind::Correlation, id),
+        }
+    }
 }
 
 /// Why something could not be read.
@@ -176,11 +191,54 @@ impl Visible {
         Visible { first: by_count.max(metadata.truncate_before.unwrap_or(0)), cutoff }
     }
 
+    /// Whether `event` can be seen.
+    pub fn shows(&self, event: &EventView<'_>) -> bool {
+        event.revision.0 >= self.first && self.cutoff.is_none_or(|cutoff| event.time >= cutoff)
+    }
+
     /// Leaves out what is too old.
     pub fn retain(&self, page: &mut Page) {
         if let Some(cutoff) = self.cutoff {
             page.retain(|event| event.time >= cutoff);
         }
+    }
+}
+
+/// What can be read of a stream that can be.
+pub(crate) struct Readable {
+    key: Key,
+    count: u64,
+    pub visible: Visible,
+}
+
+impl Readable {
+    /// What can be read of `stream`, or why nothing can.
+    pub fn of(
+        core: &Core,
+        view: &View,
+        stream: &StreamName,
+        committed: Position,
+        access: Access,
+    ) -> Result<Readable, ReadError> {
+        let key = core.hasher.key(KeyKind::Settings, stream.as_str());
+        let settings = settings(core, view, key, committed, access)?;
+        let described = match stream.described() {
+            Some(described) => {
+                let key = core.hasher.key(KeyKind::Settings, described);
+                crate::resolve::settings(core, view, key, committed, access)?.tombstoned
+            }
+            None => false,
+        };
+        if settings.tombstoned || described {
+            return Err(ReadError::StreamDeleted { stream: stream.clone() });
+        }
+        let key = virtual_stream::key(&core.hasher, stream);
+        let count = view.count(key, committed, access)?;
+        if count == 0 || settings.metadata.is_soft_deleted() {
+            return Err(ReadError::StreamNotFound { stream: stream.clone() });
+        }
+        let visible = Visible::of(stream, &settings.metadata, count, core);
+        Ok(Readable { key, count, visible })
     }
 }
 
@@ -206,6 +264,9 @@ pub(crate) fn read_span(
 pub struct StreamReader {
     list: ListReader,
     visible: Visible,
+    links: Option<Arc<Links>>,
+    /// Whether each link's target is asked whether it may be shown.
+    following: bool,
     head: u64,
     left: u64,
 }
@@ -219,25 +280,9 @@ impl StreamReader {
         let stream = &query.stream;
         let committed = core.committed();
         let view = core.view.load();
-        let key = core.hasher.key(KeyKind::Settings, stream.as_str());
-        let settings = settings(core, &view, key, committed, access)?;
-        let described = match stream.described() {
-            Some(described) => {
-                let key = core.hasher.key(KeyKind::Settings, described);
-                crate::resolve::settings(core, &view, key, committed, access)?.tombstoned
-            }
-            None => false,
-        };
-        if settings.tombstoned || described {
-            return Err(ReadError::StreamDeleted { stream: stream.clone() });
-        }
-        let key = core.hasher.key(KeyKind::Stream, stream.as_str());
-        let count = view.count(key, committed, access)?;
-        let Some(head) = count.checked_sub(1).filter(|_| !settings.metadata.is_soft_deleted())
-        else {
-            return Err(ReadError::StreamNotFound { stream: stream.clone() });
-        };
-        let visible = Visible::of(stream, &settings.metadata, count, core);
+        let Readable { key, count, visible } =
+            Readable::of(core, &view, stream, committed, access)?;
+        let head = count - 1;
         let next = match (query.from, query.direction) {
             (From::Start, Direction::Forwards) => visible.first,
             (From::Start, Direction::Backwards) => 0,
@@ -258,7 +303,8 @@ impl StreamReader {
             left: u64::MAX,
             page_len: PAGE_EVENTS_MAX as u64,
         };
-        Ok(StreamReader { list, visible, head, left: query.count })
+        let links = Links::of(stream, core.store_id).map(Arc::new);
+        Ok(StreamReader { list, visible, links, following: false, head, left: query.count })
     }
 
     /// The revision of the stream's last event when the reader was opened.
@@ -271,6 +317,14 @@ impl StreamReader {
     #[must_use]
     pub fn first_revision(&self) -> Option<Revision> {
         Some(Revision(self.visible.first))
+    }
+
+    /// Finds out which events their own streams hide, if the stream is one of links: for who
+    /// follows them. See [`Page::targets`].
+    #[must_use]
+    pub fn following(mut self) -> StreamReader {
+        self.following = true;
+        self
     }
 
     /// Reads a short page first, and longer ones after it: for who may stop at any event.
@@ -317,67 +371,18 @@ impl StreamReader {
             self.visible.retain(&mut page);
             page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
             self.left -= page.len() as u64;
-            if !page.is_empty() {
-                return Ok(Some(page));
+            if page.is_empty() {
+                continue;
             }
+            if let Some(links) = &self.links {
+                page.links = Some(links.clone());
+                if self.following {
+                    virtual_stream::hide(&self.list.core, links, &mut page, access)?;
+                }
+            }
+            return Ok(Some(page));
         }
         Ok(None)
-    }
-}
-
-/// Events of the first page of a reader whose caller may stop at any event.
-const PAGE_EVENTS_FIRST: u64 = 16;
-
-/// Reads the postings of one key, page by page.
-#[derive(Clone)]
-struct ListReader {
-    core: Arc<Core>,
-    key: Key,
-    committed: Position,
-    count: u64,
-    /// Numbers below are hidden.
-    floor: u64,
-    direction: Direction,
-    next: Option<u64>,
-    left: u64,
-    /// Events of the next page, at most.
-    page_len: u64,
-}
-
-impl ListReader {
-    /// The next page, its events numbered; empty if what it would hold was removed.
-    fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
-        let Some(next) = self.next else { return Ok(None) };
-        let limit = self.left.min(self.page_len);
-        let forwards = self.direction == Direction::Forwards;
-        let at_end = if forwards { next >= self.count } else { next < self.floor };
-        if limit == 0 || at_end {
-            self.next = None;
-            return Ok(None);
-        }
-        let view = self.core.view.load();
-        let first = if forwards { next } else { (next + 1).saturating_sub(limit).max(self.floor) };
-        // What was committed after the reader was opened is not its to read, and a sealed segment
-        // no longer tells it apart by position.
-        let left = if planted::is(Bug::ReaderBeyondItsEnd) { limit } else { self.count - next };
-        let len = if forwards { limit.min(left) } else { next + 1 - first };
-        let mut positions =
-            view.positions(self.key, first, len as usize, self.committed, access)?;
-        if !forwards {
-            positions.reverse();
-        }
-        let mut page = fetch(&self.core, &view, &positions, access)?;
-        let considered = page.considered as u64;
-        if forwards {
-            page.number(&positions, next..);
-        } else {
-            page.number(&positions, (0..=next).rev());
-        }
-        self.page_len = (4 * self.page_len).min(PAGE_EVENTS_MAX as u64);
-        self.left -= page.len() as u64;
-        self.next =
-            if forwards { Some(next + considered) } else { (next + 1).checked_sub(considered + 1) };
-        Ok((considered > 0).then_some(page))
     }
 }
 
@@ -395,6 +400,20 @@ pub struct AllReader {
     at: u64,
     left: u64,
     filter: Option<Arc<Filter>>,
+    /// If only the events of one key are read.
+    indexed: Option<Indexed>,
+}
+
+/// The events of one key that are read as a part of the log.
+#[derive(Clone)]
+struct Indexed {
+    key: Key,
+    list: Option<ListReader>,
+}
+
+/// Whether an event is the system's: what is read by a key as a part of the log leaves them out.
+pub(crate) fn is_system(event: &EventView<'_>) -> bool {
+    event.stream.starts_with('$') || event.event_type.starts_with('$')
 }
 
 impl AllReader {
@@ -412,7 +431,15 @@ impl AllReader {
             at,
             left: query.count,
             filter: query.filter,
+            indexed: None,
         }
+    }
+
+    /// Reads only the events of `key` that are not the system's, as if a filter wanted them.
+    pub(crate) fn of_key(mut self, key: &IndexKey) -> AllReader {
+        let key = key.hashed(&self.core.hasher);
+        self.indexed = Some(Indexed { key, list: None });
+        self
     }
 
     /// The next page; none at the end.
@@ -455,11 +482,20 @@ impl AllReader {
 
     /// The next page; empty if many events were read in vain and there may be more.
     fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
+        let mut limit = match self.filter {
+            Some(_) => PAGE_EVENTS_MAX as u64,
+            None => self.left.min(PAGE_EVENTS_MAX as u64),
+        };
         for _ in 0..PAGES_AT_ONCE {
             if self.left == 0 {
                 return Ok(None);
             }
-            let mut page = self.read_span(access)?;
+            if self.indexed.is_some() {
+                return self.read_indexed(access);
+            }
+            let mut page = self.read_span(limit, access)?;
+            // What was removed may go on for long.
+            limit = PAGE_EVENTS_MAX as u64;
             let considered = page.considered as u64;
             if considered == 0 {
                 return Ok(None);
@@ -480,11 +516,39 @@ impl AllReader {
         Ok(Some(Page::default()))
     }
 
-    fn read_span(&self, access: Access) -> Result<Page, ReadError> {
-        let limit = match self.filter {
-            Some(_) => PAGE_EVENTS_MAX as u64,
-            None => self.left.min(PAGE_EVENTS_MAX as u64),
+    fn read_indexed(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
+        let Some(Indexed { key, list }) = &mut self.indexed else { return Ok(None) };
+        let list = match list {
+            Some(list) => list,
+            None => {
+                let view = self.core.view.load();
+                let number = view.rank(*key, Position(self.at), self.committed, access)?;
+                let next = match self.direction {
+                    Direction::Forwards => Some(number),
+                    Direction::Backwards => number.checked_sub(1),
+                };
+                list.insert(ListReader {
+                    core: self.core.clone(),
+                    key: *key,
+                    committed: self.committed,
+                    count: view.count(*key, self.committed, access)?,
+                    floor: 0,
+                    direction: self.direction,
+                    next,
+                    left: u64::MAX,
+                    page_len: self.left.min(PAGE_EVENTS_MAX as u64),
+                })
+            }
         };
+        let Some(mut page) = list.read(access)? else { return Ok(None) };
+        page.retain(|event| !is_system(event));
+        page.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        page.number_by_position();
+        self.left -= page.len() as u64;
+        Ok(Some(page))
+    }
+
+    fn read_span(&self, limit: u64, access: Access) -> Result<Page, ReadError> {
         let view = self.core.view.load();
         match self.direction {
             Direction::Forwards => {
@@ -494,97 +558,6 @@ impl AllReader {
                 let first = self.at.saturating_sub(limit);
                 let positions: Vec<Position> = (first..self.at).rev().map(Position).collect();
                 fetch(&self.core, &view, &positions, access)
-            }
-        }
-    }
-}
-
-/// Reads the events of one index key, page by page.
-#[derive(Clone)]
-pub struct IndexReader {
-    core: Arc<Core>,
-    key: Key,
-    committed: Position,
-    direction: Direction,
-    from: u64,
-    left: u64,
-    list: Option<ListReader>,
-}
-
-impl IndexReader {
-    pub(crate) fn open(
-        core: &Arc<Core>,
-        key: &IndexKey,
-        from: u64,
-        direction: Direction,
-        left: u64,
-    ) -> IndexReader {
-        let key = match key {
-            IndexKey::Category(name) => core.hasher.key(KeyKind::Category, name),
-            IndexKey::EventType(name) => core.hasher.key(KeyKind::EventType, name),
-            IndexKey::Correlation(id) => core.hasher.key(KeyKind::Correlation, id),
-        };
-        let committed = core.committed();
-        IndexReader { core: core.clone(), key, committed, direction, from, left, list: None }
-    }
-
-    /// The next page; none at the end. [`Page::numbered`] has the events' numbers under the key.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the disk fails or its bytes are damaged.
-    pub async fn next(&mut self) -> Result<Option<Page>, ReadError> {
-        let mut reader = self.clone();
-        let page = match reader.read(Access::Memory) {
-            Err(ReadError::NotInMemory) => {
-                let mut again = self.clone();
-                let (page, after) =
-                    blocking(move || again.read(Access::Disk).map(|page| (page, again))).await?;
-                *self = after;
-                return Ok(page);
-            }
-            other => other?,
-        };
-        *self = reader;
-        Ok(page)
-    }
-
-    /// The next page; none at the end. May read the disk.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the disk fails or its bytes are damaged.
-    pub fn next_page(&mut self) -> Result<Option<Page>, ReadError> {
-        self.read(Access::Disk)
-    }
-
-    fn read(&mut self, access: Access) -> Result<Option<Page>, ReadError> {
-        let list = match &mut self.list {
-            Some(list) => list,
-            None => {
-                let view = self.core.view.load();
-                let count = view.count(self.key, self.committed, access)?;
-                let backwards = self.direction == Direction::Backwards;
-                let next = if backwards {
-                    count.checked_sub(1).map(|last| last.min(self.from))
-                } else {
-                    Some(self.from)
-                };
-                self.list.insert(ListReader {
-                    core: self.core.clone(),
-                    key: self.key,
-                    committed: self.committed,
-                    count,
-                    floor: 0,
-                    direction: self.direction,
-                    next,
-                    left: self.left,
-                    page_len: PAGE_EVENTS_MAX as u64,
-                })
-            }
-        };
-        loop {
-            match list.read(access)? {
-                Some(page) if page.is_empty() => {}
-                page => return Ok(page),
             }
         }
     }

@@ -15,6 +15,20 @@ const FLAG_JSON: u8 = 1;
 /// The event is the tombstone of its stream.
 const FLAG_TOMBSTONE: u8 = 2;
 
+/// The event is gone, and only its place is there: its stream has a name, and the rest is empty.
+const FLAG_GONE: u8 = 4;
+
+/// What stands in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An event.
+    Event,
+    /// The event that ends its stream.
+    Tombstone,
+    /// The place of an event that is gone.
+    Gone,
+}
+
 /// Longest encoding of a u64 as a varint, in bytes.
 pub(crate) const VARINT_SIZE_MAX: usize = 10;
 
@@ -43,13 +57,14 @@ pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Appends the part of `event` that does not depend on its place in the log.
-pub(crate) fn encode_body(out: &mut Vec<u8>, stream: &str, event: &NewEvent, tombstone: bool) {
-    let mut flags = 0;
+pub(crate) fn encode_body(out: &mut Vec<u8>, stream: &str, event: &NewEvent, kind: Kind) {
+    let mut flags = match kind {
+        Kind::Event => 0,
+        Kind::Tombstone => FLAG_TOMBSTONE,
+        Kind::Gone => FLAG_GONE,
+    };
     if event.content_type == ContentType::Json {
         flags |= FLAG_JSON;
-    }
-    if tombstone {
-        flags |= FLAG_TOMBSTONE;
     }
     out.push(flags);
     out.extend_from_slice(event.id.as_bytes());
@@ -81,7 +96,7 @@ pub(crate) fn view(position: Position, payload: &[u8]) -> Option<EventView<'_>> 
     let (stream, rest) = rest.split_at_checked(stream)?;
     let (event_type, rest) = rest.split_at_checked(event_type)?;
     let (metadata, data) = rest.split_at_checked(metadata)?;
-    if flags & !(FLAG_JSON | FLAG_TOMBSTONE) != 0 {
+    if flags & !(FLAG_JSON | FLAG_TOMBSTONE | FLAG_GONE) != 0 {
         return None;
     }
     Some(EventView {
@@ -96,4 +111,11 @@ pub(crate) fn view(position: Position, payload: &[u8]) -> Option<EventView<'_>> 
         metadata,
         data,
     })
+}
+
+/// Whether a payload that is one is only the place of an event that is gone.
+#[inline]
+pub(crate) fn is_gone(payload: &[u8]) -> bool {
+    let mut rest = payload.get(8..).unwrap_or_default();
+    take_varint(&mut rest).is_some() && rest.first().is_some_and(|flags| flags & FLAG_GONE != 0)
 }

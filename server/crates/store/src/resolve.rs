@@ -5,18 +5,21 @@
 use std::sync::Arc;
 
 use daybook_log::planted::{self, Bug};
-use daybook_model::append::{AppendError, Appended, Deletion, StreamCondition};
+use daybook_model::append::{
+    AppendError, Appended, Deletion, EndedState, FailedCheck, StreamCondition,
+};
 use daybook_model::limits::APPEND_SIZE_MAX;
 use daybook_model::{ExpectedRevision, NewEvent, Position, Revision, StreamMetadata};
 use smallvec::SmallVec;
 
 use crate::core::Core;
-use crate::decide::{Decision, StreamFacts, decide};
+use crate::decide::{Decision, StreamFacts, check_holds, decide, found};
 use crate::fetch::fetch;
 use crate::index::{Access, Key, View};
 use crate::page::{PAGE_EVENTS_MAX, Page};
-use crate::prepare::{Prepared, PreparedStream};
+use crate::prepare::{Prepared, PreparedEvent, PreparedStream};
 use crate::read::ReadError;
+use crate::scavenge::trace::Hole;
 
 /// Streams whose settings are kept in memory.
 const SETTINGS_CACHE_LEN: usize = 65_536;
@@ -46,6 +49,14 @@ pub(crate) struct Settings {
     /// Whether there is any settings event.
     pub exists: bool,
 }
+
+/// Those of a stream that ended.
+const ENDED: Settings = Settings {
+    tombstoned: true,
+    metadata: StreamMetadata { max_age: None, max_count: None, truncate_before: None },
+    position: None,
+    exists: true,
+};
 
 /// Settings by stream, each with the number of settings events it was read from: it is right for
 /// as long as that is their number.
@@ -78,12 +89,22 @@ pub(crate) fn settings(
     }
     let positions = view.positions(key, count - 1, 1, committed, access)?;
     let page = fetch(core, view, &positions, access)?;
-    let event = page.last().ok_or(ReadError::Closed)?;
     // Metadata may have been written after the tombstone: that opens nothing.
     let ended = view.count(core.hasher.tombstone(key), committed, access)? > 0;
+    let Some(event) = page.last() else {
+        if ended {
+            return Ok(Arc::new(ENDED));
+        }
+        // It was removed, so that there is a newer one by now: as good an answer.
+        let now = core.committed();
+        if now <= committed {
+            return Err(ReadError::Closed);
+        }
+        return settings(core, &core.view.load_full(), key, now, access);
+    };
     let ended = if planted::is(Bug::MetadataAfterTombstone) { event.tombstone } else { ended };
     let settings = Arc::new(if ended {
-        Settings { tombstoned: true, exists: true, ..Settings::default() }
+        ENDED
     } else {
         let metadata = StreamMetadata::parse(event.data);
         Settings { tombstoned: false, metadata, position: Some(event.position), exists: true }
@@ -104,6 +125,9 @@ pub(crate) fn resolve(
     let view = core.view.load();
     let mut facts: SmallVec<[StreamFacts; 1]> = SmallVec::new();
     let mut decisions: SmallVec<[Decision; 1]> = SmallVec::new();
+    if prepared.carried {
+        return carried(&view, prepared, as_of, access);
+    }
     let mut reopened = Vec::new();
     for (index, stream) in prepared.streams.iter().enumerate() {
         let settings = settings(core, &view, stream.settings, as_of, access)?;
@@ -151,6 +175,29 @@ pub(crate) fn resolve(
     Ok(Resolution::Write(Resolved { as_of, facts }))
 }
 
+/// Resolves what was decided elsewhere: only the places must fit.
+fn carried(
+    view: &View,
+    prepared: &Prepared,
+    as_of: Position,
+    access: Access,
+) -> Result<Resolution, ReadError> {
+    let mut facts: SmallVec<[StreamFacts; 1]> = SmallVec::new();
+    for (index, stream) in prepared.streams.iter().enumerate() {
+        let head = view.count(stream.key, as_of, access)?.checked_sub(1);
+        let fact = StreamFacts { head, ..StreamFacts::default() };
+        let fits = match stream.condition.expected {
+            ExpectedRevision::Exact(revision) => head == Some(revision.0),
+            _ => head.is_none(),
+        };
+        if !fits {
+            return Ok(Resolution::Answer(Err(wrong(index, &stream.condition, &fact))));
+        }
+        facts.push(fact);
+    }
+    Ok(Resolution::Write(Resolved { as_of, facts }))
+}
+
 /// For each event of `stream` the revision at which its id stands there, as far as the rules ask.
 fn known(
     core: &Core,
@@ -180,14 +227,19 @@ fn known(
             break;
         }
         let page = fetch(core, view, &positions, access)?;
-        for stored in page.events() {
+        let (mut events, mut holes) = (page.events().peekable(), page.holes.iter().peekable());
+        for position in &positions[..page.considered] {
             let asked = &prepared.events[stream.events[at] as usize];
-            if stored.id == asked.id {
-                known[at] = Some(stored.revision.0);
+            if let Some(stored) = events.next_if(|event| event.position == *position) {
+                if stored.id == asked.id {
+                    known[at] = Some(stored.revision.0);
+                }
+            } else if let Some(hole) = holes.next_if(|hole| hole.position == *position) {
+                known[at] = removed_before(core, hole, stream.key, asked);
             }
             at += 1;
         }
-        if page.is_empty() {
+        if page.considered == 0 {
             break;
         }
     }
@@ -219,9 +271,18 @@ fn known_lately(
             && stored.stream == stream.condition.stream.as_str()
         {
             known[i] = Some(stored.revision.0);
+        } else if let Some(hole) = page.holes.last() {
+            known[i] = removed_before(core, hole, stream.key, event);
         }
     }
     Ok(())
+}
+
+/// The revision of the event that was removed and left `hole`, if it is the one that is asked for:
+/// a retry is known for what it is, whatever became of what it wrote.
+fn removed_before(core: &Core, hole: &Hole, stream: Key, asked: &PreparedEvent) -> Option<u64> {
+    let same = hole.id == core.hasher.id_hash(stream, asked.id);
+    (same && !planted::is(Bug::RemovedIdForgotten)).then_some(hole.revision.0)
 }
 
 /// The answer, if what is stored already decides.
@@ -246,6 +307,12 @@ fn answer(
         .filter(|(i, _)| has_events(*i))
         .all(|(_, decision)| matches!(decision, Decision::Duplicate { .. }))
         && prepared.asked_events() > 0;
+    if let Some(ended) = prepared.checks.as_deref().filter(|_| !duplicate) {
+        let failed = failed_checks(prepared, ended, facts, decisions);
+        if !failed.is_empty() {
+            return Ok(Some(Err(AppendError::ChecksFailed { failed })));
+        }
+    }
     for (index, decision) in decisions.iter().enumerate() {
         let condition = &prepared.streams[index].condition;
         match decision {
@@ -288,6 +355,28 @@ fn answer(
     Ok(Some(Ok(Appended { revisions, position })))
 }
 
+/// The conditions that do not hold, all of them. What is expected must be durable already: unlike a
+/// single condition, none of them waits for what may be on its way.
+fn failed_checks(
+    prepared: &Prepared,
+    ended: &[(u32, EndedState)],
+    facts: &[StreamFacts],
+    decisions: &[Decision],
+) -> Vec<FailedCheck> {
+    let mut failed = Vec::new();
+    for (index, (facts, decision)) in facts.iter().zip(decisions).enumerate() {
+        let stream = &prepared.streams[index];
+        let at = ended.binary_search_by_key(&index, |(stream, _)| *stream as usize);
+        let ended = at.ok().map(|at| ended[at].1);
+        let check = (stream.condition.expected, ended);
+        if !check_holds(facts, check, *decision, !stream.events.is_empty()) {
+            let stream = stream.condition.stream.clone();
+            failed.push(FailedCheck { index, stream, found: found(facts) });
+        }
+    }
+    failed
+}
+
 /// Whether the condition expects a revision that the stream has not reached.
 pub(crate) fn is_ahead(condition: &StreamCondition, facts: &StreamFacts) -> bool {
     let ExpectedRevision::Exact(expected) = condition.expected else { return false };
@@ -313,13 +402,20 @@ fn reopen(
     metadata: &[u8],
 ) -> Result<(), AppendError> {
     let stream = prepared.streams[index].condition.stream.metastream();
-    if prepared.streams.iter().any(|other| other.condition.stream == stream) {
+    let beside = prepared.streams.iter().position(|other| other.condition.stream == stream);
+    if beside.is_some_and(|at| !prepared.streams[at].events.is_empty()) {
+        // The append writes the metadata itself.
         return Ok(());
     }
     let first = facts[index].head.map_or(0, |head| head + 1);
     let data = StreamMetadata::reopen_data(metadata, first);
     let id = uuid::Builder::from_random_bytes(core.environment.entropy.bytes()).into_uuid();
     let event = NewEvent::json(id, daybook_model::metadata::METADATA_EVENT_TYPE, data);
-    let condition = StreamCondition { stream, expected: ExpectedRevision::Any };
-    prepared.add(&core.hasher, condition, &event)
+    match beside {
+        Some(at) => prepared.add_to(&core.hasher, at as u32, &event),
+        None => {
+            let condition = StreamCondition { stream, expected: ExpectedRevision::Any };
+            prepared.add(&core.hasher, condition, &event)
+        }
+    }
 }

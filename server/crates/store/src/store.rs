@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use daybook_log::backup::Backup;
 use daybook_log::disk::{Disk, DiskError};
 use daybook_log::{Recovery, Sizes};
-use daybook_model::append::{Append, AppendError, Appended, Deletion, StreamCondition};
+use daybook_model::append::{Append, AppendError, Appended, Deletion, EndedState, StreamCondition};
 use daybook_model::metadata::{METADATA_EVENT_TYPE, TOMBSTONE_EVENT_TYPE};
 use daybook_model::{
     Clock, Entropy, Epoch, ExpectedRevision, NewEvent, Position, Revision, StreamMetadata,
@@ -28,11 +28,13 @@ use crate::open::{first_append, open};
 use crate::pipeline::Pipeline;
 use crate::prepare::Prepared;
 use crate::read::{
-    AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
+    AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
     StreamReader, Visible, blocking,
 };
 use crate::resolve::{Resolution, resolve, settings};
+use crate::scavenge::Scavenge;
 use crate::status::{About, Health, Stats, StreamInfo, StreamState};
+use crate::virtual_stream;
 use crate::writer::{Decider, Reply, Request};
 
 /// What the store needs of the machine.
@@ -100,6 +102,7 @@ pub struct Store {
 struct Inner {
     core: Arc<Core>,
     pipeline: Arc<Pipeline>,
+    scavenge: Scavenge,
     threads: Mutex<Vec<JoinHandle<()>>>,
     recovery: Recovery,
     rebuilt: u64,
@@ -132,10 +135,13 @@ impl Store {
         threads.push(spawn("daybook-maintenance", move || maintenance::run(&shared))?);
         let shared = core.clone();
         threads.push(spawn("daybook-spare", move || maintenance::prepare_spares(&shared))?);
+        let scavenge = Scavenge::new(core.clone());
+        let own = scavenge.clone();
+        threads.push(spawn("daybook-scavenge", move || own.run())?);
         let open_us = clock.monotonic().saturating_sub(started).as_micros() as u64;
         let (recovery, rebuilt) = (opened.recovery, opened.rebuilt);
         let threads = Mutex::new(threads);
-        let inner = Inner { core, pipeline, threads, recovery, rebuilt, open_us };
+        let inner = Inner { core, pipeline, scavenge, threads, recovery, rebuilt, open_us };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -187,6 +193,12 @@ impl Store {
         self.core().accept_clock();
     }
 
+    /// Scavenges: they give back the space of what nobody may read any more.
+    #[must_use]
+    pub fn scavenge(&self) -> &Scavenge {
+        &self.inner.scavenge
+    }
+
     /// How long the steps of the write path take.
     #[must_use]
     pub fn times(&self) -> &Times {
@@ -233,6 +245,24 @@ impl Store {
         self.submit(self.prepare_off_thread(append).await?, None).await
     }
 
+    /// As [`Store::append`], and says of all conditions that fail, not of the first alone. What is
+    /// expected may be more than a revision: `ended` says of streams, by their index in the append,
+    /// how they must have ended.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; [`AppendError::ChecksFailed`] instead of a wrong expected revision,
+    /// except where nothing was expected and only a part of the ids is known.
+    pub async fn append_checked(
+        &self,
+        append: Append,
+        mut ended: Vec<(u32, EndedState)>,
+    ) -> Result<Appended, AppendError> {
+        ended.sort_unstable_by_key(|(stream, _)| *stream);
+        let mut prepared = self.prepare_off_thread(append).await?;
+        prepared.checks = Some(ended.into_boxed_slice());
+        self.submit(prepared, None).await
+    }
+
     /// As [`Store::append`], for one of several appends that are in flight together: they reach
     /// the writer in the order in which their futures were first polled, so that each may expect
     /// what the one before leaves.
@@ -266,7 +296,7 @@ impl Store {
         Ok(Box::new(Prepared::new(&core.hasher, salt, append, deletion)?))
     }
 
-    async fn submit(
+    pub(crate) async fn submit(
         &self,
         mut prepared: Box<Prepared>,
         lane: Option<&Lane>,
@@ -369,6 +399,7 @@ impl Store {
         expected: ExpectedRevision,
         how: Deletion,
     ) -> Result<Option<Position>, AppendError> {
+        virtual_stream::refuse(stream)?;
         let core = self.core();
         let id = core.environment.entropy.bytes();
         let id = uuid::Builder::from_random_bytes(id).into_uuid();
@@ -494,7 +525,7 @@ impl Store {
             Err(e) => return Err(e),
         };
         let page = reader.next().await?;
-        Ok(page.filter(|page| page.last().is_some_and(|event| event.revision == revision)))
+        Ok(page.filter(|page| page.numbered().next().is_some_and(|(n, _)| n == revision.0)))
     }
 
     /// Reads the events of an index key from its `from`-th on.
@@ -507,6 +538,34 @@ impl Store {
         count: u64,
     ) -> IndexReader {
         IndexReader::open(self.core(), key, from, direction, count)
+    }
+
+    /// Reads the events of an index key that are not the system's as a part of the log: as
+    /// [`Store::read_all`] with a filter that wants them, without reading the others.
+    #[must_use]
+    pub fn read_all_of(
+        &self,
+        key: &IndexKey,
+        from: AllFrom,
+        direction: Direction,
+        count: u64,
+    ) -> AllReader {
+        let query = ReadAll { from, direction, count, filter: None };
+        AllReader::open(self.core(), query).of_key(key)
+    }
+
+    /// Subscribes to the events of an index key that are not the system's, as a part of the log. A
+    /// checkpoint is delivered each time `checkpoint_interval` of the key's events, at least 1, were
+    /// considered.
+    #[must_use]
+    pub fn subscribe_all_of(
+        &self,
+        key: &IndexKey,
+        from: SubscribeFrom,
+        checkpoint_interval: u64,
+    ) -> Subscription {
+        let key = key.hashed(&self.core().hasher);
+        Subscription::indexed(self.core().clone(), key, from, checkpoint_interval)
     }
 
     /// Subscribes to a stream, which need not exist yet.
@@ -541,6 +600,7 @@ impl Store {
     /// Takes no more appends, makes durable what waits, stops the threads. Subscriptions end.
     pub async fn close(&self) {
         self.inner.pipeline.close();
+        self.inner.scavenge.close();
         let inner = self.inner.clone();
         let joined = tokio::task::spawn_blocking(move || {
             let threads = std::mem::take(&mut *inner.threads.lock());
@@ -564,6 +624,7 @@ impl Drop for Inner {
         // Whoever forgot to close loses nothing that was acknowledged: the threads end by
         // themselves.
         self.pipeline.close();
+        self.scavenge.close();
     }
 }
 
@@ -573,7 +634,7 @@ pub(crate) fn stream_info(core: &Core, stream: &StreamName) -> Result<StreamInfo
     let view = core.view.load();
     let key = core.hasher.key(KeyKind::Settings, stream.as_str());
     let settings = settings(core, &view, key, committed, Access::Disk)?;
-    let key = core.hasher.key(KeyKind::Stream, stream.as_str());
+    let key = virtual_stream::key(&core.hasher, stream);
     let count = view.count(key, committed, Access::Disk)?;
     let visible = Visible::of(stream, &settings.metadata, count, core);
     let state = if settings.tombstoned {

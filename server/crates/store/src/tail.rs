@@ -67,6 +67,15 @@ impl Tail {
         }
     }
 
+    /// Lets go of what lies below `end`, where a segment ends: it is to be read from the disk.
+    pub fn forget_below(&self, end: Position) {
+        let mut inner = self.inner.write();
+        let (batches, size) = &mut *inner;
+        while let Some(batch) = batches.pop_front_if(|batch| batch.first < end) {
+            *size -= batch.bytes.len();
+        }
+    }
+
     /// Buffers for a batch.
     pub fn buffers(&self) -> (Vec<u8>, Spans) {
         self.free.lock().pop().unwrap_or_default()
@@ -101,8 +110,7 @@ impl Tail {
             } else {
                 (*chunk.get_or_insert_with(|| page.add_chunk(batch.bytes.clone())), start)
             };
-            let number = position.0;
-            page.push(Located { position, number, chunk, start: start as u32, len: len as u32 });
+            page.push(Located::new(position, chunk, start as u32, len as u32));
             count += 1;
         }
         count

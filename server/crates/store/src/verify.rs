@@ -5,7 +5,7 @@ use std::sync::Arc;
 use daybook_log::disk::Disk;
 use daybook_log::disk::sim::SimDisk;
 use daybook_log::verify::{Verified, verify as verify_log};
-use daybook_log::{OpenError, Segment};
+use daybook_log::{OpenError, RecoveredRecord, Segment};
 use daybook_model::Position;
 
 use crate::index::directory::{self, Holdings};
@@ -15,6 +15,7 @@ use crate::index::table::{BlockCache, BlockWeight};
 use crate::index::{Access, Key, KeyHasher};
 use crate::read::ReadError;
 use crate::record;
+use crate::scavenge::trace;
 
 /// What a verified store holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Report {
     pub log: Verified,
     /// Streams in it.
     pub streams: u64,
+    /// Events that retention has removed: their places are there.
+    pub removed: u64,
     /// Index files that were compared with what their segment says.
     pub index_files: u64,
     /// Index files that are missing or differ; the next start rebuilds those it finds damaged.
@@ -81,7 +84,7 @@ pub fn verify(
     let hasher = segments.first().map(|s| KeyHasher::new(s.header.store_id));
     let mut done = 0;
     let mut revisions: KeyMap<Key, u64> = KeyMap::with_hasher(IdentityState);
-    let mut wrong = None;
+    let (mut wrong, mut removed) = (None, 0);
     let log = verify_log(
         &**disk,
         &mut |segment| {
@@ -90,15 +93,14 @@ pub fn verify(
         },
         &mut |found| {
             let position = found.position;
-            let (Some(event), Some(hasher)) = (record::view(position, found.payload), hasher)
-            else {
+            let Some((key, revision)) = hasher.and_then(|hasher| place(&hasher, &found)) else {
                 wrong.get_or_insert(VerifyError::Unknown { position });
                 return;
             };
-            let key = hasher.key(crate::index::KeyKind::Stream, event.stream);
+            removed += u64::from(found.removed);
             let next = revisions.entry(key).or_default();
-            if event.revision.0 != *next {
-                let (found, expected) = (event.revision.0, *next);
+            if revision != *next {
+                let (found, expected) = (revision, *next);
                 wrong.get_or_insert(VerifyError::Revision { position, found, expected });
             }
             *next += 1;
@@ -110,12 +112,23 @@ pub fn verify(
     let mut report = Report {
         log,
         streams: revisions.len() as u64,
+        removed,
         index_files: 0,
         bad_index_files: Vec::new(),
     };
     drop(revisions);
     verify_index(disk, &segments, &mut report)?;
     Ok(report)
+}
+
+/// The stream of a stored event, and its revision there; none if it is of an unknown form.
+fn place(hasher: &KeyHasher, found: &RecoveredRecord<'_>) -> Option<(Key, u64)> {
+    if found.removed {
+        let trace = trace::decode(found.position, found.payload)?;
+        return Some((*trace.keys.first()?, trace.hole.revision.0));
+    }
+    let event = record::view(found.position, found.payload)?;
+    Some((hasher.key(crate::index::KeyKind::Stream, event.stream), event.revision.0))
 }
 
 fn verify_index(

@@ -230,7 +230,9 @@ impl Decider {
                 return;
             }
         }
-        let time = match self.time() {
+        // What was decided elsewhere brings its times along.
+        let time = if request.prepared.carried { Ok(self.last_time) } else { self.time() };
+        let time = match time {
             Ok(time) => time,
             Err(e) => {
                 let _ = request.answer.send(Reply::Done(Err(e)));
@@ -315,6 +317,10 @@ impl Decider {
         let mut last = None;
         for (i, event) in prepared.events.iter().enumerate() {
             let next = &mut nexts[event.stream as usize];
+            if let Some(brought) = event.time {
+                self.last_time = self.last_time.max(brought);
+            }
+            let time = event.time.map_or(time, |_| self.last_time);
             place.clear();
             encode_place(&mut place, time, Revision(*next));
             let position = commit.next();

@@ -276,10 +276,10 @@ fn read_entry(entry: &[u8]) -> Result<(&[u8], &[u8]), InvalidRequest> {
 }
 
 /// What is left to read of one message.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 /// The content of one field.
-enum Field<'a> {
+pub(crate) enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
     /// Of a wire type that none of our fields has.
@@ -287,7 +287,7 @@ enum Field<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, InvalidRequest> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, InvalidRequest> {
         if self.0.is_empty() {
             return Ok(None);
         }

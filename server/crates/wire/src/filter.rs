@@ -32,18 +32,49 @@ pub fn from_proto(options: &FilterOptions) -> Result<RequestedFilter, InvalidReq
         Some(Choice::EventType(expression)) => (FilterTarget::EventType, expression),
         None => return Err(InvalidRequest::Missing { field: "filter" }),
     };
-    let window = match options.window {
-        Some(Window::Max(max)) => max.max(1),
-        Some(Window::Count(_)) => WINDOW_DEFAULT,
-        None => return Err(InvalidRequest::Missing { field: "filter.window" }),
-    };
+    let checkpoint_interval = checkpoint_interval(options)?;
     let filter = if expression.regex.is_empty() {
         Filter::prefixes(target, expression.prefix.clone())?
     } else {
         Filter::regex(target, &expression.regex)?
     };
-    let checkpoint_interval = u64::from(window) * u64::from(options.checkpoint_interval_multiplier);
     Ok(RequestedFilter { filter, checkpoint_interval })
+}
+
+/// Events considered between two checkpoints; 0 if the client's multiplier is 0.
+///
+/// # Errors
+/// [`InvalidRequest`] if the filter's window is not set.
+pub fn checkpoint_interval(options: &FilterOptions) -> Result<u64, InvalidRequest> {
+    let window = match options.window {
+        Some(Window::Max(max)) => max.max(1),
+        Some(Window::Count(_)) => WINDOW_DEFAULT,
+        None => return Err(InvalidRequest::Missing { field: "filter.window" }),
+    };
+    Ok(u64::from(window) * u64::from(options.checkpoint_interval_multiplier))
+}
+
+/// A secondary index that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondaryIndex<'a> {
+    /// All events that are not the system's.
+    All,
+    /// Those of a category.
+    Category(&'a str),
+    /// Those of a type.
+    EventType(&'a str),
+}
+
+/// The index called `name`, if there is such a one.
+#[must_use]
+pub fn secondary_index(name: &str) -> Option<SecondaryIndex<'_>> {
+    let of = |prefix| name.strip_prefix(prefix).filter(|rest: &&str| !rest.is_empty());
+    match name {
+        "$idx-all" => Some(SecondaryIndex::All),
+        _ => of("$idx-ce-")
+            .map(SecondaryIndex::Category)
+            .or_else(|| of("$idx-et-").map(SecondaryIndex::EventType)),
+    }
 }
 
 /// The name of the secondary index that a filter asks for, if it does: one stream prefix that
@@ -104,5 +135,15 @@ mod tests {
         assert_eq!(index(&["$idx-ce-account"]).as_deref(), Some("$idx-ce-account"));
         assert_eq!(index(&["$idx-ce-account", "b"]), None);
         assert_eq!(index(&["account"]), None);
+        for (name, expected) in [
+            ("$idx-all", Some(SecondaryIndex::All)),
+            ("$idx-ce-account", Some(SecondaryIndex::Category("account"))),
+            ("$idx-et-$x", Some(SecondaryIndex::EventType("$x"))),
+            ("$idx-ce-", None),
+            ("$idx-user-x", None),
+            ("$idx-allx", None),
+        ] {
+            assert_eq!(secondary_index(name), expected, "{name}");
+        }
     }
 }

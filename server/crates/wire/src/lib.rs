@@ -8,6 +8,8 @@
 //!   decode   appends straight from bytes                       generated code and equal to it
 //!   frame    the five bytes before each gRPC message
 //!   error    what cannot be understood; the errors inside batch answers
+//!   record   the records of appends to several streams
+//!   detailed  the errors of such appends, with typed details
 //!   trailer  the names of the trailers that carry an error's facts
 //! ```
 //!
@@ -22,6 +24,7 @@
 //! from the network.
 
 pub mod decode;
+pub mod detailed;
 pub mod encode;
 pub mod error;
 pub mod event;
@@ -29,6 +32,7 @@ pub mod expected;
 pub mod filter;
 pub mod frame;
 pub mod position;
+pub mod record;
 pub mod stream;
 pub mod time;
 pub mod trailer;
@@ -49,9 +53,17 @@ pub mod proto {
     pub use self::daybook::v1 as transactions;
     pub use self::event_store::client as shared;
     pub use self::event_store::client::gossip;
+    pub use self::event_store::client::monitoring;
+    pub use self::event_store::client::operations;
+    pub use self::event_store::client::persistent_subscriptions as persistent;
+    pub use self::event_store::client::projections;
     pub use self::event_store::client::server_features;
     pub use self::event_store::client::streams;
+    pub use self::event_store::client::users;
+    pub use self::google::rpc as rich;
     pub use self::google::rpc::Status as BatchStatus;
+    pub use self::kurrent::rpc as server_errors;
+    pub use self::kurrentdb::protocol::v2::streams as streams_v2;
 }
 
 /// All our `.proto` files compiled, imports included; what gRPC reflection serves.

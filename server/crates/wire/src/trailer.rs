@@ -22,6 +22,21 @@ pub const REQUIRED_METADATA_PROPERTIES: &str = "required-metadata-properties";
 /// The secondary index that does not exist.
 pub const INDEX_NAME: &str = "index-name";
 
+/// The group of a persistent subscription that an error is about.
+pub const GROUP_NAME: &str = "group-name";
+/// Why an operation on a persistent subscription failed.
+pub const REASON: &str = "reason";
+
+/// [`EXCEPTION`]: there is no such group.
+pub const PERSISTENT_SUBSCRIPTION_DOES_NOT_EXIST: &str = "persistent-subscription-does-not-exist";
+/// [`EXCEPTION`]: there is such a group already.
+pub const PERSISTENT_SUBSCRIPTION_EXISTS: &str = "persistent-subscription-exists";
+/// [`EXCEPTION`]: an operation on a group failed.
+pub const PERSISTENT_SUBSCRIPTION_FAILED: &str = "persistent-subscription-failed";
+/// [`EXCEPTION`]: a consumer was dropped by its group.
+pub const PERSISTENT_SUBSCRIPTION_DROPPED: &str = "persistent-subscription-dropped";
+/// [`EXCEPTION`]: the group has as many consumers as it may.
+pub const MAXIMUM_SUBSCRIBERS_REACHED: &str = "maximum-subscribers-reached";
 /// [`EXCEPTION`]: nobody may do this.
 pub const ACCESS_DENIED: &str = "access-denied";
 /// [`EXCEPTION`]: the stream has a tombstone.
@@ -36,3 +51,14 @@ pub const MAXIMUM_APPEND_EVENT_SIZE_EXCEEDED: &str = "maximum-append-event-size-
 pub const MISSING_REQUIRED_METADATA_PROPERTY: &str = "missing-required-metadata-property";
 /// [`EXCEPTION`]: there is no such secondary index.
 pub const INDEX_NOT_FOUND: &str = "index-not-found";
+/// The user that an error is about.
+pub const LOGIN_NAME: &str = "login-name";
+/// The scavenge that an error is about.
+pub const SCAVENGE_ID: &str = "scavenge-id";
+
+/// [`EXCEPTION`]: there is no such user.
+pub const USER_NOT_FOUND: &str = "user-not-found";
+/// [`EXCEPTION`]: there is such a user already, or it was changed meanwhile.
+pub const USER_CONFLICT: &str = "user-conflict";
+/// [`EXCEPTION`]: no such scavenge is running.
+pub const SCAVENGE_NOT_FOUND: &str = "scavenge-not-found";

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use daybook_model::{Position, Revision, StreamName};
+use daybook_model::{Filter, FilterTarget, Position, Revision, StreamName};
 use daybook_store::{
-    AllFrom, Direction, From, ReadAll, ReadStream, SubscribeFrom, SubscriptionFilter,
+    AllFrom, Direction, From, IndexKey, ReadAll, ReadStream, SubscribeFrom, SubscriptionFilter,
 };
-use daybook_wire::filter::{self, RequestedFilter};
+use daybook_wire::filter::{self, RequestedFilter, SecondaryIndex};
 use daybook_wire::position::{self, WirePosition};
 use daybook_wire::proto::streams::ReadReq;
 use daybook_wire::proto::streams::read_req::Options;
@@ -43,7 +43,12 @@ pub enum Query {
         ends_told: bool,
     },
     /// Events of the log.
-    All(ReadAll),
+    All {
+        /// Which.
+        query: ReadAll,
+        /// If only those of a key are wanted.
+        key: Option<IndexKey>,
+    },
     /// A stream, for as long as the client wants.
     FollowStream {
         /// The stream, which need not exist yet.
@@ -57,6 +62,15 @@ pub enum Query {
         from: SubscribeFrom,
         /// Which events the client wants, if not all.
         filter: Option<SubscriptionFilter>,
+    },
+    /// The log's events of a key, for as long as the client wants.
+    FollowIndexed {
+        /// The key.
+        key: IndexKey,
+        /// Where it begins.
+        from: SubscribeFrom,
+        /// Events considered between two checkpoints.
+        checkpoint_interval: u64,
     },
 }
 
@@ -122,8 +136,13 @@ fn all_query(store: &Door, target: AllOptions, options: &Options) -> Result<Quer
                 Some(Place::Event(position)) => AllFrom::Position(position),
                 None => return Err(status::invalid_read_position(requested.is_some())),
             };
-            let filter = requested.map(|requested| Arc::new(requested.filter));
-            Ok(Query::All(ReadAll { from, direction: direction(options)?, count, filter }))
+            let (key, filter) = match requested {
+                Some(Requested::Index { key, .. }) => (Some(key), None),
+                Some(Requested::Filter(requested)) => (None, Some(Arc::new(requested.filter))),
+                None => (None, None),
+            };
+            let query = ReadAll { from, direction: direction(options)?, count, filter };
+            Ok(Query::All { query, key })
         }
         None if direction(options)? == Direction::Backwards => {
             Err(combination("$all, subscription, backwards"))
@@ -135,8 +154,18 @@ fn all_query(store: &Door, target: AllOptions, options: &Options) -> Result<Quer
                 Some(Place::Event(position)) => SubscribeFrom::After(position.0),
                 None => return Err(status::invalid_subscription_position()),
             };
-            let filter = requested.map(subscription_filter).transpose()?;
-            Ok(Query::FollowAll { from, filter })
+            match requested {
+                Some(Requested::Index { checkpoint_interval: 0, .. }) => {
+                    Err(status::invalid_checkpoint_interval())
+                }
+                Some(Requested::Index { key, checkpoint_interval }) => {
+                    Ok(Query::FollowIndexed { key, from, checkpoint_interval })
+                }
+                Some(Requested::Filter(requested)) => {
+                    Ok(Query::FollowAll { from, filter: Some(subscription_filter(requested)?) })
+                }
+                None => Ok(Query::FollowAll { from, filter: None }),
+            }
         }
     }
 }
@@ -200,16 +229,38 @@ fn direction(options: &Options) -> Result<Direction, Status> {
     }
 }
 
-fn requested_filter(options: &Options) -> Result<Option<RequestedFilter>, Status> {
-    match &options.filter_option {
-        None => Err(missing("filter_option")),
-        Some(FilterOption::NoFilter(_)) => Ok(None),
-        Some(FilterOption::Filter(wanted)) => match filter::index_name(wanted) {
-            Some(name) => Err(status::index_not_found(name)),
-            None => filter::from_proto(wanted).map(Some).map_err(refuse),
-        },
-    }
+/// Which part of the log is wanted.
+enum Requested {
+    Filter(RequestedFilter),
+    Index { key: IndexKey, checkpoint_interval: u64 },
 }
+
+fn requested_filter(options: &Options) -> Result<Option<Requested>, Status> {
+    let wanted = match &options.filter_option {
+        None => return Err(missing("filter_option")),
+        Some(FilterOption::NoFilter(_)) => return Ok(None),
+        Some(FilterOption::Filter(wanted)) => wanted,
+    };
+    let Some(name) = filter::index_name(wanted) else {
+        let filter = filter::from_proto(wanted).map_err(refuse)?;
+        return Ok(Some(Requested::Filter(filter)));
+    };
+    let checkpoint_interval = filter::checkpoint_interval(wanted).map_err(refuse)?;
+    let key = match filter::secondary_index(name) {
+        Some(SecondaryIndex::Category(name)) => IndexKey::Category(name.to_owned()),
+        Some(SecondaryIndex::EventType(name)) => IndexKey::EventType(name.to_owned()),
+        Some(SecondaryIndex::All) => {
+            let filter = Filter::regex(FilterTarget::StreamName, NOT_SYSTEM);
+            let filter = filter.map_err(|e| refuse(e.into()))?;
+            return Ok(Some(Requested::Filter(RequestedFilter { filter, checkpoint_interval })));
+        }
+        None => return Err(status::index_not_found(name)),
+    };
+    Ok(Some(Requested::Index { key, checkpoint_interval }))
+}
+
+/// What streams are called that are not the system's.
+const NOT_SYSTEM: &str = "^[^$]";
 
 fn refuse(error: InvalidRequest) -> Status {
     status::invalid(&error)

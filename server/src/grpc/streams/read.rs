@@ -11,7 +11,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use daybook_model::StreamName;
 use daybook_store::{
-    AllReader, Delivery, Direction, From, ReadError, ReadStream, StreamReader, Subscription,
+    AllReader, Delivery, Direction, From, ReadAll, ReadError, ReadStream, StreamReader,
+    Subscription,
 };
 use daybook_wire::proto::streams::ReadReq;
 use daybook_wire::proto::streams::read_resp::{
@@ -84,18 +85,30 @@ async fn begin(context: &Context, request: ReadReq) -> Result<Reading, Status> {
         Query::Stream { query, ends_told } => {
             let ends = ends_told.then(|| Ends::asked(&query));
             match store.read_stream(query).await {
-                Ok(reader) => Reading::Stream(Box::new(StreamScan { reader, show, ends })),
+                Ok(reader) => {
+                    let reader = if resolve_links { reader.following() } else { reader };
+                    Reading::Stream(Box::new(StreamScan { reader, show, ends }))
+                }
                 Err(ReadError::StreamNotFound { stream }) => Reading::NotFound(stream),
                 Err(failed) => return Err(status::read(failed)),
             }
         }
-        Query::All(query) if query.count == 0 => Reading::Nothing,
-        Query::All(query) => {
-            Reading::All(Box::new(AllScan { reader: store.read_all(query), show }))
+        Query::All { query: ReadAll { count: 0, .. }, .. } => Reading::Nothing,
+        Query::All { query, key } => {
+            let reader = match key {
+                Some(key) => store.read_all_of(&key, query.from, query.direction, query.count),
+                None => store.read_all(query),
+            };
+            Reading::All(Box::new(AllScan { reader, show }))
         }
         Query::FollowStream { stream, from } => {
             let subscription = store.subscribe_stream(&stream, from);
+            let subscription = if resolve_links { subscription.following() } else { subscription };
             Reading::Follow(Box::new(Follow::new(context, subscription, show, Of::Stream)))
+        }
+        Query::FollowIndexed { key, from, checkpoint_interval } => {
+            let subscription = store.subscribe_all_of(&key, from, checkpoint_interval);
+            Reading::Follow(Box::new(Follow::new(context, subscription, show, Of::All)))
         }
         Query::FollowAll { from, filter } => {
             let subscription = store.subscribe_all(from, filter);
@@ -132,7 +145,7 @@ impl StreamScan {
         if let Some(page) = self.reader.next().await.map_err(status::read)? {
             if let Some(ends) = &mut self.ends {
                 ends.delivered += page.len() as u64;
-                ends.last = page.last().map(|event| event.revision.0);
+                ends.last = page.numbered().next_back().map(|(number, _)| number);
             }
             return self.show.page(&page).await.map(Some);
         }

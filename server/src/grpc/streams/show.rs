@@ -3,7 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use daybook_model::{Epoch, EventView, Revision, StreamName};
-use daybook_store::{Page, ReadError};
+use daybook_store::virtual_stream::LINK_EVENT_TYPE;
+use daybook_store::{LinkText, Links, Page, ReadError, Target};
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::streams::ReadResp;
 use daybook_wire::proto::streams::read_resp::Content;
@@ -14,8 +15,6 @@ use super::shown_position;
 use crate::grpc::status;
 use crate::node::door::Door;
 
-/// The type of a link: an event that names another.
-pub const LINK_EVENT_TYPE: &str = "$>";
 /// Bytes an event's message takes beside its data, as a first guess.
 const ENVELOPE_SIZE: usize = 256;
 
@@ -42,11 +41,13 @@ impl Show {
     pub async fn page(&mut self, page: &Page) -> Result<Bytes, Status> {
         let mut buf = BytesMut::with_capacity(page.len() * self.event_size);
         let epochs = Epochs::of(&self.store, page);
-        if self.resolve_links {
-            self.resolved(page, &epochs, &mut buf).await?;
-        } else {
-            for event in page.events() {
-                encode_read_event(&epochs.place(event), self.form, &mut buf);
+        match page.links() {
+            Some(links) => self.linked(page, links, &epochs, &mut buf).await?,
+            None if self.resolve_links => self.resolved(page, &epochs, &mut buf).await?,
+            None => {
+                for event in page.events() {
+                    encode_read_event(&epochs.place(event), self.form, &mut buf);
+                }
             }
         }
         // A little more than the average, so that the next page seldom has to grow its buffer.
@@ -67,13 +68,42 @@ impl Show {
                 encode_read_event(&placed, self.form, buf);
                 continue;
             }
-            let target = self.target(event.data).await?;
-            let target = target.as_ref().and_then(Page::last).map(|event| WireEvent {
-                position: shown_position(&self.store, event.position),
-                event,
-            });
-            encode_resolved_link(&placed, target.as_ref(), self.form, buf);
+            self.follow(&placed, buf).await?;
         }
+        Ok(())
+    }
+
+    /// Shows the links of a virtual stream. The events that they name are those of the page.
+    async fn linked(
+        &self,
+        page: &Page,
+        links: &Links,
+        epochs: &Epochs<'_>,
+        buf: &mut BytesMut,
+    ) -> Result<(), Status> {
+        let mut text = LinkText::default();
+        for Target { number, event, hidden } in page.targets() {
+            let link = epochs.place(links.link(number, &event, &mut text));
+            if !self.resolve_links || links.are_references() {
+                encode_read_event(&link, self.form, buf);
+            } else if links.lead_beyond(&event) {
+                self.follow(&link, buf).await?;
+            } else {
+                let target = (!hidden).then(|| epochs.place(event));
+                encode_resolved_link(&link, target.as_ref(), self.form, buf);
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows a link that was stored, and the event that it names, if it may be seen.
+    async fn follow(&self, link: &WireEvent<'_>, buf: &mut BytesMut) -> Result<(), Status> {
+        let target = self.target(link.event.data).await?;
+        let target = target.as_ref().and_then(Page::last).map(|event| WireEvent {
+            position: shown_position(&self.store, event.position),
+            event,
+        });
+        encode_resolved_link(link, target.as_ref(), self.form, buf);
         Ok(())
     }
 

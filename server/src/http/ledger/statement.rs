@@ -252,7 +252,7 @@ impl Writing {
                     [
                         &view.revision.to_string(),
                         &Rfc3339(view.occurred_at).to_string(),
-                        view.r#type,
+                        &view.r#type,
                         &harmless(&view.description),
                         &view.amount.to_string(),
                         &self.balance.to_string(),

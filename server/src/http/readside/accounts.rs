@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, as_of, bad_row, limit, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, entries, limit, next, page};
 use super::cursor;
 use crate::http::ledger::request::uuid;
 use crate::http::ledger::schema::{self, Refusals};
@@ -156,10 +156,9 @@ async fn list(
     let query = params.query()?;
     let order = order_name(query.index);
     let page = page(&models, &query, at_least.or(params.min_position)).await?;
-    let accounts = page.rows.iter().map(|row| AccountEntry::of(row).ok_or_else(bad_row));
     let view = AccountsView {
-        accounts: accounts.collect::<Result<_, _>>()?,
-        next: page.next.as_ref().map(|place| cursor::encode(order, place)),
+        accounts: entries(&page, AccountEntry::of)?,
+        next: next(order, &page),
         as_of: as_of(&page),
     };
     Ok(json(StatusCode::OK, &view))

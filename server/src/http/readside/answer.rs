@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
-use daybook_model::Position;
+use daybook_model::{Position, Timestamp};
 use daybook_projections::models::ReadModels;
 use daybook_projections::query::PAGE_ROWS_MAX;
-use daybook_projections::{Backend, Page, Query, QueryError, StoreError};
+use daybook_projections::{Backend, Page, Query, QueryError, StoreError, Value};
 use http::HeaderName;
 use http::request::Parts;
 use utoipa::IntoResponses;
 
+use super::cursor;
 use crate::http::ledger::schema::ProblemShape;
 use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::problem::{Kind, Problem};
@@ -126,16 +127,45 @@ async fn not_there_yet(
     position: Position,
 ) -> Problem {
     let reached = models.reached(projection).await.ok().flatten();
-    let reached = reached.map(|reached| reached.position().0);
+    late(projection, reached.map(|reached| reached.position().0), position)
+        .with("projection", projection)
+}
+
+/// What is said of `what`, which has only `reached` what it should reflect.
+pub fn late(what: &str, reached: Option<u64>, position: Position) -> Problem {
     let place = reached.map_or("nothing yet".to_owned(), |at| format!("position {at}"));
     let detail = format!(
-        "{projection} reflects {place}, not position {position}; ask again, or without \
-         min_position"
+        "{what} reflects {place}, not position {position}; ask again, or without min_position"
     );
     Problem::new(Kind::NotThereYet, detail)
-        .with("projection", projection)
         .with("min_position", position.0)
         .with("reached", reached)
+}
+
+/// `page` as the last one if all that follows is of `to` or later: column `at` of its order is a
+/// time, and those before it are the same in all rows.
+#[must_use]
+pub fn ending_at(mut page: Page, at: usize, to: Option<Timestamp>) -> Page {
+    let goes_on = |place: &Vec<Value>| to.is_none_or(|to| place[at] < Value::Time(to));
+    page.next = page.next.filter(goes_on);
+    page
+}
+
+/// What a page shows of each of its rows.
+///
+/// # Errors
+/// [`Problem`] if a row has not the columns it should have.
+pub fn entries<'a, T>(
+    page: &'a Page,
+    of: impl Fn(&'a [Value]) -> Option<T>,
+) -> Result<Vec<T>, Problem> {
+    page.rows.iter().map(|row| of(row).ok_or_else(bad_row)).collect()
+}
+
+/// What leads from a page of `order` to the next one; none from the last.
+#[must_use]
+pub fn next(order: &str, page: &Page) -> Option<String> {
+    page.next.as_ref().map(|place| cursor::encode(order, place))
 }
 
 /// The position that a page's rows reflect.
@@ -193,6 +223,18 @@ mod tests {
             let found = AtLeast::from_request_parts(&mut parts, &()).await.ok();
             let found = found.map(|header| header.or(param).map(|position| position.0));
             assert_eq!(found, expected, "{header:?} {param:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_ends_with_its_period() {
+        let place = |time| Some(vec![Value::from("running"), Value::Time(Timestamp(time))]);
+        let page = |time| Page { rows: Vec::new(), next: place(time), as_of: None };
+        for (time, to, goes_on) in
+            [(9, None, true), (9, Some(10), true), (10, Some(10), false), (11, Some(10), false)]
+        {
+            let ended = ending_at(page(time), 1, to.map(Timestamp));
+            assert_eq!(ended.next.is_some(), goes_on, "{time} to {to:?}");
         }
     }
 

@@ -9,7 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer;
+use super::answer::{AtLeast, Late, limit};
+use super::log::log_at;
 use crate::http::ledger::request::time;
 use crate::http::ledger::schema::Refusals;
 use crate::http::page::PageBuilder;
@@ -42,6 +43,10 @@ pub struct ListParams {
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<u64>)]
     limit: Option<u64>,
+    /// What the answer must reflect at least: the Daybook-Position of a write's answer.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>)]
+    min_position: Option<u64>,
 }
 
 /// Events of one type, in the order of the log.
@@ -62,18 +67,21 @@ pub struct EventsView {
 /// the log, whatever its size: `/v1/index/type/{type}` reads the same index by number.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
-    operation_id = "list_events_by_type", params(ListParams),
-    responses((status = 200, description = "A page", body = EventsView), Refusals)
+    operation_id = "list_events_by_type",
+    params(ListParams, ("Daybook-Min-Position" = Option<u64>, Header,
+        description = "As min_position")),
+    responses((status = 200, description = "A page", body = EventsView), Refusals, Late)
 )]
 async fn list(
     State(context): State<Context>,
+    at_least: AtLeast,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Problem> {
-    let limit = answer::limit(params.limit)? as u64;
+    let limit = limit(params.limit)? as u64;
     let at = |field, text: Option<&str>| text.map(|text| time(field, text)).transpose();
     let (from, to) = (at("from", params.from.as_deref())?, at("to", params.to.as_deref())?);
     let store = context.store();
-    let as_of = store.committed().0.saturating_sub(1);
+    let as_of = log_at(store, at_least.or(params.min_position)).await?.unwrap_or_default();
     let key = IndexKey::EventType(params.r#type.clone());
     let first = match (params.cursor, from) {
         (Some(cursor), _) => cursor,
@@ -92,8 +100,9 @@ async fn list(
         && let Some(events) = reader.next().await?
     {
         let taken = page.take(&events) as usize;
-        let numbers = events.numbered().take(taken).map(|(number, _)| number);
-        next = numbers.last().map_or(next, |last| last + 1);
+        for (number, _) in events.numbered().take(taken) {
+            next = number + 1;
+        }
     }
     let mut members = Map::new();
     members.insert("type".to_owned(), params.r#type.into());

@@ -1,29 +1,37 @@
-//! Accounts' histories where only the tables are. A node answers the same from the accounts' own
-//! streams (`http/ledger`).
+//! Accounts' histories where only the tables are. A node answers the same, in the same words, from
+//! the accounts' own streams (`http/ledger/history`).
 
 use axum::extract::FromRef;
 use axum::response::Response;
-use daybook_ledger::time::rfc3339;
-use daybook_model::Timestamp;
+use daybook_ledger::currency::Currency;
+use daybook_ledger::money::major;
+use daybook_projections::models::ReadModels;
 use daybook_projections::query::Order;
+use daybook_projections::views::accounts::{ACCOUNTS, account};
 use daybook_projections::views::history::{STATEMENTS, TRANSACTIONS, statement, transaction};
 use daybook_projections::views::read;
-use daybook_projections::{Query, Table, Value};
+use daybook_projections::{Backend as _, Page, Query, QueryError, Table, Value};
 use http::StatusCode;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, as_of, bad_row, limit, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, entries, limit, next, page};
 use super::cursor;
+use crate::http::ledger::history::{PageParams, TransactionView, TransactionsView, bad_cursor};
 use crate::http::ledger::request::InAccount;
 use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
 use crate::http::problem::Problem;
-use crate::http::query::{Params, parsed};
+use crate::http::query::Params;
+
+/// The projection of these tables.
+const HISTORY: &str = "history";
+/// The projection that knows every account.
+const ACCOUNTS_VIEW: &str = "accounts";
 
 /// The routes of this file.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -34,111 +42,50 @@ where
     OpenApiRouter::new().routes(routes!(transactions)).routes(routes!(statements))
 }
 
-/// Which part of an account's history.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PageParams {
-    /// The `next` of the page before.
-    cursor: Option<String>,
-    /// How many, up to 1000; 100 if nothing is said.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<u64>)]
-    limit: Option<u64>,
-    /// What the answer must reflect at least: the Daybook-Position of a write's answer.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<u64>)]
-    min_position: Option<u64>,
-}
-
-impl PageParams {
-    fn query(&self, table: &'static Table, account: Uuid) -> Result<Query, Problem> {
-        let cursor = self.cursor.as_deref();
-        let after = cursor.map(|text| cursor::decode(text, table.name, table, None)).transpose()?;
-        // A cursor of one account does not lead into another.
-        let own = |place: &Vec<Value>| place.first() == Some(&Value::Uuid(account));
-        if after.as_ref().is_some_and(|place| !own(place)) {
-            return Err(Problem::field("cursor", "it is of another account"));
-        }
-        Ok(Query {
-            projection: "history",
-            table,
-            index: None,
-            prefix: vec![account.into()],
-            filters: Vec::new(),
-            order: Order::Ascending,
-            after,
-            limit: limit(self.limit)?,
-        })
+/// A query of what a table says of an account, after a place in the order of its key.
+fn of_account(
+    (projection, table): (&'static str, &'static Table),
+    account: Uuid,
+    after: Option<Vec<Value>>,
+    rows: usize,
+) -> Query {
+    Query {
+        projection,
+        table,
+        index: None,
+        prefix: vec![account.into()],
+        filters: Vec::new(),
+        order: Order::Ascending,
+        after,
+        limit: rows,
     }
 }
 
-/// One thing that happened to an account.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct TransactionEntry<'a> {
-    /// Its number in the account's history.
-    revision: i64,
-    /// What happened: MoneyDeposited, TransferDebited …
-    r#type: &'a str,
-    /// What it did to the balance; null if no money moved.
-    #[schema(value_type = Option<schema::SignedAmount>)]
-    amount: Option<Decimal>,
-    #[schema(value_type = Option<schema::CurrencyCode>)]
-    currency: Option<&'a str>,
-    /// The other leg: cash, clearing, fees or fx_position; null if no money moved.
-    contra: Option<&'a str>,
-    /// The balance after it; null for what never moves money.
-    #[schema(value_type = Option<schema::SignedAmount>)]
-    balance: Option<Decimal>,
-    /// What for, or why; may be empty.
-    description: &'a str,
-    transaction_id: Option<Uuid>,
-    transfer_id: Option<Uuid>,
-    counterparty_id: Option<Uuid>,
-    hold_id: Option<Uuid>,
-    #[serde(with = "rfc3339")]
-    #[schema(value_type = schema::Time)]
-    occurred_at: Timestamp,
-    /// Its position in the log.
-    position: i64,
+/// A row of an account of `currency`, in the words of a node.
+fn transaction_of(row: &[Value], currency: Currency) -> Option<TransactionView> {
+    let number = read::integer(row, transaction::REVISION)?;
+    Some(TransactionView {
+        revision: u64::try_from(number).ok()?,
+        r#type: read::text(row, transaction::EVENT_TYPE)?.to_owned().into(),
+        amount: read::decimal(row, transaction::AMOUNT).unwrap_or_else(|| major(0, currency)),
+        currency,
+        contra: read::text(row, transaction::CONTRA).map(|text| text.to_owned().into()),
+        balance: read::decimal(row, transaction::BALANCE),
+        description: read::text(row, transaction::DESCRIPTION)?.to_owned(),
+        transaction_id: read::uuid(row, transaction::TRANSACTION_ID),
+        transfer_id: read::uuid(row, transaction::TRANSFER_ID),
+        counterparty_id: read::uuid(row, transaction::COUNTERPARTY_ID),
+        hold_id: read::uuid(row, transaction::HOLD_ID),
+        occurred_at: read::time(row, transaction::OCCURRED_AT)?,
+    })
 }
 
-impl<'a> TransactionEntry<'a> {
-    fn of(row: &'a [Value]) -> Option<TransactionEntry<'a>> {
-        Some(TransactionEntry {
-            revision: read::integer(row, transaction::REVISION)?,
-            r#type: read::text(row, transaction::EVENT_TYPE)?,
-            amount: read::decimal(row, transaction::AMOUNT),
-            currency: read::text(row, transaction::CURRENCY),
-            contra: read::text(row, transaction::CONTRA),
-            balance: read::decimal(row, transaction::BALANCE),
-            description: read::text(row, transaction::DESCRIPTION)?,
-            transaction_id: read::uuid(row, transaction::TRANSACTION_ID),
-            transfer_id: read::uuid(row, transaction::TRANSFER_ID),
-            counterparty_id: read::uuid(row, transaction::COUNTERPARTY_ID),
-            hold_id: read::uuid(row, transaction::HOLD_ID),
-            occurred_at: read::time(row, transaction::OCCURRED_AT)?,
-            position: read::integer(row, transaction::POSITION)?,
-        })
-    }
-}
-
-/// A part of an account's history.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = TransactionEntries)]
-pub struct TransactionsView<'a> {
-    transactions: Vec<TransactionEntry<'a>>,
-    /// Give it as `cursor` to go on; null at the end.
-    next: Option<String>,
-    /// The position in the log that this reflects; null before the first event.
-    as_of: Option<u64>,
-}
-
-/// What happened to an account, from its opening on; nothing of one that nobody opened.
+/// What happened to an account, from its opening on.
 #[utoipa::path(
     get, path = "/v1/accounts/{account_id}/transactions", tag = "accounts",
-    operation_id = "list_transaction_entries",
-    params(("account_id" = Uuid, Path), PageParams),
+    operation_id = "list_transactions",
+    params(("account_id" = Uuid, Path), PageParams, ("Daybook-Min-Position" = Option<u64>, Header,
+        description = "As min_position")),
     responses((status = 200, description = "A page", body = TransactionsView), Refusals, Late)
 )]
 async fn transactions(
@@ -147,15 +94,44 @@ async fn transactions(
     at_least: AtLeast,
     Params(params): Params<PageParams>,
 ) -> Result<Response, Problem> {
-    let query = params.query(TRANSACTIONS, account)?;
-    let page = page(&models, &query, at_least.or(params.min_position)).await?;
-    let entries = page.rows.iter().map(|row| TransactionEntry::of(row).ok_or_else(bad_row));
+    let rows = limit(params.limit)?;
+    // A cursor that is no number is one beyond all.
+    let first = params.first().and_then(|first| i64::try_from(first.0).ok()).unwrap_or(i64::MAX);
+    let after = first.checked_sub(1).filter(|before| *before >= 0);
+    let after = after.map(|before| vec![account.into(), before.into()]);
+    let query = of_account((HISTORY, TRANSACTIONS), account, after, rows);
+    let found = page(&models, &query, at_least.or(params.min_position)).await?;
+    if found.rows.is_empty() {
+        let any = of_account((HISTORY, TRANSACTIONS), account, None, 1);
+        let opened = first > 0 && !page(&models, &any, None).await?.rows.is_empty();
+        return Err(if opened { bad_cursor() } else { Problem::account_not_found() });
+    }
+    let currency = currency_of(&models, account, &found).await?;
     let view = TransactionsView {
-        transactions: entries.collect::<Result<_, _>>()?,
-        next: page.next.as_ref().map(|place| cursor::encode(TRANSACTIONS.name, place)),
-        as_of: as_of(&page),
+        transactions: entries(&found, |row| transaction_of(row, currency))?,
+        next: found.next.as_ref().and_then(|place| match place.as_slice() {
+            [_, Value::Integer(last)] => Some((last + 1).to_string()),
+            _ => None,
+        }),
+        as_of: as_of(&found),
     };
     Ok(json(StatusCode::OK, &view))
+}
+
+/// What all amounts of an account are counted in. Its transactions say so only if money moved; the
+/// view of accounts always does, and it never changes.
+async fn currency_of(models: &ReadModels, account: Uuid, page: &Page) -> Result<Currency, Problem> {
+    let code = |row: &[Value], column| read::text(row, column).and_then(|code| code.parse().ok());
+    if let Some(known) = page.rows.iter().find_map(|row| code(row, transaction::CURRENCY)) {
+        return Ok(known);
+    }
+    let query = of_account((ACCOUNTS_VIEW, ACCOUNTS), account, None, 1);
+    let found = models.query(&query).await?;
+    let known = found.rows.iter().find_map(|row| code(row, account::CURRENCY));
+    known.ok_or_else(|| {
+        let reason = format!("it does not know account {account} yet");
+        QueryError::NotReady { projection: ACCOUNTS_VIEW.to_owned(), reason }.into()
+    })
 }
 
 /// What a month did to an account.
@@ -226,12 +202,19 @@ async fn statements(
     at_least: AtLeast,
     Params(params): Params<PageParams>,
 ) -> Result<Response, Problem> {
-    let query = params.query(STATEMENTS, account)?;
+    let cursor = params.cursor.as_deref();
+    let after = cursor.map(|text| cursor::decode(text, STATEMENTS.name, STATEMENTS, None));
+    let after = after.transpose()?;
+    // A cursor of one account does not lead into another.
+    let own = |place: &Vec<Value>| place.first() == Some(&Value::Uuid(account));
+    if after.as_ref().is_some_and(|place| !own(place)) {
+        return Err(Problem::field("cursor", "it is of another account"));
+    }
+    let query = of_account((HISTORY, STATEMENTS), account, after, limit(params.limit)?);
     let page = page(&models, &query, at_least.or(params.min_position)).await?;
-    let entries = page.rows.iter().map(|row| StatementEntry::of(row).ok_or_else(bad_row));
     let view = StatementsView {
-        statements: entries.collect::<Result<_, _>>()?,
-        next: page.next.as_ref().map(|place| cursor::encode(STATEMENTS.name, place)),
+        statements: entries(&page, StatementEntry::of)?,
+        next: next(STATEMENTS.name, &page),
         as_of: as_of(&page),
     };
     Ok(json(StatusCode::OK, &view))

@@ -28,6 +28,7 @@ pub mod answer;
 pub mod cursor;
 pub mod events;
 pub mod history;
+pub mod log;
 pub mod payments;
 pub mod projections;
 pub mod transfers;

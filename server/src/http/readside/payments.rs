@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, as_of, bad_row, limit, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, ending_at, entries, limit, next, page};
 use super::cursor;
 use crate::http::ledger::request::time;
 use crate::http::ledger::schema::{self, Refusals};
@@ -118,19 +118,20 @@ async fn list_daily(
     at_least: AtLeast,
     Params(params): Params<DailyParams>,
 ) -> Result<Response, Problem> {
-    let query = params.query()?;
+    let (query, to) = params.query()?;
     let page = page(&models, &query, at_least.or(params.min_position)).await?;
-    let days = page.rows.iter().map(|row| DayEntry::of(row).ok_or_else(bad_row));
+    let page = ending_at(page, daily::DAY, to);
     let view = DailyView {
-        days: days.collect::<Result<_, _>>()?,
-        next: page.next.as_ref().map(|place| cursor::encode("daily", place)),
+        days: entries(&page, DayEntry::of)?,
+        next: next(DAILY.name, &page),
         as_of: as_of(&page),
     };
     Ok(json(StatusCode::OK, &view))
 }
 
 impl DailyParams {
-    fn query(&self) -> Result<Query, Problem> {
+    /// The query, and the day before which its list ends.
+    fn query(&self) -> Result<(Query, Option<Timestamp>), Problem> {
         let from = self.from.as_deref().map(|text| day("from", text)).transpose()?;
         let to = self.to.as_deref().map(|text| day("to", text)).transpose()?;
         let mut filters = Vec::new();
@@ -145,8 +146,9 @@ impl DailyParams {
         // No currency and no outcome is the empty text: this is before all of the day.
         let start = from.map(|from| vec![from.into(), "".into(), "".into()]);
         let cursor = self.cursor.as_deref();
-        let cursor = cursor.map(|text| cursor::decode(text, "daily", DAILY, None)).transpose()?;
-        Ok(Query {
+        let cursor =
+            cursor.map(|text| cursor::decode(text, DAILY.name, DAILY, None)).transpose()?;
+        let query = Query {
             projection: PAYMENTS,
             table: DAILY,
             index: None,
@@ -155,7 +157,8 @@ impl DailyParams {
             order: Order::Ascending,
             after: cursor.or(start),
             limit: limit(self.limit)?,
-        })
+        };
+        Ok((query, to))
     }
 }
 
@@ -286,22 +289,20 @@ async fn overview(
     let at_least = at_least.or(params.min_position);
     let sagas = page(&models, &query, at_least).await?;
     let states = states(&models, at_least).await?;
-    let entries = sagas.rows.iter().map(|row| SagaEntry::of(row).ok_or_else(bad_row));
     let view = OverviewView {
-        states: states.rows.iter().map(|row| state_of(row)).collect::<Result<_, _>>()?,
-        sagas: entries.collect::<Result<_, _>>()?,
-        next: sagas.next.as_ref().map(|place| cursor::encode(BY_STATE.name, place)),
+        states: entries(&states, StateEntry::of)?,
+        sagas: entries(&sagas, SagaEntry::of)?,
+        next: next(BY_STATE.name, &sagas),
         as_of: as_of(&sagas).min(as_of(&states)),
     };
     Ok(json(StatusCode::OK, &view))
 }
 
-fn state_of(row: &[Value]) -> Result<StateEntry<'_>, Problem> {
-    let entry = || {
+impl<'a> StateEntry<'a> {
+    fn of(row: &'a [Value]) -> Option<StateEntry<'a>> {
         let transfers = read::integer(row, state::TRANSFERS)?;
         Some(StateEntry { state: read::text(row, state::STATE)?, transfers })
-    };
-    entry().ok_or_else(bad_row)
+    }
 }
 
 async fn states(models: &ReadModels, at_least: Option<Position>) -> Result<Page, Problem> {
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn days_are_those_of_utc_and_nothing_else() {
         let params = |from: &str| DailyParams { from: Some(from.to_owned()), ..Default::default() };
-        let start = |from: &str| params(from).query().ok().and_then(|query| query.after);
+        let start = |from: &str| params(from).query().ok().and_then(|(query, _)| query.after);
         let first = start("2026-03-01").expect("a day");
         assert_eq!(first[0], Value::Time(Timestamp(1_772_323_200_000_000_000)));
         assert_eq!(day_text(Timestamp(1_772_323_200_000_000_000)), "2026-03-01");

@@ -56,8 +56,9 @@ pub struct BuildView {
     head: Option<u64>,
     /// Positions of the log that it has not come by.
     lag_events: u64,
-    /// How long ago the last event it took in was committed; zero if it has come by all.
-    lag_seconds: f64,
+    /// How long ago the last event it took in was committed; zero if it has come by all, null if
+    /// that is not known.
+    lag_seconds: Option<f64>,
     /// Events it took in since the node started.
     events: u64,
     /// Events it parked since the node started.
@@ -84,7 +85,7 @@ impl BuildView {
             as_of: position(status.checkpoint),
             head: position(status.head),
             lag_events: status.lag_events(),
-            lag_seconds: status.lag_time(now).as_secs_f64(),
+            lag_seconds: status.lag_time(now).map(|lag| lag.as_secs_f64()),
             events: status.events,
             parked: status.parked,
             rate: status.rate,

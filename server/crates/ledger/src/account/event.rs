@@ -1,6 +1,7 @@
 //! What happens to an account. The names and fields are those of the stored JSON
 //! (`docs/ledger-events.md`); a stored event means the same for ever.
 
+mod about;
 mod fields;
 
 use daybook_model::Timestamp;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::AccountId;
 use crate::books::{AccountClass, Leg};
 
+pub use about::About;
 pub use fields::{
     AccountClosed, AccountFlagged, AccountFrozen, AccountOpened, AccountUnflagged, AccountUnfrozen,
     HoldCaptured, HoldExpired, HoldPlaced, HoldReleased, LimitsChanged, MoneyMoved, TransferLeg,

@@ -78,7 +78,9 @@ impl Run {
             covered = value.to_vec();
             false
         })?;
-        if covered != encode_covered(sealed) {
+        // Not the generations: what a segment holds of a key is the same in all of them.
+        let firsts = |covered: &[u8]| decode_covered(covered).unwrap_or_default();
+        if firsts(&covered) != firsts(&encode_covered(sealed)) {
             return Ok(None);
         }
         let segments = sealed.iter().map(|each| each.segment.header.first).collect();
@@ -125,6 +127,16 @@ fn encode_covered(sealed: &[Arc<Sealed>]) -> Vec<u8> {
         put_varint(&mut out, u64::from(each.segment.header.generation));
     }
     out
+}
+
+/// The first positions of the segments of a run.
+fn decode_covered(mut covered: &[u8]) -> Option<Vec<u64>> {
+    let mut firsts = Vec::new();
+    while !covered.is_empty() {
+        firsts.push(take_varint(&mut covered)?);
+        take_varint(&mut covered)?;
+    }
+    Some(firsts)
 }
 
 /// Writes the run of one segment, from its index. The caller syncs the names.

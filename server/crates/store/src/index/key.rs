@@ -6,14 +6,18 @@
 
 use std::hash::Hasher;
 
-use daybook_model::EventView;
+use daybook_model::metadata::METADATA_EVENT_TYPE;
 use daybook_model::stream;
+use daybook_model::{EventView, StreamMetadata};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 /// Bytes of a key.
 pub(crate) const KEY_SIZE: usize = 12;
+
+/// Bytes of the hash by which the id of a removed event is known.
+pub(crate) const ID_HASH_SIZE: usize = 16;
 
 /// A key of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +54,14 @@ pub(crate) enum KeyKind {
     Transaction = 5,
     /// The end of a stream for ever; see [`KeyHasher::tombstone`].
     Tombstone = 6,
+    /// The first events of all streams; of no name.
+    Streams = 7,
+    /// The first events of the streams of a category.
+    CategoryStreams = 8,
 }
+
+/// The type under which events that delete a stream are found, beside their own.
+pub(crate) const DELETED: &str = "$deleted";
 
 /// Makes keys.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +70,7 @@ pub(crate) struct KeyHasher {
 }
 
 /// The keys of one event; the stream's is the first. Room for those of an event that is neither
-/// metadata nor a tombstone.
+/// metadata nor a tombstone, nor the first of its stream with a correlation or a transaction.
 pub(crate) type EventKeys = SmallVec<[Key; 5]>;
 
 impl KeyHasher {
@@ -105,20 +116,47 @@ impl KeyHasher {
     /// The key of an id within a stream, for the duplicate window.
     #[inline]
     pub fn id_key(&self, stream: Key, id: Uuid) -> u64 {
+        id_key_of(&self.id_hash(stream, id))
+    }
+
+    /// The hash of an id within a stream: as long as an id, so that equal hashes mean the same.
+    #[inline]
+    pub fn id_hash(&self, stream: Key, id: Uuid) -> [u8; ID_HASH_SIZE] {
         let mut hasher = SipHasher13::new_with_keys(self.key.1, self.key.0);
         hasher.write(&stream.0);
         hasher.write(id.as_bytes());
-        hasher.finish128().h1
+        hasher.finish128().as_bytes()
     }
 
-    /// All keys of an event.
+    /// All keys of a stored event.
     pub fn event_keys(&self, event: &EventView<'_>) -> EventKeys {
+        let mut keys = self.unplaced_keys(event);
+        if event.revision.0 == 0 {
+            self.birth_keys(event.stream, &mut keys);
+        }
+        keys
+    }
+
+    /// Adds to `keys` those that an event has because it is the first of `stream`.
+    pub fn birth_keys(&self, stream: &str, keys: &mut EventKeys) {
+        keys.push(self.key(KeyKind::Streams, ""));
+        if let Some(category) = stream::category(stream) {
+            keys.push(self.key(KeyKind::CategoryStreams, category));
+        }
+    }
+
+    /// The keys of an event that do not depend on its place.
+    pub fn unplaced_keys(&self, event: &EventView<'_>) -> EventKeys {
         let mut keys = EventKeys::new();
         keys.push(self.key(KeyKind::Stream, event.stream));
-        keys.push(self.key(KeyKind::EventType, event.event_type));
         if let Some(category) = stream::category(event.stream) {
             keys.push(self.key(KeyKind::Category, category));
         }
+        // The place of an event that is gone has no type, and settles nothing.
+        if event.event_type.is_empty() {
+            return keys;
+        }
+        keys.push(self.key(KeyKind::EventType, event.event_type));
         let metadata = EventMetadata::of(event.metadata);
         if let Some(correlation) = &metadata.correlation_id {
             keys.push(self.key(KeyKind::Correlation, correlation));
@@ -128,12 +166,30 @@ impl KeyHasher {
         }
         if event.tombstone {
             let settings = self.key(KeyKind::Settings, event.stream);
-            keys.extend([settings, self.tombstone(settings)]);
+            let deleted = self.key(KeyKind::EventType, DELETED);
+            keys.extend([settings, self.tombstone(settings), deleted]);
         } else if let Some(described) = event.stream.strip_prefix("$$") {
             keys.push(self.key(KeyKind::Settings, described));
+            if soft_deletes(event) {
+                keys.push(self.key(KeyKind::EventType, DELETED));
+                let category = stream::category(described);
+                keys.extend(category.map(|name| self.key(KeyKind::Category, name)));
+            }
         }
         keys
     }
+}
+
+/// The part of an id's hash that the duplicate window has.
+#[inline]
+pub(crate) fn id_key_of(hash: &[u8; ID_HASH_SIZE]) -> u64 {
+    let (first, _) = hash.split_at(8);
+    u64::from_le_bytes(first.try_into().expect("eight bytes"))
+}
+
+/// Whether `event`, of a metadata stream, soft-deletes the stream that it describes.
+pub(crate) fn soft_deletes(event: &EventView<'_>) -> bool {
+    event.event_type == METADATA_EVENT_TYPE && StreamMetadata::parse(event.data).is_soft_deleted()
 }
 
 /// What the index looks for in an event's metadata, if that is a JSON object.

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use daybook_log::Segment;
+use daybook_log::planted::{self, Bug};
 use daybook_model::{EventView, Position};
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
-use crate::index::key::{EventKeys, IdentityState, Key, KeyHasher, KeyMap};
+use crate::index::key::{EventKeys, IdentityState, Key, KeyHasher, KeyMap, id_key_of};
+use crate::scavenge::trace::Trace;
 
 /// What the index needs of one event.
 pub(crate) struct Entry<'a> {
@@ -110,6 +112,14 @@ impl Inner {
         if let Some(name) = entry.born {
             self.names.push(name.into());
         }
+    }
+
+    /// Adds the next event, which was removed.
+    pub fn add_trace(&mut self, trace: &Trace<'_>, offset: u32, size: u32) {
+        let forgotten = planted::is(Bug::RemovedKeysForgotten);
+        let keys: &[Key] = if forgotten { &[] } else { &trace.keys };
+        let id_key = id_key_of(&trace.hole.id);
+        self.add(&Entry { offset, size, keys, id_key, born: trace.born });
     }
 
     /// Adds the next event, as it is read back from the log.

@@ -30,7 +30,7 @@ pub(crate) mod table;
 pub(crate) mod view;
 
 pub(crate) use key::{EventKeys, Key, KeyHasher, KeyKind};
-pub(crate) use memtable::{Entry, Memtable};
+pub(crate) use memtable::{Entry, Inner, Memtable};
 pub(crate) use view::View;
 
 /// Whether a lookup may touch the disk.

@@ -12,11 +12,12 @@ use daybook_model::Position;
 
 use crate::index::Access;
 use crate::index::key::{Key, KeyHasher};
-use crate::index::memtable::Memtable;
+use crate::index::memtable::{Inner, Memtable};
 use crate::index::posting;
 use crate::index::table::{BlockCache, Table, TableHeader, TableKind, TableWriter};
 use crate::read::ReadError;
 use crate::record;
+use crate::scavenge::trace;
 
 /// How a segment's index file ends.
 pub(crate) const INDEX_SUFFIX: &str = ".idx";
@@ -221,19 +222,15 @@ pub(crate) fn rebuild(segment: &Arc<Segment>, hasher: &KeyHasher) -> Result<Memt
             Found::End { .. } => break,
             Found::Bad { offset, reason } => return Err(damaged(offset, next, reason)),
         };
-        if header.kind != frame::Kind::Commit {
+        if !header.kind.has_records() {
             continue;
         }
         let mut unknown = None;
         scanner
-            .records(offset, &header, &mut |position, offset, found| match record::view(
-                position,
-                found.payload,
-            ) {
-                Some(event) => {
-                    inner.add_view(hasher, &event, offset as u32, found.size as u32);
+            .records(offset, &header, &mut |position, offset, found| {
+                if !add(&mut inner, hasher, (position, offset), found) {
+                    unknown = unknown.or(Some((offset, position)));
                 }
-                None => unknown = unknown.or(Some((offset, position))),
             })
             .map_err(|(offset, bad)| damaged(offset, next, bad.reason()))?;
         if let Some((offset, position)) = unknown {
@@ -246,4 +243,21 @@ pub(crate) fn rebuild(segment: &Arc<Segment>, hasher: &KeyHasher) -> Result<Memt
     }
     drop(inner);
     Ok(memtable)
+}
+
+/// Adds the event that `found` holds, or what is left of it, at a position and offset. Answers
+/// whether it is of a form that is known.
+fn add(
+    inner: &mut Inner,
+    hasher: &KeyHasher,
+    (position, offset): (Position, u64),
+    found: &frame::Record<'_>,
+) -> bool {
+    let (offset, size) = (offset as u32, found.size as u32);
+    if found.is_removed() {
+        let trace = trace::decode(position, found.payload);
+        return trace.map(|trace| inner.add_trace(&trace, offset, size)).is_some();
+    }
+    let event = record::view(position, found.payload);
+    event.map(|event| inner.add_view(hasher, &event, offset, size)).is_some()
 }

@@ -32,7 +32,7 @@ use crate::read::ReadError;
 use crate::record::{VARINT_SIZE_MAX, put_varint, take_varint};
 
 /// The version of the format this code writes; files of another are rebuilt.
-pub(crate) const TABLE_FORMAT: u32 = 2;
+pub(crate) const TABLE_FORMAT: u32 = 3;
 /// Bytes after which a block ends.
 pub(crate) const BLOCK_SIZE: usize = 4096;
 /// Bytes collected before they are written.

@@ -66,7 +66,8 @@ impl View {
         Ok(count)
     }
 
-    fn holdings(&self, key: Key, access: Access) -> Result<Holdings, ReadError> {
+    /// The sealed segments that hold `key`, oldest first.
+    pub fn holdings(&self, key: Key, access: Access) -> Result<Holdings, ReadError> {
         let mut holdings = Holdings::new();
         for run in &self.runs {
             run.holdings(key, access, &mut holdings)?;
@@ -107,7 +108,36 @@ impl View {
         Ok(out)
     }
 
-    fn sealed_at(&self, first: Position) -> &Arc<Sealed> {
+    /// How many entries of `key` come before `position`.
+    pub fn rank(
+        &self,
+        key: Key,
+        position: Position,
+        committed: Position,
+        access: Access,
+    ) -> Result<u64, ReadError> {
+        let before = |number| -> Result<bool, ReadError> {
+            let entry = self.positions(key, number, 1, committed, access)?;
+            Ok(entry.first().is_some_and(|entry| *entry < position))
+        };
+        let (mut low, mut high) = (0, self.count(key, committed, access)?);
+        // Who follows the log asks for its end.
+        if high > 0 && before(high - 1)? {
+            return Ok(high);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(middle)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The sealed segment that begins at `first`.
+    pub fn sealed_at(&self, first: Position) -> &Arc<Sealed> {
         let at = self.sealed.partition_point(|each| each.segment.header.first <= first);
         &self.sealed[at - 1]
     }

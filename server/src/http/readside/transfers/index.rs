@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::{Asked, Found};
 use crate::http::problem::{Kind, Problem};
-use crate::http::readside::answer::{as_of, bad_row, models_are_off, page};
+use crate::http::readside::answer::{as_of, bad_row, ending_at, models_are_off, next, page};
 use crate::http::readside::cursor;
+use crate::http::readside::log::log_at;
 use crate::http::readside::payments::open_sagas;
 use crate::node::door::Door;
 use crate::readside::postings::first_at;
@@ -50,7 +51,7 @@ impl Asked {
     }
 
     async fn in_postings(&self, store: &Door, event_type: &str) -> Result<Found, Problem> {
-        let as_of = store.committed().0.checked_sub(1);
+        let as_of = log_at(store, self.at_least).await?;
         let key = IndexKey::EventType(event_type.to_owned());
         let first = match (&self.cursor, self.from) {
             (Some(cursor), _) => cursor::decode_number(cursor, POSTINGS)?,
@@ -100,7 +101,8 @@ impl Asked {
             let (column, is) = (saga::SINCE, Comparison::Below);
             query.filters.push(Filter { column, is, value: to.into() });
         }
-        let page = page(models, &query, self.at_least).await?;
+        let at = query.prefix.len();
+        let page = ending_at(page(models, &query, self.at_least).await?, at, self.to);
         let mut rows = Vec::with_capacity(page.rows.len());
         for open in &page.rows {
             let id = read::uuid(open, saga::TRANSFER_ID).ok_or_else(bad_row)?;
@@ -111,9 +113,7 @@ impl Asked {
                 rows.push(row);
             }
         }
-        let order = BY_STATE.name;
-        let next = page.next.as_ref().map(|place| cursor::encode(order, place));
-        Ok(Found { rows, next, as_of: as_of(&page) })
+        Ok(Found { rows, next: next(BY_STATE.name, &page), as_of: as_of(&page) })
     }
 
     /// Whether an event that brought a transfer to its state may be of one that is wanted: some say

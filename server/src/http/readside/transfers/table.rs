@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Asked, Found};
 use crate::http::problem::Problem;
-use crate::http::readside::answer::{as_of, page};
+use crate::http::readside::answer::{as_of, ending_at, next, page};
 use crate::http::readside::cursor;
 
 impl Asked {
@@ -22,16 +22,17 @@ impl Asked {
                 None => (&BY_TIME, Vec::new()),
             };
             let query = self.query(index, prefix)?;
-            let page = page(models, &query, self.at_least).await?;
-            let next = page.next.as_ref().map(|place| cursor::encode(index.name, place));
-            let as_of = as_of(&page);
+            let at = query.prefix.len();
+            let page = ending_at(page(models, &query, self.at_least).await?, at, self.to);
+            let (next, as_of) = (next(index.name, &page), as_of(&page));
             return Ok(Found { rows: page.rows, next, as_of });
         };
         // Two orders of one shape, merged: who pays, and who is paid.
         let mut pages = Vec::with_capacity(2);
         for index in [&BY_SENDER, &BY_RECEIVER] {
             let query = self.query(index, vec![account.into()])?;
-            pages.push(page(models, &query, self.at_least).await?);
+            let page = page(models, &query, self.at_least).await?;
+            pages.push(ending_at(page, query.prefix.len(), self.to));
         }
         let as_of = pages.iter().map(as_of).min().flatten();
         let place = |row: &Row| {

@@ -1,0 +1,152 @@
+//! Users: who there is, and their passwords. Protocol section 11.
+//!
+//! Calls are not authenticated yet, these included: whoever reaches the server may make them.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::BytesMut;
+use daybook_wire::frame::put_message;
+use daybook_wire::proto::users as proto;
+use daybook_wire::proto::users::details_resp::UserDetails;
+use daybook_wire::proto::users::details_resp::user_details::DateTime;
+use daybook_wire::{InvalidRequest, time};
+use futures_util::stream;
+use tonic::Status;
+
+use super::call::{self, Messages};
+use super::status;
+use crate::node::Context;
+use crate::users::{NewUser, Standing, User};
+
+/// Answers Create.
+pub async fn create(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |asked: proto::CreateReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let new = NewUser {
+            login: options.login_name,
+            full_name: options.full_name,
+            groups: options.groups,
+            password: options.password,
+        };
+        context.users().create(new).await.map_err(|failed| status::users(&failed))?;
+        Ok(proto::CreateResp {})
+    })
+    .await
+}
+
+/// Answers Update. The password that clients send with it stays what it is, as in KurrentDB.
+pub async fn update(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |asked: proto::UpdateReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let done = context.users().update(&options.login_name, &options.full_name, &options.groups);
+        done.await.map_err(|failed| status::users(&failed))?;
+        Ok(proto::UpdateResp {})
+    })
+    .await
+}
+
+/// Answers Delete.
+pub async fn delete(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |asked: proto::DeleteReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let done = context.users().delete(&options.login_name).await;
+        done.map_err(|failed| status::users(&failed))?;
+        Ok(proto::DeleteResp {})
+    })
+    .await
+}
+
+/// Answers Enable.
+pub async fn enable(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |asked: proto::EnableReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let done = context.users().set_standing(&options.login_name, Standing::Enabled).await;
+        done.map_err(|failed| status::users(&failed))?;
+        Ok(proto::EnableResp {})
+    })
+    .await
+}
+
+/// Answers Disable.
+pub async fn disable(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary(request, |asked: proto::DisableReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let done = context.users().set_standing(&options.login_name, Standing::Disabled).await;
+        done.map_err(|failed| status::users(&failed))?;
+        Ok(proto::DisableResp {})
+    })
+    .await
+}
+
+/// Answers ChangePassword.
+pub async fn change_password(
+    State(context): State<Context>,
+    request: Request<Body>,
+) -> Response<Body> {
+    call::unary(request, |asked: proto::ChangePasswordReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let (current, new) = (options.current_password, options.new_password);
+        let done = context.users().change_password(&options.login_name, current, new).await;
+        done.map_err(|failed| status::users(&failed))?;
+        Ok(proto::ChangePasswordResp {})
+    })
+    .await
+}
+
+/// Answers ResetPassword.
+pub async fn reset_password(
+    State(context): State<Context>,
+    request: Request<Body>,
+) -> Response<Body> {
+    call::unary(request, |asked: proto::ResetPasswordReq| async move {
+        let options = asked.options.ok_or_else(no_options)?;
+        let done = context.users().reset_password(&options.login_name, options.new_password).await;
+        done.map_err(|failed| status::users(&failed))?;
+        Ok(proto::ResetPasswordResp {})
+    })
+    .await
+}
+
+/// Answers Details: one user, or all of them.
+pub async fn details(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    let deadline = call::deadline(request.headers());
+    let mut messages = Messages::new(request.into_body());
+    let found = call::within(deadline, async {
+        let asked: proto::DetailsReq = call::decoded(messages.only().await?)?;
+        let login = asked.options.map_or_else(String::new, |options| options.login_name);
+        let users = context.users();
+        let found = match login.as_str() {
+            "" => users.all().await,
+            login => users.user(login).await.map(|user| vec![user]),
+        };
+        found.map_err(|failed| status::users(&failed))
+    });
+    match found.await {
+        Err(refused) => call::refused(&refused),
+        Ok(users) => {
+            let mut answers = BytesMut::new();
+            for user in users {
+                put_message(&shown(user), &mut answers);
+            }
+            let answers = (!answers.is_empty()).then(|| Ok(answers.freeze()));
+            call::streamed(deadline, stream::iter(answers))
+        }
+    }
+}
+
+fn shown(user: User) -> proto::DetailsResp {
+    let updated = DateTime { ticks_since_epoch: time::ticks(user.updated) };
+    let details = UserDetails {
+        login_name: user.login,
+        full_name: user.full_name,
+        groups: user.groups,
+        last_updated: Some(updated),
+        disabled: user.disabled,
+    };
+    proto::DetailsResp { user_details: Some(details) }
+}
+
+fn no_options() -> Status {
+    status::invalid(&InvalidRequest::Missing { field: "options" })
+}

@@ -1,0 +1,446 @@
+//! Persistent subscriptions: groups of consumers that share one place in a stream or in the log.
+//!
+//! ```text
+//!   gRPC, HTTP ── create, update, delete, info, replay ──> Persistent ── settings ──> journal
+//!        │                                                     │ one task a group
+//!        └─ connect ─> Consumer <── messages, acks ─────────> host ── feed <── the log
+//!                                                              └──── checkpoints, parked ──> journal
+//! ```
+//!
+//! What a group decides is [`daybook_store::persistent`]; this room gives it messages, time and a
+//! memory. All that must survive is events in system streams (`journal`): a restart, a restored
+//! backup, and a copied log go on where they say.
+//!
+//! **A place of a lost history.** A checkpoint lies behind the events that it covers in the same log,
+//! so a restore rewinds both together and the group delivers again what followed. One that names a
+//! place this log does not have was brought from elsewhere: the group is not started, and says so,
+//! because to guess a place is to lose messages or to repeat all of them.
+//!
+//! INVARIANTS
+//! - A message is settled only after whatever that rests on is durable.
+//! - No group waits for another: each has its own task, mailbox and buffers.
+//! - A group that does not work says why: in its status, in the metrics, in the log.
+
+mod budget;
+pub mod config;
+pub mod consumer;
+pub mod definition;
+pub mod error;
+pub mod feed;
+pub mod host;
+pub mod info;
+pub mod journal;
+pub mod key;
+pub mod measure;
+pub mod metrics;
+pub mod place;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daybook_model::{Clock, Entropy, Revision};
+use daybook_store::Store;
+use futures_util::future::join_all;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use budget::Budget;
+use consumer::{Consumer, Ending};
+use definition::{Definition, Start};
+use error::GroupError;
+use host::{Asker, Command, Host, MAILBOX_SIZE};
+use info::{GroupInfo, Visitor};
+use journal::{Journal, JournalError};
+use key::{GroupKey, Source};
+
+/// Groups of one node. Each costs a task, a subscription, and its buffers.
+pub const GROUPS_MAX: usize = 1000;
+/// Bytes of all settings together, which are one event, written whole with each change.
+pub const CONFIG_SIZE_MAX: usize = 4 * 1024 * 1024;
+/// How long a busy group may take to say how it stands.
+const INFO_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Who changes settings on a node without users.
+const UPDATED_BY: &str = "anonymous";
+
+/// The groups of a node. A clone is another handle.
+#[derive(Clone)]
+pub struct Persistent {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    journal: Journal,
+    budget: Budget,
+    groups: RwLock<Groups>,
+    /// Held by who changes settings; holds the revision of the document that has them.
+    changes: Mutex<Option<Revision>>,
+}
+
+#[derive(Default)]
+struct Groups {
+    by_key: BTreeMap<GroupKey, Running>,
+    /// Why there are none, if they could not be loaded.
+    fault: Option<String>,
+    stopped: bool,
+}
+
+/// A group that was loaded, or could not be.
+struct Running {
+    definition: Definition,
+    mailbox: Result<mpsc::Sender<Command>, String>,
+}
+
+impl Persistent {
+    /// Loads the groups that are kept in `store`. What is wrong with one is said and stops no other.
+    pub async fn start(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Persistent {
+        let inner = Inner {
+            journal: Journal::new(store, clock, entropy),
+            budget: Budget::default(),
+            groups: RwLock::default(),
+            changes: Mutex::default(),
+        };
+        let persistent = Persistent { inner: Arc::new(inner) };
+        let mut revision = persistent.inner.changes.lock().await;
+        persistent.load(&mut revision).await;
+        drop(revision);
+        persistent
+    }
+
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// [`GroupError::Exists`]; [`GroupError::Failed`] says what is wrong with the settings.
+    pub async fn create(&self, mut definition: Definition) -> Result<(), GroupError> {
+        let mut revision = self.inner.changes.lock().await;
+        let key = definition.key.clone();
+        self.check(&definition)?;
+        {
+            let groups = self.inner.groups.read();
+            if groups.by_key.contains_key(&key) {
+                return Err(GroupError::Exists(key));
+            }
+            if groups.by_key.len() >= GROUPS_MAX {
+                let reason = format!("there are {GROUPS_MAX} groups already; delete one");
+                return Err(GroupError::failed(&key, reason));
+            }
+        }
+        definition.begins_at = self.begins_at(&definition).await?;
+        // What a group of the same name may have left behind.
+        let forgotten = self.inner.journal.forget(&key).await;
+        forgotten.map_err(|error| GroupError::failed(&key, error))?;
+        self.keep(&mut revision, &key, Some(&definition)).await?;
+        self.run(definition).await;
+        Ok(())
+    }
+
+    /// Changes a group's settings. Its consumers are dropped, and it goes on from its checkpoint.
+    ///
+    /// # Errors
+    /// [`GroupError::Missing`]; [`GroupError::Failed`] says what is wrong with the settings.
+    pub async fn update(&self, mut definition: Definition) -> Result<(), GroupError> {
+        let mut revision = self.inner.changes.lock().await;
+        let key = definition.key.clone();
+        let before = self.definition(&key)?;
+        definition.filter = before.filter;
+        self.check(&definition)?;
+        definition.begins_at = match (definition.start, before.start) {
+            (Start::End, Start::End) => before.begins_at,
+            _ => self.begins_at(&definition).await?,
+        };
+        self.keep(&mut revision, &key, Some(&definition)).await?;
+        self.end(&key, Ending::Dropped).await;
+        self.run(definition).await;
+        Ok(())
+    }
+
+    /// Deletes a group, its checkpoint and its parked messages.
+    ///
+    /// # Errors
+    /// [`GroupError::Missing`]; [`GroupError::Failed`] if that cannot be written.
+    pub async fn delete(&self, key: &GroupKey) -> Result<(), GroupError> {
+        let mut revision = self.inner.changes.lock().await;
+        self.definition(key)?;
+        self.keep(&mut revision, key, None).await?;
+        self.end(key, Ending::Deleted).await;
+        let forgotten = self.inner.journal.forget(key).await;
+        forgotten.map_err(|error| GroupError::failed(key, error))
+    }
+
+    /// Connects a consumer that may have `buffer_size` messages at a time.
+    ///
+    /// # Errors
+    /// [`GroupError::Missing`], [`GroupError::Full`]; [`GroupError::Failed`] if the group could not
+    /// be loaded.
+    pub async fn connect(
+        &self,
+        key: &GroupKey,
+        visitor: Visitor,
+        buffer_size: usize,
+    ) -> Result<Consumer, GroupError> {
+        let join = |answer| Command::Join { visitor, buffer_size, answer };
+        self.ask(key, join).await?
+    }
+
+    /// How a group stands.
+    ///
+    /// # Errors
+    /// [`GroupError::Missing`]
+    pub async fn info(&self, key: &GroupKey) -> Result<GroupInfo, GroupError> {
+        self.info_for(key, Asker::Client).await
+    }
+
+    async fn info_for(&self, key: &GroupKey, by: Asker) -> Result<GroupInfo, GroupError> {
+        let definition = self.definition(key)?;
+        let mut info = match self.asked(key, by).await {
+            Ok(info) => info,
+            Err(missing @ GroupError::Missing(_)) => return Err(missing),
+            Err(failed) => GroupInfo::not_ready(definition, failed.to_string()),
+        };
+        let (store, source) = (self.inner.journal.store(), &key.source);
+        info.end = self.inner.journal.end_of(source).await.unwrap_or_default();
+        let text = |number| place::text(store, source, number);
+        info.last_known = info.end.checked_sub(1).map(text);
+        info.checkpoint = info.checkpoint_number.map(text);
+        Ok(info)
+    }
+
+    /// How the groups stand, those of `source` or all; in the order of their names.
+    pub async fn list(&self, source: Option<&Source>) -> Vec<GroupInfo> {
+        self.list_for(source, Asker::Client).await
+    }
+
+    /// The numbers of all groups.
+    pub async fn numbers(&self) -> Vec<GroupInfo> {
+        self.list_for(None, Asker::Collector).await
+    }
+
+    async fn list_for(&self, source: Option<&Source>, by: Asker) -> Vec<GroupInfo> {
+        let keys: Vec<GroupKey> = {
+            let groups = self.inner.groups.read();
+            let wanted = |key: &&GroupKey| source.is_none_or(|source| key.source == *source);
+            groups.by_key.keys().filter(wanted).cloned().collect()
+        };
+        // One may be deleted meanwhile.
+        join_all(keys.iter().map(|key| self.info_for(key, by)))
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Delivers parked messages again, at most `limit`.
+    ///
+    /// # Errors
+    /// [`GroupError::Missing`]
+    pub async fn replay(&self, key: &GroupKey, limit: Option<u64>) -> Result<(), GroupError> {
+        self.tell(key, Command::Replay(limit)).await
+    }
+
+    /// Forgets parked messages, at most `limit`.
+    ///
+    /// # Errors
+    /// [`GroupError::Missing`]; [`GroupError::Failed`] if that cannot be written.
+    pub async fn truncate(&self, key: &GroupKey, limit: Option<u64>) -> Result<(), GroupError> {
+        self.ask(key, |answer| Command::Truncate { limit, answer }).await?
+    }
+
+    /// Drops all consumers, and loads all groups anew.
+    pub async fn restart(&self) {
+        let mut revision = self.inner.changes.lock().await;
+        self.end_all(Ending::Dropped).await;
+        self.load(&mut revision).await;
+    }
+
+    /// Ends all groups, and writes how far they are.
+    pub async fn stop(&self) {
+        let _changes = self.inner.changes.lock().await;
+        self.inner.groups.write().stopped = true;
+        self.end_all(Ending::Stopping).await;
+    }
+
+    /// Why the groups could not be loaded, if so.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.inner.groups.read().fault.clone()
+    }
+
+    /// The number that the log's place has which clients number so, if this log's history has it.
+    #[must_use]
+    pub fn is_place(&self, number: u64) -> bool {
+        place::written(self.inner.journal.store(), number).is_some()
+    }
+
+    async fn load(&self, revision: &mut Option<Revision>) {
+        let loaded = match self.inner.journal.config().await {
+            Ok(None) => Ok(Vec::new()),
+            Ok(Some((at, document))) => {
+                *revision = Some(at);
+                config::decode(&document)
+            }
+            Err(failed) => Err(failed.to_string()),
+        };
+        match loaded {
+            Ok(definitions) => {
+                self.inner.groups.write().fault = None;
+                for definition in definitions.into_iter().take(GROUPS_MAX) {
+                    self.run(definition).await;
+                }
+            }
+            Err(reason) => {
+                tracing::error!(reason, "the settings of persistent subscriptions cannot be read");
+                self.inner.groups.write().fault = Some(reason);
+            }
+        }
+    }
+
+    /// Starts the task of a group.
+    async fn run(&self, definition: Definition) {
+        let (sender, receiver) = mpsc::channel(MAILBOX_SIZE);
+        let (journal, held) = (self.inner.journal.clone(), self.inner.budget.begin());
+        let ends = (receiver, sender.downgrade());
+        let mailbox = match Host::load(journal, definition.clone(), ends, held).await {
+            Ok(host) => {
+                tokio::spawn(host.run());
+                Ok(sender)
+            }
+            Err(error) => {
+                tracing::error!(group = %definition.key, %error, "a group cannot be loaded");
+                Err(error.to_string())
+            }
+        };
+        let key = definition.key.clone();
+        self.inner.groups.write().by_key.insert(key, Running { definition, mailbox });
+    }
+
+    async fn end(&self, key: &GroupKey, ending: Ending) {
+        let Some(running) = self.inner.groups.write().by_key.remove(key) else { return };
+        end(running, ending).await;
+    }
+
+    async fn end_all(&self, ending: Ending) {
+        let all = std::mem::take(&mut self.inner.groups.write().by_key);
+        join_all(all.into_values().map(|running| end(running, ending))).await;
+    }
+
+    fn check(&self, definition: &Definition) -> Result<(), GroupError> {
+        let key = &definition.key;
+        if self.inner.groups.read().stopped {
+            return Err(GroupError::Stopping);
+        }
+        if let Some(reason) = self.fault() {
+            let reason = format!("the settings that are kept cannot be read: {reason}");
+            return Err(GroupError::failed(key, reason));
+        }
+        if let Some(problem) = key.problem() {
+            return Err(GroupError::failed(key, problem));
+        }
+        definition.settings.check().map_err(|error| GroupError::failed(key, error))?;
+        if let Some(filter) = &definition.filter {
+            filter.compile().map_err(|error| GroupError::failed(key, error))?;
+        }
+        Ok(())
+    }
+
+    /// The number that a group begins with.
+    async fn begins_at(&self, definition: &Definition) -> Result<u64, GroupError> {
+        let (key, journal) = (&definition.key, &self.inner.journal);
+        match (definition.start, &key.source) {
+            (Start::First, _) => Ok(0),
+            (Start::At(revision), Source::Stream(_)) => Ok(revision),
+            (Start::At(number), Source::All) => {
+                let position = place::written(journal.store(), number);
+                position.map(|position| position.0).ok_or_else(|| {
+                    let reason = format!("the log has no position {number} to begin at");
+                    GroupError::failed(key, reason)
+                })
+            }
+            (Start::End, source) => {
+                let end = journal.end_of(source).await;
+                end.map_err(|error| GroupError::failed(key, error))
+            }
+        }
+    }
+
+    /// Writes all settings, with `definition` in the place of those of `key`.
+    async fn keep(
+        &self,
+        revision: &mut Option<Revision>,
+        key: &GroupKey,
+        definition: Option<&Definition>,
+    ) -> Result<(), GroupError> {
+        let failed = |error: JournalError| GroupError::failed(key, error);
+        let document = {
+            let groups = self.inner.groups.read();
+            let others = groups.by_key.values().map(|running| &running.definition);
+            let others = others.filter(|other| other.key != *key);
+            let now = self.inner.journal.clock().now();
+            config::encode(others.chain(definition), now, UPDATED_BY)
+        };
+        if document.len() > CONFIG_SIZE_MAX {
+            let size = document.len();
+            let reason = format!("all settings have {size} bytes; the limit is {CONFIG_SIZE_MAX}");
+            return Err(GroupError::failed(key, reason));
+        }
+        let written = self.inner.journal.put_config(*revision, document).await.map_err(failed)?;
+        *revision = Some(written);
+        Ok(())
+    }
+
+    fn definition(&self, key: &GroupKey) -> Result<Definition, GroupError> {
+        let groups = self.inner.groups.read();
+        if groups.stopped {
+            return Err(GroupError::Stopping);
+        }
+        match groups.by_key.get(key) {
+            Some(running) => Ok(running.definition.clone()),
+            None => Err(GroupError::Missing(key.clone())),
+        }
+    }
+
+    fn mailbox(&self, key: &GroupKey) -> Result<mpsc::Sender<Command>, GroupError> {
+        let groups = self.inner.groups.read();
+        if groups.stopped {
+            return Err(GroupError::Stopping);
+        }
+        match groups.by_key.get(key).map(|running| &running.mailbox) {
+            Some(Ok(mailbox)) => Ok(mailbox.clone()),
+            Some(Err(reason)) => Err(GroupError::failed(key, reason)),
+            None => Err(GroupError::Missing(key.clone())),
+        }
+    }
+
+    async fn tell(&self, key: &GroupKey, command: Command) -> Result<(), GroupError> {
+        let told = self.mailbox(key)?.send(command).await;
+        told.map_err(|_ended| GroupError::Missing(key.clone()))
+    }
+
+    async fn ask<T>(
+        &self,
+        key: &GroupKey,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, GroupError> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(key, command(answer)).await?;
+        answered.await.map_err(|_ended| GroupError::Dropped(key.clone()))
+    }
+
+    async fn asked(&self, key: &GroupKey, by: Asker) -> Result<GroupInfo, GroupError> {
+        let asking = self.ask(key, |answer| Command::Info { by, answer });
+        let asked = tokio::time::timeout(INFO_WAIT_MAX, asking).await;
+        asked.unwrap_or_else(|_late| Err(GroupError::failed(key, "the group does not answer")))
+    }
+}
+
+async fn end(running: Running, ending: Ending) {
+    let Ok(mailbox) = running.mailbox else { return };
+    let (done, ended) = oneshot::channel();
+    if mailbox.send(Command::Stop { ending, done }).await.is_ok() {
+        // A task that ended otherwise has dropped its end.
+        let _ = ended.await;
+    }
+}
