@@ -182,6 +182,7 @@ impl Persistent {
         visitor: Visitor,
         buffer_size: usize,
     ) -> Result<Consumer, GroupError> {
+        self.settled(key).await;
         let join = |answer| Command::Join { visitor, buffer_size, answer };
         self.ask(key, join).await?
     }
@@ -191,6 +192,7 @@ impl Persistent {
     /// # Errors
     /// [`GroupError::Missing`]
     pub async fn info(&self, key: &GroupKey) -> Result<GroupInfo, GroupError> {
+        self.settled(key).await;
         self.info_for(key, Asker::Client).await
     }
 
@@ -211,6 +213,7 @@ impl Persistent {
 
     /// How the groups stand, those of `source` or all; in the order of their names.
     pub async fn list(&self, source: Option<&Source>) -> Vec<GroupInfo> {
+        drop(self.inner.changes.lock().await);
         self.list_for(source, Asker::Client).await
     }
 
@@ -238,6 +241,7 @@ impl Persistent {
     /// # Errors
     /// [`GroupError::Missing`]
     pub async fn replay(&self, key: &GroupKey, limit: Option<u64>) -> Result<(), GroupError> {
+        self.settled(key).await;
         self.tell(key, Command::Replay(limit)).await
     }
 
@@ -246,6 +250,7 @@ impl Persistent {
     /// # Errors
     /// [`GroupError::Missing`]; [`GroupError::Failed`] if that cannot be written.
     pub async fn truncate(&self, key: &GroupKey, limit: Option<u64>) -> Result<(), GroupError> {
+        self.settled(key).await;
         self.ask(key, |answer| Command::Truncate { limit, answer }).await?
     }
 
@@ -273,6 +278,14 @@ impl Persistent {
     #[must_use]
     pub fn is_place(&self, number: u64) -> bool {
         place::written(self.inner.journal.store(), number).is_some()
+    }
+
+    /// Waits for a change that is under way if the group is not there: while it is updated, or all
+    /// are loaded anew, it is gone for a moment, and who asks then must not take it for deleted.
+    async fn settled(&self, key: &GroupKey) {
+        if !self.inner.groups.read().by_key.contains_key(key) {
+            drop(self.inner.changes.lock().await);
+        }
     }
 
     async fn load(&self, revision: &mut Option<Revision>) {

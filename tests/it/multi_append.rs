@@ -404,3 +404,19 @@ async fn the_client_appends_to_several_streams() {
     );
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soft_deleted_stream_is_opened_again_also_where_its_metadata_is_only_checked() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::start(data.path()).await;
+    prepared(&server).await;
+    let checks = vec![check("$$soft-1", -4)];
+    let written = records(&server, vec![record(1, "soft-1")], checks).await.expect("an append");
+    assert_eq!(written, [("soft-1".to_owned(), 2)]);
+    let read = server.client.read_stream(ReadStream::new(name("soft-1"))).await.expect("a read");
+    let seen: Vec<_> = read.try_collect().await.expect("all events");
+    let revisions: Vec<u64> =
+        seen.iter().filter_map(|each| Some(each.event.as_ref()?.revision.0)).collect();
+    assert_eq!(revisions, [2], "what was deleted stays hidden, what is new is there");
+    server.stop().await;
+}

@@ -162,12 +162,11 @@ def check_order(found):
 @case
 def a_large_interval_gives_no_checkpoint_beyond_the_end(client):
     client.append_to_stream(stream(), current_version=NO_STREAM, events=events(3))
-    end = client.get_commit_position(filter_exclude=[])
     with client.subscribe_to_all(
         include_checkpoints=True,
         window_size=10000,
         checkpoint_interval_multiplier=500,
-        timeout=1,
+        timeout=3,
     ) as subscription:
         found = []
         try:
@@ -175,6 +174,7 @@ def a_large_interval_gives_no_checkpoint_beyond_the_end(client):
                 found.append(each)
         except Exception as ended:
             assert "Deadline" in type(ended).__name__, ended
+    end = client.get_commit_position(filter_exclude=[])
     assert all(each.commit_position <= end for each in found)
     equal(len([each for each in found if isinstance(each, Checkpoint)]), 1)
 

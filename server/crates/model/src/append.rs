@@ -144,6 +144,10 @@ fn reserved(stream: &StreamName) -> String {
         Some(Owner::Projections) => {
             ("the projections", "their calls, event_store.client.projections.Projections")
         }
+        Some(Owner::Groups) => (
+            "the persistent subscriptions",
+            "their calls, event_store.client.persistent_subscriptions.PersistentSubscriptions",
+        ),
         None => {
             return format!(
                 "stream '{stream}' lists what other streams hold and is written by nobody; append to \

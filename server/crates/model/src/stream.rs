@@ -15,6 +15,10 @@ pub const USER_PREFIX: &str = "$user-";
 /// How the names of the streams that tell of the server's own projections begin.
 pub const PROJECTION_PREFIX: &str = "$projections-";
 
+/// How the names of the streams of persistent subscriptions begin, and that of the one which holds
+/// their settings.
+pub const GROUP_PREFIXES: [&str; 2] = ["$persistentsubscription-", "$persistentSubscriptionConfig"];
+
 /// A part of the server that writes some streams alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -24,6 +28,8 @@ pub enum Owner {
     Users,
     /// The server's own projections.
     Projections,
+    /// Persistent subscriptions: their settings, places and parked messages.
+    Groups,
 }
 
 /// The name of a stream: 1 to [`STREAM_NAME_SIZE_MAX`] bytes of UTF-8 without control characters.
@@ -124,6 +130,8 @@ impl StreamName {
             Some(Owner::Users)
         } else if name.starts_with(PROJECTION_PREFIX) {
             Some(Owner::Projections)
+        } else if GROUP_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            Some(Owner::Groups)
         } else {
             None
         }
@@ -230,6 +238,9 @@ mod tests {
             ("$users-1", None),
             ("user-ada", None),
             ("$projections-$by_category", Some(Owner::Projections)),
+            ("$persistentSubscriptionConfig", Some(Owner::Groups)),
+            ("$persistentsubscription-a::g-checkpoint", Some(Owner::Groups)),
+            ("$$$persistentsubscription-a::g-parked", Some(Owner::Groups)),
         ] {
             assert_eq!(StreamName::new(name).expect("a name").owner(), owner, "{name}");
         }

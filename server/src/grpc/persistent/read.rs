@@ -42,6 +42,8 @@ use crate::persistent::key::{GroupKey, Source};
 
 /// Bytes of messages after which they are sent on.
 const BATCH_SIZE: usize = 256 * 1024;
+/// Bytes of the reason for which a client parks messages: a sentence or two, once a message.
+const REASON_SIZE_MAX: usize = 1024;
 /// Ids that one message may acknowledge. As many as a consumer may have, twice over.
 pub const IDS_MAX: usize = 2 * CONSUMER_BUFFER_MAX;
 /// Bytes of what a client says of itself that are kept for people to see.
@@ -178,10 +180,16 @@ fn uuids(sent: &[shared::Uuid]) -> Result<Vec<Uuid>, Status> {
     each.collect::<Result<_, _>>().map_err(|error| status::invalid(&error))
 }
 
+/// The beginning of a reason: it is kept with each message that it parks.
+fn bounded(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_SIZE_MAX));
+    reason
+}
+
 fn action(nack: Nack) -> Result<NackAction, Status> {
     match Action::try_from(nack.action) {
         Ok(Action::Unknown | Action::Retry) => Ok(NackAction::Retry),
-        Ok(Action::Park) => Ok(NackAction::Park(nack.reason)),
+        Ok(Action::Park) => Ok(NackAction::Park(bounded(nack.reason))),
         Ok(Action::Skip | Action::Stop) => Ok(NackAction::Skip),
         Err(_) => Err(status::invalid(&InvalidRequest::Combination { parts: "nack action" })),
     }

@@ -233,7 +233,7 @@ impl Shared {
     }
 
     fn is_due(&self, state: &State) -> bool {
-        if !state.schedule.automatic {
+        if !state.schedule.automatic || self.core.stop_reason().is_some() {
             return false;
         }
         let now = self.core.environment.clock.monotonic();
@@ -278,7 +278,8 @@ impl Shared {
         let now = clock.monotonic();
         *due = (*due).max(now) + Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate);
         loop {
-            if state.stop || self.is_closing() {
+            // After a failed sync nothing is known of the disk: nothing is removed from it then.
+            if state.stop || self.is_closing() || self.core.stop_reason().is_some() {
                 return false;
             }
             // Short waits are saved up: the machine does not wait for a microsecond.
