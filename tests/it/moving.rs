@@ -246,3 +246,37 @@ fn what_cannot_be_brought_in_is_refused_with_its_reason() {
     assert_says(&said, &["/nowhere/at/all"]);
     assert!(!files.path().join("none").exists(), "nothing was made");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_gone_on_with_only_from_where_it_was_begun() {
+    let files = tempdir().expect("a directory");
+    let time = "2020-01-01T00:00:00Z";
+    let (begun, other) = (files.path().join("begun"), files.path().join("other"));
+    let path = |path: &Path| path.to_str().expect("a path").to_owned();
+    std::fs::write(&begun, format!("{}\n", line("a", 0, time))).expect("a file");
+    std::fs::write(&other, format!("{}\n", line("b", 0, time))).expect("a file");
+    let data = files.path().join("data");
+    assert!(import(&path(&begun), &data).0);
+    let (taken, _, said) = import(&path(&other), &data);
+    assert!(!taken);
+    assert_says(&said, &["was begun from", "begun", "other"]);
+    // Another file under the name of the first.
+    std::fs::write(&begun, format!("{}\n", line("b", 7, time))).expect("a file");
+    let (taken, _, said) = import(&path(&begun), &data);
+    assert!(!taken);
+    assert_says(&said, &["is not what was taken up to now", "empty directory"]);
+    // The same file, grown.
+    let grown = [line("a", 0, time), line("a", 1, time)].join("\n");
+    std::fs::write(&begun, grown).expect("a file");
+    let (taken, answer, said) = import(&path(&begun), &data);
+    assert!(taken, "{said}");
+    assert_eq!(answer["tally"]["events"], 2);
+    // A store that a server made.
+    let served = files.path().join("served");
+    let server = Server::start(&served).await;
+    server.client.append(&name("a"), ExpectedRevision::Any, vec![event(1)]).await.expect("one");
+    server.stop().await;
+    let (taken, _, said) = import(&path(&begun), &served);
+    assert!(!taken);
+    assert_says(&said, &["no import began", "empty directory"]);
+}

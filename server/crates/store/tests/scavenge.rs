@@ -350,3 +350,22 @@ fn subscriptions_and_held_readers_step_over_what_went() {
     assert_eq!(page.len(), 1);
     assert!(page.events().all(|event| event.position.0 > 20));
 }
+
+#[test]
+fn a_setting_that_is_put_right_meanwhile_is_obeyed() {
+    for until in [Step::Surveyed, Step::Judged, Step::Written, Step::ReadBack, Step::Indexed] {
+        let mut store = Store::new();
+        store.append("$$acct-1", b"{\"$maxCount\":3}");
+        store.fill("acct-1", 200);
+        store.maintain();
+        while store.engine().scavenge(Thoroughness::Everything).expect("a step") != until {}
+        store.append("$$acct-1", b"{\"$maxCount\":1000}");
+        store.maintain();
+        while store.engine().scavenge(Thoroughness::Everything).expect("a step") != Step::Done {}
+        assert_eq!(store.stream("acct-1"), (0..200).collect::<Vec<_>>(), "after {until:?}");
+        // The old metadata itself goes, by the next pass.
+        store.scavenge();
+        assert_eq!(store.stream("acct-1").len(), 200, "after {until:?}");
+        store.verify();
+    }
+}
