@@ -6,6 +6,7 @@
 //!                      node/context ── the store, the clock, the counters: what every request sees
 //!                      ledger       ── accounts and transfers over the store
 //!                      readside     ── the built-in views, kept up with the store
+//!                      scripted     ── projections that users write, in JavaScript
 //!                      telemetry    ── log lines and metrics
 //!   cli ──> query ── http/readside over read models in PostgreSQL, without a node     both through
 //!   cli ──> connectors ── http/connectors over the network, without a node            front
@@ -27,6 +28,7 @@ pub mod node;
 pub mod persistent;
 pub mod query;
 pub mod readside;
+pub mod scripted;
 pub mod telemetry;
 pub mod users;
 

@@ -47,6 +47,7 @@ use crate::connectors::{self, metrics::ConnectorMetrics};
 use crate::ledger::{self, Ledger};
 use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
+use crate::scripted::Scripted;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::users::Users;
@@ -203,6 +204,7 @@ impl Node {
             metrics.register(Box::new(ConnectorMetrics::new(running.clone())));
         }
         let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
+        let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
         let context = Context::new(Parts {
             store: Door::new(store.clone()),
             snapshots: snapshots.clone().map(SnapshotDoor::new),
@@ -212,6 +214,7 @@ impl Node {
             persistent,
             users: Users::new(store.clone(), entropy.clone()),
             builtin: Builtin::new(store.clone(), entropy.clone()),
+            scripted,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -284,6 +287,7 @@ impl Node {
             connectors.stop().await;
         }
         self.context.persistent().stop().await;
+        self.context.scripted().stop().await;
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();

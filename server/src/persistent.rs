@@ -34,8 +34,8 @@ pub mod key;
 pub mod measure;
 pub mod metrics;
 pub mod place;
+mod running;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,10 +49,11 @@ use budget::Budget;
 use consumer::{Consumer, Ending};
 use definition::{Definition, Start};
 use error::GroupError;
-use host::{Asker, Command, Host, MAILBOX_SIZE};
+use host::{Asker, Command};
 use info::{GroupInfo, Visitor};
-use journal::{Journal, JournalError};
+use journal::Journal;
 use key::{GroupKey, Source};
+use running::{Groups, Running};
 
 /// Groups of one node. Each costs a task, a subscription, and its buffers.
 pub const GROUPS_MAX: usize = 1000;
@@ -75,20 +76,6 @@ struct Inner {
     groups: RwLock<Groups>,
     /// Held by who changes settings; holds the revision of the document that has them.
     changes: Mutex<Option<Revision>>,
-}
-
-#[derive(Default)]
-struct Groups {
-    by_key: BTreeMap<GroupKey, Running>,
-    /// Why there are none, if they could not be loaded.
-    fault: Option<String>,
-    stopped: bool,
-}
-
-/// A group that was loaded, or could not be.
-struct Running {
-    definition: Definition,
-    mailbox: Result<mpsc::Sender<Command>, String>,
 }
 
 impl Persistent {
@@ -146,6 +133,7 @@ impl Persistent {
         let mut revision = self.inner.changes.lock().await;
         let key = definition.key.clone();
         let before = self.definition(&key)?;
+        self.usable(&key)?;
         definition.filter = before.filter;
         self.check(&definition)?;
         definition.begins_at = match (definition.start, before.start) {
@@ -288,58 +276,6 @@ impl Persistent {
         }
     }
 
-    async fn load(&self, revision: &mut Option<Revision>) {
-        let loaded = match self.inner.journal.config().await {
-            Ok(None) => Ok(Vec::new()),
-            Ok(Some((at, document))) => {
-                *revision = Some(at);
-                config::decode(&document)
-            }
-            Err(failed) => Err(failed.to_string()),
-        };
-        match loaded {
-            Ok(definitions) => {
-                self.inner.groups.write().fault = None;
-                for definition in definitions.into_iter().take(GROUPS_MAX) {
-                    self.run(definition).await;
-                }
-            }
-            Err(reason) => {
-                tracing::error!(reason, "the settings of persistent subscriptions cannot be read");
-                self.inner.groups.write().fault = Some(reason);
-            }
-        }
-    }
-
-    /// Starts the task of a group.
-    async fn run(&self, definition: Definition) {
-        let (sender, receiver) = mpsc::channel(MAILBOX_SIZE);
-        let (journal, held) = (self.inner.journal.clone(), self.inner.budget.begin());
-        let ends = (receiver, sender.downgrade());
-        let mailbox = match Host::load(journal, definition.clone(), ends, held).await {
-            Ok(host) => {
-                tokio::spawn(host.run());
-                Ok(sender)
-            }
-            Err(error) => {
-                tracing::error!(group = %definition.key, %error, "a group cannot be loaded");
-                Err(error.to_string())
-            }
-        };
-        let key = definition.key.clone();
-        self.inner.groups.write().by_key.insert(key, Running { definition, mailbox });
-    }
-
-    async fn end(&self, key: &GroupKey, ending: Ending) {
-        let Some(running) = self.inner.groups.write().by_key.remove(key) else { return };
-        end(running, ending).await;
-    }
-
-    async fn end_all(&self, ending: Ending) {
-        let all = std::mem::take(&mut self.inner.groups.write().by_key);
-        join_all(all.into_values().map(|running| end(running, ending))).await;
-    }
-
     fn check(&self, definition: &Definition) -> Result<(), GroupError> {
         let key = &definition.key;
         if self.inner.groups.read().stopped {
@@ -379,31 +315,6 @@ impl Persistent {
         }
     }
 
-    /// Writes all settings, with `definition` in the place of those of `key`.
-    async fn keep(
-        &self,
-        revision: &mut Option<Revision>,
-        key: &GroupKey,
-        definition: Option<&Definition>,
-    ) -> Result<(), GroupError> {
-        let failed = |error: JournalError| GroupError::failed(key, error);
-        let document = {
-            let groups = self.inner.groups.read();
-            let others = groups.by_key.values().map(|running| &running.definition);
-            let others = others.filter(|other| other.key != *key);
-            let now = self.inner.journal.clock().now();
-            config::encode(others.chain(definition), now, UPDATED_BY)
-        };
-        if document.len() > CONFIG_SIZE_MAX {
-            let size = document.len();
-            let reason = format!("all settings have {size} bytes; the limit is {CONFIG_SIZE_MAX}");
-            return Err(GroupError::failed(key, reason));
-        }
-        let written = self.inner.journal.put_config(*revision, document).await.map_err(failed)?;
-        *revision = Some(written);
-        Ok(())
-    }
-
     fn definition(&self, key: &GroupKey) -> Result<Definition, GroupError> {
         let groups = self.inner.groups.read();
         if groups.stopped {
@@ -427,9 +338,24 @@ impl Persistent {
         }
     }
 
+    /// Refuses a group whose settings cannot be used: its filter, which changes keep, is not known.
+    fn usable(&self, key: &GroupKey) -> Result<(), GroupError> {
+        match self.inner.groups.read().by_key.get(key) {
+            Some(Running { unreadable: Some(_), mailbox: Err(reason), .. }) => {
+                Err(GroupError::failed(key, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn tell(&self, key: &GroupKey, command: Command) -> Result<(), GroupError> {
-        let told = self.mailbox(key)?.send(command).await;
-        told.map_err(|_ended| GroupError::Missing(key.clone()))
+        if self.mailbox(key)?.send(command).await.is_ok() {
+            return Ok(());
+        }
+        // It was changed or deleted since, or its task ended unexpectedly.
+        self.settled(key).await;
+        self.definition(key)?;
+        Err(GroupError::Dropped(key.clone()))
     }
 
     async fn ask<T>(
@@ -449,11 +375,5 @@ impl Persistent {
     }
 }
 
-async fn end(running: Running, ending: Ending) {
-    let Ok(mailbox) = running.mailbox else { return };
-    let (done, ended) = oneshot::channel();
-    if mailbox.send(Command::Stop { ending, done }).await.is_ok() {
-        // A task that ended otherwise has dropped its end.
-        let _ = ended.await;
-    }
-}
+#[cfg(test)]
+mod tests;

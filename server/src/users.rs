@@ -33,7 +33,7 @@ use daybook_store::{Append, Direction, From, ReadError, ReadStream, Store};
 use uuid::Uuid;
 
 pub use error::UsersError;
-use password::Passwords;
+use password::{PASSWORD_SIZE_MAX, Passwords};
 use record::{Kind, Record};
 
 /// Users that may ever be created. Bounds the list, and what one call for all of them reads.
@@ -243,6 +243,10 @@ impl Users {
     /// # Errors
     /// [`UsersError::Busy`]; [`UsersError::Read`]
     pub async fn verify(&self, login: &str, password: String) -> Result<Option<User>, UsersError> {
+        if password.len() > PASSWORD_SIZE_MAX {
+            // Nobody has it: said at once whoever is asked for.
+            return Ok(None);
+        }
         let found = match record::check(login, "", &[]) {
             Ok(()) => self.find(login).await?,
             Err(_) => Found { revision: None, record: None, time: Timestamp(0) },
@@ -276,7 +280,11 @@ impl Users {
             }
             let expected =
                 found.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-            let event = self.event(kind.event_type(), ContentType::Json, record.to_json());
+            let data = match kind {
+                Kind::Deleted => record.to_json_of_deleted(),
+                _ => record.to_json(),
+            };
+            let event = self.event(kind.event_type(), ContentType::Json, data);
             let append = Append::to_stream(stream_of(login)?, expected, [event]);
             match self.store.append(append).await.map_err(UsersError::from) {
                 Err(failed) if failed.is_race() => {}

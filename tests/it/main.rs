@@ -6,6 +6,7 @@
 //!   reads        streams, the log, subscriptions, to the letter  gRPC
 //!   limits       events, appends, messages that are too large
 //!   management   users, operations and numbers over gRPC
+//!   metrics      what /metrics shows, what is said about it, what asks for it
 //!   multi_append several streams at once, and checks of others, over gRPC
 //!   directory    data directories that are not a sound store's own
 //!   faults       a disk that fails or is full; a clock that leaps
@@ -16,6 +17,7 @@
 //!   readside…    lists from views, their freshness, pauses and rebuilds; views over the network
 //!   lifecycle    signals, restarts, index files that are gone
 //!   moving       what another server or a file holds, brought in, and written out
+//!   scripted     projections that users write
 //!   scavenge     what retention gives back, and what stays
 //!   virtual_streams  what the index lists, as streams of links and parts of the log
 //!   format       a store of each format version, kept for ever
@@ -44,10 +46,12 @@ mod ledger_risk;
 mod lifecycle;
 mod limits;
 mod management;
+mod metrics;
 mod moving;
 mod multi_append;
 mod persistent;
 mod persistent_durable;
+mod persistent_seen;
 mod pressure;
 mod reads;
 mod readside;
@@ -55,5 +59,6 @@ mod readside_cli;
 mod readside_feed;
 mod requests;
 mod scavenge;
+mod scripted;
 mod support;
 mod virtual_streams;

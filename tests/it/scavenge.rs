@@ -280,3 +280,33 @@ async fn an_event_is_appended_while_nothing_is_left_to_scavenge() {
     server.store().append(append).await.expect("appended");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_is_in_the_status_and_the_rest_is_given_back() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::try_start(data.path(), SIZES).await.expect("a server");
+    fill(server.store()).await;
+    sealed(server.store()).await;
+    let entries = std::fs::read_dir(data.path()).expect("a directory").flatten();
+    let mut logs: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    logs.sort();
+    let mut bytes = std::fs::read(&logs[5]).expect("a segment");
+    bytes[100_000] ^= 4;
+    std::fs::write(&logs[5], bytes).expect("written");
+    let before = log_bytes(data.path());
+    let finished = scavenge(&server).await;
+    let name = logs[5].file_name().expect("a name").to_string_lossy().into_owned();
+    assert_eq!(finished["outcome"], "failed", "{finished}");
+    let reason = finished["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&name) && reason.contains("damaged"), "{reason}");
+    assert!(finished["segmentsRewritten"].as_u64() > Some(20), "{finished}");
+    assert!(log_bytes(data.path()) * 2 < before);
+    assert!(logs[5].exists(), "what is damaged stays");
+    let metrics = get(server.address(), "/metrics").await.body;
+    assert!(metrics.contains("daybook_scavenge_failures_total 1"), "{metrics}");
+    assert_eq!(stream(server.store(), "log-1").await.len() as u64, KEPT);
+    server.stop().await;
+}

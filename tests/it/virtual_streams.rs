@@ -9,9 +9,10 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::http::{get, post};
-use crate::support::node::Server;
+use crate::support::node::{SMALL, Server};
 use crate::support::protocol::{RawEvent, append, append_messages, batch, batch_messages};
 use crate::support::reading::{Ask, line};
+use crate::support::until;
 
 async fn put(store: &Store, stream: &str, kind: &str) {
     let id = Uuid::from_u128(u128::from(store.committed().0));
@@ -245,5 +246,61 @@ async fn secondary_indexes_are_parts_of_the_log() {
         "caught up at position 2048",
     ];
     assert_eq!(followed, expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_first_event_was_scavenged_is_listed_still() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::try_start(data.path(), SMALL).await.expect("a server");
+    let (store, at) = (server.store(), server.address());
+    for stream in ["account-1", "account-2"] {
+        for kind in ["Opened", "Paid"] {
+            put(store, stream, kind).await;
+        }
+        let id = Uuid::from_u128(u128::from(store.committed().0));
+        let event = NewEvent::json(id, "$metadata", "{\"$maxCount\":1}");
+        let metastream = StreamName::new(stream).expect("a name").metastream();
+        let append = Append::to_stream(metastream, ExpectedRevision::Any, [event]);
+        store.append(append).await.expect("appended");
+    }
+    for n in 0..100 {
+        let event = NewEvent::json(Uuid::from_u128(n << 64), "Filled", vec![b'1'; 1024]);
+        let stream = StreamName::new("filler").expect("a name");
+        let append = Append::to_stream(stream, ExpectedRevision::Any, [event]);
+        store.append(append).await.expect("appended");
+    }
+    until("the first events to be removed", || async {
+        store.scavenge().start();
+        store.scavenge().status().events == 2
+    })
+    .await;
+    let streams = [
+        "gone <- 1@$streams $> 0@account-1",
+        "0@$$account-1 $metadata <- 2@$streams $> 0@$$account-1",
+        "gone <- 3@$streams $> 0@account-2",
+        "0@$$account-2 $metadata <- 4@$streams $> 0@$$account-2",
+        "0@filler Filled <- 5@$streams $> 0@filler",
+    ];
+    assert_eq!(Ask::stream("$streams").resolved().from(1).lines(at).await, streams);
+    let down = Ask::stream("$streams").resolved().backwards().from(3).count(3).lines(at).await;
+    assert_eq!(down, [streams[2], streams[1], streams[0]]);
+    let told = Ask::stream("$streams").resolved().from(0).caught_up(at).await;
+    assert_eq!(told[1..6], streams);
+    let accounts = ["0@$category-account $@ account-1", "1@$category-account $@ account-2"];
+    assert_eq!(Ask::stream("$category-account").resolved().lines(at).await, accounts);
+    let paid = "1@account-1 Paid <- 1@$ce-account $> 1@account-1";
+    assert_eq!(Ask::stream("$ce-account").resolved().count(1).lines(at).await, [paid]);
+    // Its link has the place and time of what was removed, and says not what caused it.
+    let answer = Ask::stream("$streams").from(1).count(1).answer(at).await.expect("an answer");
+    let [Content::Event(found)] = &answer[..] else { panic!("{answer:?}") };
+    let link = found.event.as_ref().expect("the link");
+    assert_eq!((link.commit_position, &*link.custom_metadata), (256, &b"{}"[..]));
+    let listed = get(at, "/v1/streams/$streams?from=1&limit=1").await.json();
+    let listed = &listed["events"][0];
+    assert_eq!((&listed["names"], &listed["position"]), (&"0@account-1".into(), &1.into()));
+    assert_eq!(listed["metadata"], serde_json::json!({}));
+    let listed = get(at, "/v1/streams/$category-account").await.json();
+    assert_eq!(listed["events"].as_array().map(Vec::len), Some(2));
     server.stop().await;
 }

@@ -177,6 +177,7 @@ impl Short {
             match step {
                 _ if self.disk.is_down() => return Ok(false),
                 Err(e) => return Err(e.to_string()),
+                Ok(Step::GaveUp) => return Err("a scavenge gave a segment up".to_owned()),
                 Ok(Step::Done) => break,
                 Ok(Step::Swapped) => self.follow(engine)?,
                 Ok(_) => {}

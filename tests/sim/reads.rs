@@ -344,7 +344,10 @@ pub fn links(
         Direction::Forwards => (at..listed.len()).map(|n| n as u64).collect(),
         Direction::Backwards => (0..=at.min(last)).rev().map(|n| n as u64).collect(),
     };
-    let there = |n: &u64| listed.get(*n as usize).is_some_and(|(p, _)| model.is_there(*p));
+    // A stream is listed for ever, whatever became of its first event.
+    let streams = name == "$streams" || name.starts_with("$category-");
+    let is_there = |p: u64| streams || model.is_there(p);
+    let there = |n: &u64| listed.get(*n as usize).is_some_and(|(p, _)| is_there(*p));
     let limit = usize::try_from(count).unwrap_or(usize::MAX);
     let expected: Vec<u64> = numbers.into_iter().filter(there).take(limit).collect();
     let what = format!("{name} from {from:?} {direction:?} max {count}");
@@ -362,7 +365,8 @@ pub fn links(
         for target in page.targets() {
             let fact = Fact::of(&target.event);
             let seen = model.readable(&fact.stream, now).unwrap_or_default();
-            let hidden = !names_events || !seen.contains(&fact.position);
+            let seen = seen.contains(&fact.position) && model.is_there(fact.position);
+            let hidden = !names_events || !seen;
             let link = links.link(target.number, &target.event, &mut text);
             let data = String::from_utf8_lossy(link.data).into_owned();
             let must = &listed[target.number as usize];

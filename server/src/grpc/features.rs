@@ -14,7 +14,7 @@ use crate::COMPATIBLE_VERSION;
 use crate::node::Context;
 
 /// Service, method, features; the names in lower case.
-const METHODS: [(&str, &str, &[&str]); 41] = [
+const METHODS: [(&str, &str, &[&str]); 44] = [
     (STREAMS, "read", &["position", "events"]),
     (STREAMS, "append", &[]),
     (STREAMS, "delete", &[]),
@@ -47,6 +47,9 @@ const METHODS: [(&str, &str, &[&str]); 41] = [
     (OPERATIONS, "setnodepriority", &[]),
     (OPERATIONS, "restartpersistentsubscriptions", &[]),
     ("event_store.client.monitoring.monitoring", "stats", &[]),
+    (PROJECTIONS, "create", &["track_emitted_streams"]),
+    (PROJECTIONS, "update", &[]),
+    (PROJECTIONS, "delete", &[]),
     (PROJECTIONS, "enable", &[]),
     (PROJECTIONS, "disable", &[]),
     (PROJECTIONS, "reset", &[]),
@@ -61,7 +64,6 @@ const PERSISTENT: &str = "event_store.client.persistent_subscriptions.persistent
 const STREAMS: &str = "event_store.client.streams.streams";
 const USERS: &str = "event_store.client.users.users";
 const OPERATIONS: &str = "event_store.client.operations.operations";
-/// Without create, update and delete: none of them can be, and projections of others are not run.
 const PROJECTIONS: &str = "event_store.client.projections.projections";
 const STREAMS_V2: &str = "kurrentdb.protocol.v2.streams.streamsservice";
 

@@ -112,7 +112,11 @@ pub fn routes(context: Context) -> Router {
         .route("/daybook.v1.Snapshots/Delete", post(snapshots::delete))
         .route("/daybook.v1.Transactions/Find", post(transactions::find))
         .with_state(context.clone());
-    let others = others.merge(management(context));
+    let monitor = monitoring::Monitor::new(context.clone());
+    let numbers = Router::new()
+        .route("/event_store.client.monitoring.Monitoring/Stats", post(monitoring::stats))
+        .with_state(monitor);
+    let others = others.merge(management(context)).merge(numbers);
     standard.merge(streams).merge(persistent).merge(others)
 }
 
@@ -138,7 +142,6 @@ fn management(context: Context) -> Router {
         .route(&operations("ResignNode"), post(operations::nothing))
         .route(&operations("SetNodePriority"), post(operations::nothing))
         .route(&operations("RestartPersistentSubscriptions"), post(persistent::manage::restart))
-        .route("/event_store.client.monitoring.Monitoring/Stats", post(monitoring::stats))
         .route(&of_projections("Create"), post(projections::create))
         .route(&of_projections("Update"), post(projections::update))
         .route(&of_projections("Delete"), post(projections::delete))

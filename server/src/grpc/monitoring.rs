@@ -9,6 +9,7 @@
 //! out. Numbers for alarms are at `/metrics`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -18,7 +19,9 @@ use bytes::{Bytes, BytesMut};
 use daybook_model::Position;
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::monitoring::{StatsReq, StatsResp};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use futures_util::stream::try_unfold;
+use parking_lot::Mutex;
 
 use super::call::{self, Messages};
 use super::status;
@@ -32,8 +35,68 @@ const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// The longest; also what no number at all means.
 const PERIOD_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// The node's numbers, read at most once in [`PERIOD_MIN`] however many ask, and never on a thread
+/// that serves calls. A clone is another handle.
+#[derive(Clone)]
+pub struct Monitor {
+    context: Context,
+    latest: Latest<Bytes>,
+}
+
+impl Monitor {
+    /// The numbers of the node that `context` belongs to.
+    #[must_use]
+    pub fn new(context: Context) -> Monitor {
+        Monitor { context, latest: Latest::default() }
+    }
+
+    /// The answer that shows the numbers as they are now, or were a moment ago.
+    async fn message(&self) -> Bytes {
+        let context = self.context.clone();
+        let read = async move {
+            let read = tokio::task::spawn_blocking(move || message(&context)).await;
+            // Nothing to show if it panicked; the next reading is another one.
+            read.unwrap_or_default()
+        };
+        self.latest.or(self.context.clock().monotonic(), read).await
+    }
+}
+
+/// What was read last, or is being read: shared by all who ask within [`PERIOD_MIN`].
+struct Latest<T: Clone>(Arc<Mutex<Option<(Duration, Reading<T>)>>>);
+
+/// One reading, for all who asked for it.
+type Reading<T> = Shared<BoxFuture<'static, T>>;
+
+impl<T: Clone> Clone for Latest<T> {
+    fn clone(&self) -> Latest<T> {
+        Latest(self.0.clone())
+    }
+}
+
+impl<T: Clone> Default for Latest<T> {
+    fn default() -> Latest<T> {
+        Latest(Arc::default())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Latest<T> {
+    /// What was read a moment ago, or what `read` comes to.
+    fn or(&self, now: Duration, read: impl Future<Output = T> + Send + 'static) -> Reading<T> {
+        let mut latest = self.0.lock();
+        match &*latest {
+            Some((began, reading)) if now.saturating_sub(*began) < PERIOD_MIN => reading.clone(),
+            _ => {
+                let reading = read.boxed().shared();
+                *latest = Some((now, reading.clone()));
+                reading
+            }
+        }
+    }
+}
+
 /// Answers Stats.
-pub async fn stats(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn stats(State(monitor): State<Monitor>, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let mut messages = Messages::new(request.into_body());
     let asked = call::within(deadline, async { call::decoded::<StatsReq>(messages.only().await?) });
@@ -41,15 +104,16 @@ pub async fn stats(State(context): State<Context>, request: Request<Body>) -> Re
         Err(refused) => return call::refused(&refused),
         Ok(asked) => period(asked.refresh_time_period_in_ms),
     };
-    let endless = context.endless();
-    let numbers = try_unfold((context, Duration::ZERO), move |(context, wait)| {
+    let endless = monitor.context.endless();
+    let numbers = try_unfold((monitor, Duration::ZERO), move |(monitor, wait)| {
         // Held for as long as the call lasts.
         let _ = &endless;
         async move {
             tokio::select! {
-                () = tokio::time::sleep(wait) => Ok(Some((message(&context), (context, period)))),
-                () = context.reached(Phase::Draining) => Err(status::stopping()),
+                () = tokio::time::sleep(wait) => {}
+                () = monitor.context.reached(Phase::Draining) => return Err(status::stopping()),
             }
+            Ok(Some((monitor.message().await, (monitor, period))))
         }
     });
     call::streamed(deadline, numbers)
@@ -146,6 +210,26 @@ mod tests {
         ] {
             assert_eq!(period(asked), wanted, "{asked}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_at_the_same_time_shares_a_reading() {
+        let latest = Latest::default();
+        let readings = Arc::new(Mutex::new(0));
+        let ask = |at: Duration| {
+            let readings = readings.clone();
+            latest.or(at, async move {
+                let mut count = readings.lock();
+                *count += 1;
+                *count
+            })
+        };
+        // Asked before any of them was read.
+        let (first, second) = (ask(Duration::ZERO), ask(PERIOD_MIN / 2));
+        assert_eq!((second.await, first.await), (1, 1));
+        assert_eq!(ask(PERIOD_MIN * 9 / 10).await, 1);
+        assert_eq!(ask(PERIOD_MIN).await, 2);
+        assert_eq!(*readings.lock(), 2);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::builtin::BuiltinError;
 use crate::node::door::SnapshotRefused;
 use crate::persistent::error::GroupError;
+use crate::scripted::error::ProjectionError;
 use crate::users::UsersError;
 
 /// What a busy server says.
@@ -60,6 +61,24 @@ pub fn builtin(failed: &BuiltinError) -> Status {
         BuiltinError::NotFound { .. } => Status::not_found(failed.to_string()),
         BuiltinError::Append(failed) => append(failed.clone()),
         BuiltinError::Read(failed) => Status::unavailable(failed.to_string()),
+    }
+}
+
+/// Why a projection of users was not shown or changed.
+#[must_use]
+pub fn projection(failed: &ProjectionError) -> Status {
+    match failed {
+        ProjectionError::NotFound { .. } => Status::not_found(failed.to_string()),
+        ProjectionError::Exists { .. } => Status::already_exists(failed.to_string()),
+        ProjectionError::Runs { .. } => Status::failed_precondition(failed.to_string()),
+        ProjectionError::TooMany => Status::resource_exhausted(failed.to_string()),
+        ProjectionError::Invalid { .. } | ProjectionError::Script(_) => {
+            Status::invalid_argument(failed.to_string())
+        }
+        ProjectionError::Append(failed) => append(failed.clone()),
+        ProjectionError::Read(failed) => Status::unavailable(failed.to_string()),
+        ProjectionError::Stopping => stopping(),
+        ProjectionError::Panicked(_) => Status::internal(failed.to_string()),
     }
 }
 

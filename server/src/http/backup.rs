@@ -60,10 +60,15 @@ pub async fn download(State(context): State<Context>) -> Result<Response, Proble
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let out = BufWriter::with_capacity(CHUNK_SIZE, Chunks { sender: sender.clone() });
-        if let Err(error) = write(&backup, seconds, out) {
+        let safeguards = &context.metrics().safeguards;
+        let written = write(&backup, seconds, out);
+        if let Err(error) = written {
+            safeguards.backup_broke_off();
             tracing::warn!(%error, "a backup broke off");
             // The client sees a broken transfer, not a short file. It may be the one who left.
             let _ = sender.blocking_send(Err(error));
+        } else {
+            safeguards.backup_complete(context.clock().now());
         }
     });
     let headers = [

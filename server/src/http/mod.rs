@@ -14,6 +14,7 @@
 //!   /v1/connectors …                                                          connectors
 //!   /v1/projections …                                                         readside
 //!   /subscriptions …                     as KurrentDB's older clients ask     subscriptions
+//!   /projections/continuous              likewise                             projections
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/scavenge                      GET  POST; DELETE /{id}             admin
 //!   /admin/backup                        GET  a tar file                     backup
@@ -35,6 +36,7 @@ pub mod event;
 pub mod ledger;
 pub mod page;
 pub mod problem;
+pub mod projections;
 pub mod query;
 pub mod read;
 pub mod readside;
@@ -84,6 +86,7 @@ pub fn routes(context: Context) -> Router {
         .route("/admin/scavenge", get(admin::scavenge_status).post(admin::start_scavenge))
         .route("/admin/scavenge/{id}", delete(admin::stop_scavenge))
         .route("/admin/backup", get(backup::download))
+        .route("/projections/continuous", post(projections::create))
         .route("/subscriptions", get(subscriptions::all))
         .route("/subscriptions/restart", post(subscriptions::restart))
         .route("/subscriptions/{stream}", get(subscriptions::of_stream))

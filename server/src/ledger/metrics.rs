@@ -1,6 +1,7 @@
 //! The ledger's numbers, for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use daybook_ledger::saga::State;
 use daybook_store::observe::Histogram;
@@ -20,6 +21,8 @@ pub struct Numbers {
     pub failed: u64,
     /// Transfers that are under way now.
     pub under_way: u64,
+    /// How long ago the oldest of these began.
+    pub oldest: Duration,
     /// Transfers that have failed and wait for somebody now.
     pub waiting_failed: u64,
     /// Attempts at steps that were repeated.
@@ -47,12 +50,16 @@ impl Ledger {
         let accounts = self.accounts().counters();
         let unfinished = self.unfinished();
         let failed = unfinished.iter().filter(|known| known.state() == State::Failed).count();
+        let active = unfinished.iter().filter(|known| known.state().is_active());
+        let oldest = active.map(|known| known.transfer.initiated().occurred_at).min();
+        let oldest = oldest.map_or(0, |began| self.now().0.saturating_sub(began.0));
         Numbers {
             started: get(&transfers.started),
             completed: get(&transfers.completed),
             compensated: get(&transfers.compensated),
             failed: get(&transfers.failed),
             under_way: (unfinished.len() - failed) as u64,
+            oldest: Duration::from_nanos(u64::try_from(oldest).unwrap_or(0)),
             waiting_failed: failed as u64,
             retries: get(&transfers.retries),
             commands: get(&accounts.commands),

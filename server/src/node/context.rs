@@ -15,6 +15,7 @@ use crate::connectors::Running;
 use crate::ledger::Ledger;
 use crate::persistent::Persistent;
 use crate::readside::ReadSide;
+use crate::scripted::Scripted;
 use crate::telemetry::metrics::Metrics;
 use crate::users::Users;
 
@@ -48,6 +49,8 @@ pub struct Parts {
     pub users: Users,
     /// The projections that every server of the protocol has.
     pub builtin: Builtin,
+    /// The projections that users write.
+    pub scripted: Scripted,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -125,6 +128,12 @@ impl Context {
     #[must_use]
     pub fn builtin(&self) -> &Builtin {
         &self.inner.parts.builtin
+    }
+
+    /// The projections that users write.
+    #[must_use]
+    pub fn scripted(&self) -> &Scripted {
+        &self.inner.parts.scripted
     }
 
     /// The time.

@@ -5,12 +5,14 @@
 //! descriptor left) is waited out; the loop ends only when the node stops.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -55,6 +57,10 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const PREFACE_SIZE: usize = 24;
 
 const _: () = assert!(CALL_WINDOW <= CONNECTION_WINDOW);
+
+/// Where a request's connection comes from; among the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// The connections of a node, counted.
 #[derive(Clone)]
@@ -107,9 +113,11 @@ pub async fn serve(
             () = &mut stopping => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 life.metrics().connections_total.inc();
-                let serving = connection(stream, builder.clone(), entrance.clone(), life.clone());
+                let peer = Peer(peer);
+                let entrance = entrance.clone();
+                let serving = connection((stream, peer), builder.clone(), entrance, life.clone());
                 tokio::spawn(async move {
                     serving.await;
                     drop(slot);
@@ -162,7 +170,7 @@ fn builder() -> Builder<TokioExecutor> {
 
 /// Serves one connection to its end, or until the node's stop cuts it.
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     builder: Arc<Builder<TokioExecutor>>,
     entrance: Entrance,
     life: Life,
@@ -174,7 +182,10 @@ async fn connection(
     let _open = Open::new(&life);
     let heard = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(Heard { stream, heard: heard.clone() });
-    let service = hyper::service::service_fn(move |request| entrance.enter(request));
+    let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        entrance.enter(request)
+    });
     let mut serving = pin!(builder.serve_connection(io, service));
     let mut greeting = pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
     let mut draining = pin!(life.reached(Phase::Draining));

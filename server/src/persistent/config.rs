@@ -2,11 +2,15 @@
 //! event of `$persistentSubscriptionConfig`.
 //!
 //! `beginsAt` is ours: where `startPosition` was when the group was made.
+//!
+//! An entry that cannot be understood concerns its group alone, and stays in the document as it was
+//! found: somebody meant something by it, and may put it right.
 
 use daybook_model::{FilterTarget, Timestamp};
 use daybook_store::persistent::{Settings, Strategy};
 use daybook_wire::position;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::definition::{Definition, FilterSpec, Pattern, Start, duration, milliseconds};
 use super::key::{GroupKey, Source};
@@ -22,7 +26,7 @@ struct Config {
     version: String,
     updated: String,
     updated_by: Option<String>,
-    entries: Vec<Entry>,
+    entries: Vec<Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,29 +76,63 @@ struct FilterEntry {
     is_all_stream: bool,
 }
 
-/// The document that keeps `definitions`.
+/// An entry of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kept {
+    /// It is understood.
+    Group(Definition),
+    /// It is not.
+    Unreadable {
+        /// Whose it is, as far as it says so.
+        key: Option<GroupKey>,
+        /// As it was found.
+        json: Value,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The document of `entries`.
 #[must_use]
-pub fn encode<'a>(
-    definitions: impl Iterator<Item = &'a Definition>,
-    now: Timestamp,
-    by: &str,
-) -> Vec<u8> {
+pub fn encode(entries: Vec<Value>, now: Timestamp, by: &str) -> Vec<u8> {
     let config = Config {
         version: VERSION.to_owned(),
         updated: rfc3339(now),
         updated_by: Some(by.to_owned()),
-        entries: definitions.map(entry).collect(),
+        entries,
     };
     serde_json::to_vec(&config).expect("plain fields are JSON")
 }
 
-/// The definitions that a document keeps.
+/// The entry that keeps `definition`.
+#[must_use]
+pub fn encode_entry(definition: &Definition) -> Value {
+    serde_json::to_value(entry(definition)).expect("plain fields are JSON")
+}
+
+/// What a document keeps.
 ///
 /// # Errors
-/// Says what cannot be understood.
-pub fn decode(data: &[u8]) -> Result<Vec<Definition>, String> {
+/// Says why it is no document of groups.
+pub fn decode(data: &[u8]) -> Result<Vec<Kept>, String> {
     let config: Config = serde_json::from_slice(data).map_err(|error| error.to_string())?;
-    config.entries.into_iter().map(definition).collect()
+    Ok(config.entries.into_iter().map(kept).collect())
+}
+
+fn kept(json: Value) -> Kept {
+    let understood = Entry::deserialize(&json).map_err(|error| error.to_string());
+    match understood.and_then(definition) {
+        Ok(definition) => Kept::Group(definition),
+        Err(reason) => Kept::Unreadable { key: key_of(&json), reason, json },
+    }
+}
+
+/// Whose an entry is that is not understood.
+fn key_of(json: &Value) -> Option<GroupKey> {
+    let text = |field: &str| json.get(field).and_then(Value::as_str);
+    let key =
+        GroupKey { source: Source::named(text("stream")?)?, group: text("group")?.to_owned() };
+    key.problem().is_none().then_some(key)
 }
 
 fn entry(definition: &Definition) -> Entry {
@@ -170,6 +208,10 @@ fn definition(entry: Entry) -> Result<Definition, String> {
         read_batch_size: entry.read_batch_size,
         history_buffer_size: entry.history_buffer_size,
     };
+    settings.check().map_err(|error| unknown(&error.to_string()))?;
+    if let Some(filter) = &filter {
+        filter.compile().map_err(|error| unknown(&error.to_string()))?;
+    }
     let (resolve_links, extra_statistics) = (entry.resolve_link_tos, entry.extra_statistics);
     Ok(Definition { key, settings, resolve_links, extra_statistics, start, begins_at, filter })
 }
@@ -212,23 +254,50 @@ mod tests {
     #[test]
     fn definitions_survive_their_document() {
         let some = [a_definition("$all"), Definition { filter: None, ..a_definition("s") }];
-        let document = encode(some.iter(), Timestamp(0), "admin");
-        assert_eq!(decode(&document), Ok(some.to_vec()));
+        let document = encode(some.iter().map(encode_entry).collect(), Timestamp(0), "admin");
+        assert_eq!(decode(&document), Ok(some.map(Kept::Group).to_vec()));
         let text = String::from_utf8(document).expect("text");
         assert!(text.starts_with("{\"version\":\"2\",\"updated\":\"1970-01-01T00:00:00"), "{text}");
         assert!(text.contains("\"namedConsumerStrategy\":\"Pinned\""), "{text}");
     }
 
-    #[test]
-    fn a_document_that_another_server_wrote_is_understood() {
-        let document = br#"{"version":"1","updated":"2020-01-01T00:00:00Z","updatedBy":null,
-            "entries":[{"stream":"s","group":"g","filter":null,"resolveLinkTos":false,
+    fn of_another_server() -> Value {
+        serde_json::json!({"stream":"s","group":"g","filter":null,"resolveLinkTos":false,
             "messageTimeout":30000,"startFrom":5,"liveBufferSize":500,"historyBufferSize":500,
             "maxRetryCount":10,"readBatchSize":20,"preferRoundRobin":true,"checkPointAfter":2000,
-            "minCheckPointCount":10,"maxCheckPointCount":1000}]}"#;
-        let found = decode(document).expect("a document");
-        assert_eq!((found[0].start, found[0].begins_at), (Start::At(5), 5));
-        assert_eq!(found[0].settings, Settings::default());
+            "minCheckPointCount":10,"maxCheckPointCount":1000})
+    }
+
+    #[test]
+    fn a_document_that_another_server_wrote_is_understood() {
+        let document = encode(vec![of_another_server()], Timestamp(0), "admin");
+        let found = decode(&document).expect("a document");
+        let [Kept::Group(found)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((found.start, found.begins_at), (Start::At(5), 5));
+        assert_eq!(found.settings, Settings::default());
         assert!(decode(b"{}").is_err());
+    }
+
+    #[test]
+    fn what_is_not_understood_of_one_entry_is_said_of_that_one() {
+        for (field, value, part) in [
+            ("namedConsumerStrategy", Value::from("Fair"), "no such strategy"),
+            ("startPosition", Value::from("soon"), "no such start"),
+            ("liveBufferSize", Value::from("many"), "invalid type"),
+            ("readBatchSize", Value::from(500), "read_batch_size"),
+            ("filter", serde_json::json!({"context":1,"type":0,"data":"("}), "regular expression"),
+            ("group", Value::from(""), "name is empty"),
+            ("stream", Value::Null, "invalid type"),
+        ] {
+            let mut entry = of_another_server();
+            entry[field] = value;
+            let document = encode(vec![entry.clone(), of_another_server()], Timestamp(0), "x");
+            let found = decode(&document).expect("a document");
+            let [Kept::Unreadable { key, json, reason }, Kept::Group(_)] = &found[..] else {
+                panic!("{found:?}")
+            };
+            assert!(reason.contains(part), "{field}: {reason}");
+            assert_eq!((json, key.is_some()), (&entry, !matches!(field, "group" | "stream")));
+        }
     }
 }

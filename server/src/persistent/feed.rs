@@ -1,9 +1,11 @@
 //! Where a group's messages come from: a subscription to what it follows, and its parked stream.
 //!
 //! A link is followed if the group was told so. One whose event is gone, or hidden, is passed over:
-//! there is nothing to deliver, and nobody could make anything of it.
+//! there is nothing to deliver, and nobody could make anything of it. Not so a message that was
+//! parked: that was promised to be kept, so its link is delivered alone.
 //!
-//! INVARIANT: holds one page, and what was made of it; an abandoned wait loses nothing.
+//! INVARIANT: holds one page, and so much as [`UNPACK_MAX`] and [`UNPACK_SIZE_MAX`] say was made of
+//! it; an abandoned wait loses nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +24,12 @@ use super::place;
 
 /// Events of the log that a filter passes over before a group notes how far it is.
 const CHECKPOINT_INTERVAL: u64 = 1000;
+/// Events of a page that are made messages of at a time. Each may be a link to be followed, which is a
+/// read.
+const UNPACK_MAX: usize = 64;
+/// Bytes of messages after which no more of a page is unpacked: links of a few bytes may lead to
+/// events of megabytes.
+const UNPACK_SIZE_MAX: usize = 256 * 1024;
 /// Bytes a message costs beside its events' own: structs, names, entries of maps.
 const MESSAGE_OVERHEAD: usize = 512;
 
@@ -34,8 +42,18 @@ pub struct Item {
     pub link: Option<Placed>,
     /// Its number where the group took it from.
     pub number: u64,
+    /// What names it in a parked message, if that is not the event, or else the link, itself.
+    pub named: Option<String>,
+}
+
+impl Item {
     /// What names the event in a parked message: `<revision>@<stream>`.
-    pub parked_as: String,
+    #[must_use]
+    pub fn parked_as(&self) -> String {
+        let placed = self.event.as_ref().or(self.link.as_ref());
+        let own = || placed.map(|placed| parked_as(&placed.event.view()));
+        self.named.clone().or_else(own).unwrap_or_default()
+    }
 }
 
 /// An event, and its position as clients number it.
@@ -99,12 +117,24 @@ impl Feed {
         }
     }
 
-    /// What comes next, at most `count` of it; waits for the first. May be dropped and called again
-    /// without loss.
+    /// Whether something is here to be taken.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// What is here, at most `count` of it.
+    pub fn take(&mut self, count: usize) -> Vec<Fed> {
+        let count = count.min(self.ready.len());
+        self.ready.drain(..count).collect()
+    }
+
+    /// Waits until something is here. May be dropped and called again without loss, but then what it
+    /// was reading is read anew.
     ///
     /// # Errors
     /// As [`Subscription::next`].
-    pub async fn next(&mut self, count: usize) -> Result<Vec<Fed>, ReadError> {
+    pub async fn fill(&mut self) -> Result<(), ReadError> {
         while self.ready.is_empty() {
             if self.page.is_none() {
                 match self.subscription.next().await? {
@@ -115,34 +145,34 @@ impl Feed {
                     Delivery::CaughtUp { .. } => self.ready.push_back(Fed::CaughtUp),
                 }
             }
-            self.unpack(count).await?;
+            self.unpack().await?;
         }
-        let count = count.min(self.ready.len());
-        Ok(self.ready.drain(..count).collect())
+        Ok(())
     }
 
-    /// Makes messages of the page, until there are `count` or it is done.
-    async fn unpack(&mut self, count: usize) -> Result<(), ReadError> {
-        while let Some((page, looked_at)) = &mut self.page {
-            if self.ready.len() >= count {
-                return Ok(());
-            }
-            let Some(target) = page.targets().nth(*looked_at) else {
-                self.page = None;
-                return Ok(());
-            };
-            let shaping = Shaping {
-                store: &self.store,
-                resolve_links: self.resolve_links,
-                strategy: self.strategy,
-            };
+    /// Makes messages of some of the page.
+    async fn unpack(&mut self) -> Result<(), ReadError> {
+        let Some((page, looked_at)) = &mut self.page else { return Ok(()) };
+        let (resolve_links, strategy) = (self.resolve_links, self.strategy);
+        let shaping = Shaping { store: &self.store, resolve_links, strategy };
+        let mut size = 0;
+        for target in page.targets().skip(*looked_at).take(UNPACK_MAX) {
             let fed = if self.is_all && is_own(target.event.stream) {
                 Fed::Passed(target.number)
             } else {
                 shaping.shape(page.links(), target).await?
             };
+            if let Fed::Message(message) = &fed {
+                size += message.size;
+            }
             self.ready.push_back(fed);
             *looked_at += 1;
+            if size >= UNPACK_SIZE_MAX {
+                break;
+            }
+        }
+        if *looked_at == page.len() {
+            self.page = None;
         }
         Ok(())
     }
@@ -166,17 +196,19 @@ impl Shaping<'_> {
             if !self.resolve_links || event.event.event_type != LINK_EVENT_TYPE {
                 return Ok(Fed::Message(self.message(Some(event), None, number)));
             }
-            return self.follow(event, number).await;
+            let followed = self.follow(event, number).await?;
+            return Ok(followed.map_or(Fed::Passed(number), Fed::Message));
         };
         let mut text = LinkText::default();
         let link = self.placed(&links.link(number, &event, &mut text));
         if !self.resolve_links || links.are_references() {
             let mut item = self.item(Some(link), None, number);
-            item.parked_as = parked_as(&event);
+            item.named = Some(parked_as(&event));
             return Ok(Fed::Message(self.of_item(item)));
         }
         if links.lead_beyond(&event) {
-            return self.follow(link, number).await;
+            let followed = self.follow(link, number).await?;
+            return Ok(followed.map_or(Fed::Passed(number), Fed::Message));
         }
         if hidden {
             return Ok(Fed::Passed(number));
@@ -184,23 +216,40 @@ impl Shaping<'_> {
         Ok(Fed::Message(self.message(Some(self.placed(&event)), Some(link), number)))
     }
 
-    /// The message of a stored link: with the event that it names, if that is there.
+    /// The message of a parked link: with the event that it names, or alone if that is not there any
+    /// more.
     ///
     /// # Errors
-    /// [`ReadError`] if that cannot be read.
-    pub async fn follow(&self, link: Placed, number: u64) -> Result<Fed, ReadError> {
-        let Some((revision, stream)) = parse_link(&link.event.data) else {
-            return Ok(Fed::Passed(number));
-        };
+    /// [`ReadError`] if the event cannot be read.
+    pub async fn replayed(
+        &self,
+        link: Placed,
+        number: u64,
+    ) -> Result<Message<Arc<Item>>, ReadError> {
+        if let Some(message) = self.follow(link.clone(), number).await? {
+            return Ok(message);
+        }
+        // Parked again, it must name what it named before, and not itself.
+        let named = String::from_utf8_lossy(&link.event.data).into_owned();
+        let mut item = self.item(None, Some(link), number);
+        item.named = Some(named);
+        Ok(self.of_item(item))
+    }
+
+    /// The message of a stored link, with the event that it names; none if that is not there.
+    async fn follow(
+        &self,
+        link: Placed,
+        number: u64,
+    ) -> Result<Option<Message<Arc<Item>>>, ReadError> {
+        let Some((revision, stream)) = parse_link(&link.event.data) else { return Ok(None) };
         let page = match self.store.read_event(&stream, revision).await {
             Ok(page) => page,
             Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => None,
             Err(failed) => return Err(failed),
         };
-        let Some(event) = page.as_ref().and_then(Page::last) else {
-            return Ok(Fed::Passed(number));
-        };
-        Ok(Fed::Message(self.message(Some(self.placed(&event)), Some(link), number)))
+        let Some(event) = page.as_ref().and_then(Page::last) else { return Ok(None) };
+        Ok(Some(self.message(Some(self.placed(&event)), Some(link), number)))
     }
 
     fn message(
@@ -213,9 +262,7 @@ impl Shaping<'_> {
     }
 
     fn item(&self, event: Option<Placed>, link: Option<Placed>, number: u64) -> Item {
-        let named = event.as_ref().or(link.as_ref());
-        let parked_as = named.map(|placed| parked_as(&placed.event.view())).unwrap_or_default();
-        Item { event, link, number, parked_as }
+        Item { event, link, number, named: None }
     }
 
     fn of_item(&self, item: Item) -> Message<Arc<Item>> {

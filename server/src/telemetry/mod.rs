@@ -3,8 +3,13 @@
 //! INVARIANT: no event's data, no metadata and no credential is ever logged; no label of a metric
 //! takes its value from a client (a stream name as a label is one series per stream).
 
+mod families;
+mod ledger;
 pub mod logging;
 pub mod metrics;
+mod node;
 pub mod process;
 pub mod projections;
+pub mod safeguards;
 pub mod scavenge;
+mod store;

@@ -2,7 +2,10 @@
 //!
 //! Read from `/proc/self`; where there is none (other systems than Linux) nothing is reported.
 
+use prometheus::proto::MetricFamily;
 use rustix::process::{Resource, getrlimit};
+
+use super::families;
 
 /// One reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,6 +33,29 @@ pub fn read() -> Option<Process> {
     process.open_files = open_files();
     process.open_files_max = getrlimit(Resource::Nofile).current;
     Some(process)
+}
+
+/// The numbers of this process, as Prometheus names them.
+#[must_use]
+pub(super) fn families() -> Vec<MetricFamily> {
+    let Some(process) = read() else { return Vec::new() };
+    let Process { resident_bytes, virtual_bytes, threads, open_files, .. } = process;
+    let mut families = vec![
+        families::float_counter(
+            "process_cpu_seconds_total",
+            "Processor time used.",
+            process.cpu_seconds,
+        ),
+        families::gauge("process_resident_memory_bytes", "Resident memory.", resident_bytes),
+        families::gauge("process_virtual_memory_bytes", "Address space.", virtual_bytes),
+        families::gauge("process_threads", "Threads.", threads),
+        families::gauge("process_open_fds", "Open files and sockets.", open_files),
+    ];
+    if let Some(most) = process.open_files_max {
+        let help = "Files and sockets that may be open.";
+        families.push(families::gauge("process_max_fds", help, most));
+    }
+    families
 }
 
 /// Reads a line of `/proc/<id>/stat`. The second field is the command in parentheses and may hold

@@ -131,6 +131,12 @@ impl Passwords {
         self.work(move || argon2id(&password, &salt, cost)).await.map(|_| ())
     }
 
+    /// From now on there is no place for anybody.
+    #[cfg(test)]
+    pub fn refuse_all(&self) {
+        self.waiting.close();
+    }
+
     /// Does `work` on a thread that may block, when it has a place there.
     async fn work<T: Send + 'static>(
         &self,

@@ -71,6 +71,15 @@ impl Record {
         serde_json::to_string(self).expect("a record of texts and numbers is JSON")
     }
 
+    /// The data of the event that ends the user: without the password, because it is the newest event
+    /// of its stream and no scavenge removes it.
+    #[must_use]
+    pub fn to_json_of_deleted(&self) -> String {
+        let Record { login_name, full_name, groups, .. } = self;
+        serde_json::json!({ "loginName": login_name, "fullName": full_name, "groups": groups })
+            .to_string()
+    }
+
     /// The record that an event of the user `login` holds.
     ///
     /// # Errors

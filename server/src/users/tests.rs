@@ -102,6 +102,44 @@ async fn only_the_newest_record_can_be_read_and_no_password_is_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_the_password_of_a_deleted_user_is_readable() {
+    let store = store();
+    let users = Users::new(store.clone(), Arc::new(SystemEntropy));
+    users.create(ada()).await.expect("created");
+    users.delete("ada").await.expect("deleted");
+    let query = ReadStream {
+        stream: name("$user-ada").expect("a name"),
+        from: From::Start,
+        direction: Direction::Forwards,
+        count: u64::MAX,
+    };
+    let mut reader = store.read_stream(query).await.expect("a reader");
+    let page = reader.next().await.expect("a page").expect("events");
+    let events: Vec<_> = page.events().collect();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].event_type, "$UserDeleted");
+    let text = std::str::from_utf8(events[0].data).expect("text");
+    assert!(text.contains("\"loginName\":\"ada\"") && !text.contains("argon2id"), "{text}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_nobody_can_have_costs_the_same_whoever_is_asked_for() {
+    let store = store();
+    let users = Users::new(store.clone(), Arc::new(SystemEntropy));
+    users.create(ada()).await.expect("created");
+    users.passwords.refuse_all();
+    for (size, hashed) in [(PASSWORD_SIZE_MAX, true), (PASSWORD_SIZE_MAX + 1, false)] {
+        for login in ["ada", "nobody"] {
+            let answer = users.verify(login, "x".repeat(size)).await;
+            let is_hashed = matches!(answer, Err(UsersError::Busy));
+            assert_eq!(is_hashed, hashed, "{login}, {size} bytes: {answer:?}");
+        }
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_who_create_the_same_user_do_not_both_succeed() {
     let store = store();
     let users = Users::new(store.clone(), Arc::new(SystemEntropy));

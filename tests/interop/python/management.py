@@ -1,6 +1,8 @@
-"""The projections that every server of this protocol has."""
+"""Projections: those that every server of this protocol has, and those that users write."""
 
 from __future__ import annotations
+
+import time
 
 import cases
 from cases import OLD, Skipped, case, equal, raises, stream
@@ -79,6 +81,88 @@ def what_a_projection_cannot_be_asked_is_refused(client):
         emit_enabled=False,
         track_emitted_streams=True,
     )
+
+
+def eventually(wanted, read):
+    """Waits until `read` answers `wanted`."""
+    until = time.monotonic() + 30
+    while (found := read()) != wanted:
+        assert time.monotonic() < until, f"it is {found!r}, not {wanted!r}"
+
+
+@case
+def a_projection_that_a_user_wrote_counts_and_writes(client):
+    needs_projections()
+    name, source, copies = stream("count"), stream("source"), stream("copies")
+    query = f"""
+        fromStream('{source}')
+          .when({{
+            $init: function () {{ return {{ count: 0 }} }},
+            Happened: function (s, e) {{ s.count += 1; linkTo('{copies}', e); }},
+          }})
+          .outputState()
+    """
+    client.create_projection(
+        name=name, query=query, emit_enabled=True, track_emitted_streams=True
+    )
+    client.append_to_stream(
+        source, current_version=cases.StreamState.NO_STREAM, events=cases.events(3)
+    )
+
+    def count():
+        return client.get_projection_state(name).value.get("count")
+
+    eventually(3, count)
+    eventually(3, lambda: len(read(client, copies)))
+    equal([each.data for each in read(client, copies, resolve_links=True)],
+          [each.data for each in read(client, source)])
+    results = read(client, f"$projections-{name}-result")
+    equal([(each.type, each.data) for each in results][-1], ("Result", b'{"count":3}'))
+    found = client.get_projection_statistics(name)
+    equal((found.name, found.mode, found.status), (name, "Continuous", "Running"))
+    assert name in [each.name for each in client.list_all_projection_statistics()]
+
+    client.disable_projection(name)
+    equal(client.get_projection_statistics(name).status, "Stopped")
+    client.append_to_stream(
+        source, current_version=cases.StreamState.ANY, events=cases.events(2)
+    )
+    equal(count(), 3)
+    client.update_projection(name, query=query.replace("+= 1", "+= 10"), emit_enabled=True)
+    client.enable_projection(name)
+    eventually(23, count)
+    client.reset_projection(name)
+    eventually(50, count)
+    raises("FailedPrecondition", client.delete_projection, name)
+    client.abort_projection(name)
+    client.delete_projection(
+        name,
+        delete_emitted_streams=True,
+        delete_state_stream=True,
+        delete_checkpoint_stream=True,
+    )
+    raises("NotFound", client.get_projection_statistics, name)
+    raises("NotFound", read, client, copies)
+
+
+@case
+def a_projection_that_fails_says_why(client):
+    needs_projections()
+    name, source = stream("fails"), stream("source")
+    query = f"fromStream('{source}').when({{ Happened() {{ throw new Error('not today') }} }})"
+    client.create_projection(name=name, query=query)
+    client.append_to_stream(
+        source, current_version=cases.StreamState.NO_STREAM, events=cases.event()
+    )
+    eventually("Faulted", lambda: client.get_projection_statistics(name).status)
+    reason = client.get_projection_statistics(name).state_reason
+    assert "not today" in reason and f"0@{source}" in reason, reason
+    client.disable_projection(name)
+    client.delete_projection(name)
+
+
+def read(client, name, resolve_links=False):
+    return list(client.get_stream(name, resolve_links=resolve_links))
 
 
 @case

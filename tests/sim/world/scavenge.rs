@@ -17,10 +17,24 @@ impl World {
         for _ in 0..self.rng.between(1, 16) {
             match self.scavenge_step(thoroughness)? {
                 Some(Step::Done) | None => break,
+                Some(Step::Installed) if self.rng.chance(1, 4) => self.keep_from_readers(),
+                // The index is there, and its log has no name yet.
+                Some(Step::Indexed) if self.rng.chance(1, 3) => self.future()?,
                 Some(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// The new generation, which has its name, cannot be opened; perhaps its name stays, too.
+    fn keep_from_readers(&mut self) {
+        let once = Repeat::Once;
+        self.disk.fail_after(Operation::Open, Some(".idx"), 1, Fault::Eio, once);
+        if self.rng.chance(1, 4) {
+            self.disk.fail_after(Operation::Remove, Some(".log"), 2, Fault::Eio, once);
+        }
+        self.trouble.faults = true;
+        self.saw("a new generation was kept from readers");
     }
 
     /// One step; none if it failed, for a reason, or the process died.
@@ -33,6 +47,14 @@ impl World {
             return Ok(None);
         }
         match result {
+            Ok(Step::GaveUp) => {
+                self.saw("a scavenge gave a segment up");
+                let rotten = std::mem::take(&mut self.trouble.draft);
+                if rotten || self.trouble.faults || self.trouble.full {
+                    return Ok(Some(Step::GaveUp));
+                }
+                Err("a scavenge gave a segment up without a reason".to_owned())
+            }
             Ok(step) => {
                 self.scavenged(step)?;
                 Ok(Some(step))
@@ -118,18 +140,15 @@ impl World {
 
     /// A whole scavenge: of what goes nothing is left in sealed segments.
     pub(super) fn scavenge_all(&mut self) -> Result<(), String> {
-        for _ in 0..10_000 {
-            match self.scavenge_step(Thoroughness::Everything)? {
-                Some(Step::Done) => break,
-                // Something else is damaged, and was excused.
-                None => return Ok(()),
-                Some(_) => {}
-            }
-        }
         // One that was at work already may have looked earlier.
-        for _ in 0..10_000 {
+        let mut left = 2;
+        for _ in 0..20_000 {
             match self.scavenge_step(Thoroughness::Everything)? {
-                Some(Step::Done) => break,
+                Some(Step::Done) if left == 1 => break,
+                Some(Step::Done) => left -= 1,
+                // What rotted is written once more by the next one.
+                Some(Step::GaveUp) => left = 2,
+                // Something else is damaged, and was excused.
                 None => return Ok(()),
                 Some(_) => {}
             }

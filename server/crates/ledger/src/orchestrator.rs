@@ -35,6 +35,7 @@ mod error;
 mod recover;
 mod registry;
 mod step;
+mod times;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +57,7 @@ use registry::Registry;
 use step::Wrote;
 
 pub use error::{ControlError, StartError, WaitError};
+pub use times::{StepTime, StepTimes};
 
 /// Transfers that may be unfinished at once. Each takes about a kilobyte here; beyond it new ones
 /// are refused, because so many waiting means that something they wait for has failed.
@@ -93,6 +95,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Attempts that failed and were repeated.
     pub retries: AtomicU64,
+    /// How long attempts at steps took.
+    pub steps: StepTimes,
 }
 
 /// A transfer as its stream has it.

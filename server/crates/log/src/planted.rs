@@ -55,11 +55,14 @@ pub enum Bug {
     RemovedIdForgotten,
     IndexOfOldGeneration,
     HoleEndsRead,
+    DraftNotTakenBack,
+    RemovedBirthHidden,
+    DamageEndsScavenge,
 }
 
 /// All of them.
 #[cfg(feature = "planted-bugs")]
-pub const ALL: [Bug; 48] = [
+pub const ALL: [Bug; 51] = [
     Bug::AnswerBeforeSync,
     Bug::SyncSkipped,
     Bug::NamesNotSynced,
@@ -108,6 +111,9 @@ pub const ALL: [Bug; 48] = [
     Bug::RemovedIdForgotten,
     Bug::IndexOfOldGeneration,
     Bug::HoleEndsRead,
+    Bug::DraftNotTakenBack,
+    Bug::RemovedBirthHidden,
+    Bug::DamageEndsScavenge,
 ];
 
 #[cfg(feature = "planted-bugs")]

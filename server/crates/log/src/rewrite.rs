@@ -5,6 +5,7 @@
 //!   write     <name of the next generation>.tmp, synced step by step
 //!   read back the chain holds, what was to stay is there byte for byte, nothing else went
 //!   install   rename, sync names: from here on the new generation counts
+//!   (or       take it back, if nobody could be made to read it)
 //!   (remove   the old one, by whoever knows that nobody opens it any more)
 //!
 //!   a commit before     random 16 | chain | A           | B           | C
@@ -134,6 +135,20 @@ impl Draft {
         disk.rename(&self.temporary(), &self.segment.name)?;
         if planted::is(Bug::OldGenerationRemovedEarly) {
             return Ok(());
+        }
+        disk.sync_names()
+    }
+
+    /// Takes its name back, durably: the old generation counts again at the next start, which its
+    /// name alone would have changed. Only while the old one is there and nobody reads this one.
+    ///
+    /// # Errors
+    /// The disk's. Which of both counts is for the next start to say then.
+    pub fn take_back(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        self.discard(disk);
+        match disk.remove(&self.segment.name) {
+            Err(e) if !e.is_not_found() => return Err(e),
+            _ => {}
         }
         disk.sync_names()
     }

@@ -51,7 +51,8 @@ pub fn verify(
     for (i, each) in segments.iter().enumerate() {
         segment(each);
         let place = if i + 1 < segments.len() { Place::Sealed } else { Place::Last };
-        verify_segment(each, place, &mut verified, visit)?;
+        let mut watch = Watch { visit, go_on: &mut |_| true };
+        verify_segment(each, place, &mut verified, &mut watch)?;
     }
     Ok(verified)
 }
@@ -71,6 +72,19 @@ enum Place {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn verify_sealed(segment: &Segment) -> Result<(Position, ChainValue), OpenError> {
+    let verified = verify_sealed_while(segment, &mut |_| true)?;
+    Ok(verified.expect("nobody stopped it"))
+}
+
+/// As [`verify_sealed`]; `go_on` is told of the bytes of each frame, and may wait. None if it says
+/// no.
+///
+/// # Errors
+/// What is wrong with the segment.
+pub(crate) fn verify_sealed_while(
+    segment: &Segment,
+    go_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<(Position, ChainValue)>, OpenError> {
     let mut verified = Verified {
         segments: 1,
         events: segment.header.first.0,
@@ -79,16 +93,26 @@ pub(crate) fn verify_sealed(segment: &Segment) -> Result<(Position, ChainValue),
         chain: segment.header.chain,
         torn_tail: false,
     };
-    verify_segment(segment, Place::Sealed, &mut verified, &mut |_| {})?;
-    Ok((Position(verified.events), verified.chain))
+    let mut watch = Watch { visit: &mut |_| {}, go_on };
+    let whole = verify_segment(segment, Place::Sealed, &mut verified, &mut watch)?;
+    Ok(whole.then_some((Position(verified.events), verified.chain)))
 }
 
+/// Who looks on.
+struct Watch<'a> {
+    /// Shown each record.
+    visit: &'a mut dyn FnMut(RecoveredRecord<'_>),
+    /// Told of the bytes of each frame; answers whether to go on.
+    go_on: &'a mut dyn FnMut(u64) -> bool,
+}
+
+/// Answers whether all of it was read.
 fn verify_segment(
     segment: &Segment,
     place: Place,
     verified: &mut Verified,
-    visit: &mut dyn FnMut(RecoveredRecord<'_>),
-) -> Result<(), OpenError> {
+    watch: &mut Watch<'_>,
+) -> Result<bool, OpenError> {
     let damaged = |offset, position, reason| OpenError::Damaged {
         file: segment.name.clone(),
         offset,
@@ -119,7 +143,7 @@ fn verify_segment(
             return Err(damaged(offset, end(verified), reason));
         }
         if header.kind.has_records() {
-            let chain = verify_commit(&scanner, offset, &header, verified.chain, visit)
+            let chain = verify_commit(&scanner, offset, &header, verified.chain, watch.visit)
                 .map_err(|(offset, reason)| damaged(offset, header.first, reason))?;
             verified.chain = chain;
             verified.events += u64::from(header.count);
@@ -131,12 +155,15 @@ fn verify_segment(
             return Err(damaged(offset, end(verified), reason));
         }
         verified.bytes += header.frame_size() as u64;
+        if !(watch.go_on)(header.frame_size() as u64) {
+            return Ok(false);
+        }
     }
     if place == Place::Sealed && !sealed {
         let reason = "the segment is followed by another but not sealed";
         return Err(damaged(segment.header.size, end(verified), reason));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn verify_commit(

@@ -49,6 +49,7 @@ impl Committer {
         for pending in &group.pending {
             self.core.times.wait.add(now.saturating_sub(pending.queued));
         }
+        self.core.times.group.add_number(group.pending.len() as u64);
         let written = self.write(&mut group).and_then(|placed| {
             if planted::is(Bug::AnswerBeforeSync) {
                 self.index(&group, &placed);
@@ -229,6 +230,7 @@ impl Committer {
                 AppendError::Unknown { reason: reason.clone() }
             }
         };
+        count(&self.core.counters.failures, group.pending.len() as u64);
         // Also for a group that was built on a refused one: appends may wait for its positions.
         self.core.refusals.send_modify(|count| *count += 1);
         for pending in group.pending {

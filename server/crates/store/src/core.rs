@@ -29,10 +29,13 @@ pub(crate) struct Counters {
     pub duplicates: AtomicU64,
     pub rejections: AtomicU64,
     pub overloads: AtomicU64,
+    pub failures: AtomicU64,
     pub events: AtomicU64,
     pub bytes: AtomicU64,
     pub batches: AtomicU64,
     pub subscriptions: AtomicU64,
+    pub read_from_memory: AtomicU64,
+    pub read_from_disk: AtomicU64,
 }
 
 /// Adds to a counter.

@@ -27,7 +27,8 @@ use crate::read::{
     AllReader, Direction, IndexKey, IndexReader, ReadAll, ReadError, ReadStream, StreamReader,
 };
 use crate::resolve::{Resolution, resolve};
-use crate::scavenge::pass::{Looked, Pass};
+use crate::scavenge::memory::Memory;
+use crate::scavenge::pass::Pass;
 use crate::scavenge::{self, ScavengeError, Thoroughness};
 use crate::status::{Health, StreamInfo};
 use crate::store::{Environment, OpenError, stream_info};
@@ -47,7 +48,7 @@ pub struct Engine {
     recovery: Recovery,
     rebuilt: u64,
     pass: Option<Pass>,
-    looked: Looked,
+    memory: Memory,
 }
 
 /// How far a group has come.
@@ -109,7 +110,7 @@ impl Engine {
             recovery: opened.recovery,
             rebuilt: opened.rebuilt,
             pass: None,
-            looked: Looked::new(),
+            memory: Memory::default(),
         };
         if engine.committed() == Position::FIRST {
             let append = first_append(&engine.core);
@@ -360,14 +361,14 @@ impl Engine {
         let now = self.core.environment.clock.now();
         let id = self.event_id();
         let mut pass = self.pass.take().unwrap_or_else(|| Pass::new(id, thoroughness, now));
-        match pass.step(&self.core, &mut self.looked, &mut |_| true) {
+        match pass.step(&self.core, &mut self.memory, &mut |_| true) {
             Ok(scavenge::Step::Done) => Ok(scavenge::Step::Done),
             Ok(step) => {
                 self.pass = Some(pass);
                 Ok(step)
             }
             Err(e) => {
-                pass.abandon(&self.core);
+                pass.abandon(&self.core, &mut self.memory);
                 Err(e)
             }
         }

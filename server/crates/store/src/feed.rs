@@ -5,21 +5,24 @@
 //! newest commits come out of the shared tail in memory. A slow consumer slows only itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use daybook_model::{Filter, Position, StreamName, Timestamp};
-use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::Page;
 use crate::core::Core;
-use crate::index::key::KeyMap;
-use crate::index::{Access, EventKeys, Key, KeyKind, View};
+use crate::index::{Access, Key, KeyKind, View};
 use crate::read::{ReadError, blocking};
 use crate::virtual_stream::{self, Links};
 use look::{Look, Looker, Reach, StreamKeys, What};
+use wait::{Begun, begin};
 
 mod look;
+mod wait;
+
+pub use wait::IDLE_EVENTS;
+pub(crate) use wait::KeyWaiters;
 
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,51 +65,6 @@ pub enum Delivery {
     },
 }
 
-/// Who waits for which key.
-#[derive(Debug, Default)]
-pub(crate) struct KeyWaiters {
-    waiting: AtomicUsize,
-    keys: Mutex<KeyMap<Key, (Arc<Notify>, usize)>>,
-}
-
-impl KeyWaiters {
-    fn register(&self, key: Key) -> Arc<Notify> {
-        let mut keys = self.keys.lock();
-        let entry = keys.entry(key).or_insert_with(|| (Arc::new(Notify::new()), 0));
-        entry.1 += 1;
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        entry.0.clone()
-    }
-
-    fn leave(&self, key: Key) {
-        let mut keys = self.keys.lock();
-        if let Some(entry) = keys.get_mut(&key) {
-            entry.1 -= 1;
-            if entry.1 == 0 {
-                keys.remove(&key);
-            }
-        }
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Whether nobody waits for any key.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    /// Wakes whoever waits for one of the keys of committed events.
-    pub fn wake<'a>(&self, events: impl Iterator<Item = &'a EventKeys>) {
-        let keys = self.keys.lock();
-        for event in events {
-            for key in event {
-                if let Some((notify, _)) = keys.get(key) {
-                    notify.notify_waiters();
-                }
-            }
-        }
-    }
-}
-
 /// What a subscription follows.
 enum Source {
     Stream {
@@ -123,6 +81,8 @@ enum Source {
         key: Key,
         interval: u64,
         changed: Arc<Notify>,
+        /// The log went on without the key.
+        far: Arc<Notify>,
     },
 }
 
@@ -136,12 +96,49 @@ impl Source {
         }
     }
 
+    /// What to wait for, asked before a look, so that what is committed during it is not missed.
+    fn begin_wait(&mut self) -> Wait {
+        match self {
+            Source::Stream { changed, .. } => Wait::Key(begin(changed)),
+            Source::Indexed { changed, far, .. } => Wait::KeyOrFar(begin(changed), begin(far)),
+            Source::All { committed, .. } => {
+                committed.borrow_and_update();
+                Wait::Log
+            }
+        }
+    }
+
     /// Events considered between two checkpoints, if there are to be any.
     fn interval(&self) -> Option<u64> {
         match self {
             Source::All { filter, .. } => filter.as_ref().map(|f| f.checkpoint_interval),
             Source::Indexed { interval, .. } => Some(*interval),
             Source::Stream { .. } => None,
+        }
+    }
+}
+
+/// What a subscription waits for.
+enum Wait {
+    /// The log to go on.
+    Log,
+    /// Events of its key.
+    Key(Begun),
+    /// Those, or many others.
+    KeyOrFar(Begun, Begun),
+}
+
+impl Wait {
+    async fn over(self, source: &mut Source) {
+        match (self, source) {
+            // It fails when the store is gone, which the next look finds.
+            (Wait::Log, Source::All { committed, .. }) => _ = committed.changed().await,
+            (Wait::Log, Source::Stream { .. } | Source::Indexed { .. }) => {}
+            (Wait::Key(changed), _) => changed.await,
+            (Wait::KeyOrFar(changed, far), _) => tokio::select! {
+                () = changed => {}
+                () = far => {}
+            },
         }
     }
 }
@@ -207,7 +204,8 @@ impl Subscription {
     }
 
     /// As [`Subscription::all`], of the events of `key` that are not the system's. What is
-    /// considered are the key's events.
+    /// considered are the key's events; where there are none, a checkpoint comes after
+    /// [`IDLE_EVENTS`] others, or as many more as the interval is.
     pub(crate) fn indexed(
         core: Arc<Core>,
         key: Key,
@@ -215,7 +213,8 @@ impl Subscription {
         interval: u64,
     ) -> Subscription {
         let changed = core.waiters.register(key);
-        Subscription::new(core, Source::Indexed { key, interval, changed }, from)
+        let far = core.waiters.far.clone();
+        Subscription::new(core, Source::Indexed { key, interval, changed, far }, from)
     }
 
     fn new(core: Arc<Core>, source: Source, from: SubscribeFrom) -> Subscription {
@@ -267,18 +266,7 @@ impl Subscription {
             if let Some(delivery) = self.owed() {
                 return Ok(delivery);
             }
-            // Asked before the look, so that what is committed during it is not missed.
-            let changed = match &mut self.source {
-                Source::Stream { changed, .. } | Source::Indexed { changed, .. } => {
-                    let mut notified = Box::pin(changed.clone().notified_owned());
-                    notified.as_mut().enable();
-                    Some(notified)
-                }
-                Source::All { committed, .. } => {
-                    committed.borrow_and_update();
-                    None
-                }
-            };
+            let wait = self.source.begin_wait();
             let look = match self.rest.take() {
                 Some(rest) => rest,
                 None => self.look().await?,
@@ -286,20 +274,10 @@ impl Subscription {
             match self.apply(look)? {
                 Next::Deliver(delivery) => return Ok(delivery),
                 Next::LookAgain => {}
-                Next::Wait => {
-                    let closed = &mut self.closed;
-                    match (&mut self.source, changed) {
-                        (Source::All { committed, .. }, _) => tokio::select! {
-                            _ = committed.changed() => {}
-                            _ = closed.changed() => {}
-                        },
-                        (_, Some(changed)) => tokio::select! {
-                            () = changed => {}
-                            _ = closed.changed() => {}
-                        },
-                        (_, None) => return Err(ReadError::Closed),
-                    }
-                }
+                Next::Wait => tokio::select! {
+                    () = wait.over(&mut self.source) => {}
+                    _ = self.closed.changed() => {}
+                },
             }
         }
     }
@@ -347,6 +325,10 @@ impl Subscription {
                 self.advance(reach);
                 Ok(Next::LookAgain)
             }
+            Look::Nothing(_) if self.caught_up && self.is_far_on() => {
+                self.owed = self.next.checked_sub(1).map(Position);
+                Ok(Next::LookAgain)
+            }
             Look::Nothing(_) if self.caught_up => Ok(Next::Wait),
             Look::Nothing(_) => {
                 let at = self.next.checked_sub(1);
@@ -380,6 +362,13 @@ impl Subscription {
             }
             whole => whole,
         }
+    }
+
+    /// Whether the log went on for long with nothing for it: it is told how far it is then.
+    fn is_far_on(&self) -> bool {
+        let Source::Indexed { interval, .. } = &self.source else { return false };
+        let told = self.last_checkpoint.map_or(0, |position| position.0 + 1);
+        self.next.saturating_sub(told) >= IDLE_EVENTS.max(*interval)
     }
 
     fn now(&self) -> Timestamp {

@@ -8,7 +8,7 @@ use daybook_log::planted::{self, Bug};
 use daybook_log::{Segment, frame};
 use daybook_model::Position;
 
-use crate::core::Core;
+use crate::core::{self, Core};
 use crate::index::posting::CHUNK_LEN;
 use crate::index::{Access, View};
 use crate::page::{Located, PAGE_EVENTS_MAX, PAGE_SIZE_TARGET, Page};
@@ -46,6 +46,7 @@ pub(crate) fn fetch(
         if tail_first.is_some_and(|first| positions[at] >= first) {
             let added = core.tail.add(&positions[at..], &mut page);
             if added > 0 {
+                core::count(&core.counters.read_from_memory, added as u64);
                 at += added;
                 continue;
             }
@@ -56,7 +57,9 @@ pub(crate) fn fetch(
             }
             break;
         }
-        at += fetch_run(core, view, &positions[at..], tail_first, &mut page)?;
+        let read = fetch_run(core, view, &positions[at..], tail_first, &mut page)?;
+        core::count(&core.counters.read_from_disk, read as u64);
+        at += read;
     }
     page.considered = at;
     if planted::is(Bug::HoleEndsRead) && page.is_empty() && !page.holes.is_empty() {
@@ -102,7 +105,12 @@ fn fetch_run(
                 let start = from as u32 + start;
                 page.push(Located::new(each.position, chunk, start, len));
             }
-            Checked::Removed(hole) => page.holes.push(hole),
+            Checked::Removed { hole, born } => {
+                page.push_hole(hole);
+                if let Some((start, len)) = born {
+                    page.push_birth(Located::new(each.position, chunk, from as u32 + start, len));
+                }
+            }
         }
     }
     Ok(count)
@@ -112,8 +120,9 @@ fn fetch_run(
 enum Checked {
     /// An event: where in the record its payload lies.
     Event { start: u32, len: u32 },
-    /// The place of one that was removed.
-    Removed(Hole),
+    /// The place of one that was removed. If its stream began with it, where what is left of it
+    /// lies: its start and length.
+    Removed { hole: Hole, born: Option<(u32, u32)> },
 }
 
 /// What the record at the start of `bytes` holds, if it is sound.
@@ -134,7 +143,8 @@ fn checked(
     let unknown = || damaged("the event is of a form this version does not know");
     if found.is_removed() {
         let trace = trace::decode(wanted.position, found.payload).ok_or_else(unknown)?;
-        return Ok(Checked::Removed(trace.hole));
+        let lies = (found.payload_at() as u32, found.payload.len() as u32);
+        return Ok(Checked::Removed { hole: trace.hole, born: trace.born.map(|_| lies) });
     }
     if record::view(wanted.position, found.payload).is_none() {
         return Err(unknown());

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use daybook_model::{EventView, Position, Timestamp};
+use daybook_log::planted::{self, Bug};
+use daybook_model::{EventView, Position, Revision, Timestamp};
 
+use crate::read::Direction;
 use crate::record;
-use crate::scavenge::trace::Hole;
+use crate::scavenge::trace::{self, Hole};
 use crate::virtual_stream::Links;
 
 /// Bytes after which a page ends. Large enough that a page's fixed costs vanish beside its copy,
@@ -28,6 +30,9 @@ pub struct Page {
     pub(crate) considered: usize,
     /// Of those, the events that were removed.
     pub(crate) holes: Vec<Hole>,
+    /// Of the events that are not there any more those with which a stream began, in reading order:
+    /// a list of streams shows them, and nobody else.
+    births: Vec<Located>,
     pub(crate) links: Option<Arc<Links>>,
 }
 
@@ -36,7 +41,9 @@ pub struct Page {
 pub struct Target<'a> {
     /// The link's revision.
     pub number: u64,
-    /// The event.
+    /// The event. If it was removed, and is here because its stream began with it, there is only
+    /// what the list of streams says: where and when, and the stream's name. It has no type then,
+    /// and is hidden.
     pub event: EventView<'a>,
     /// Whether the event may not be shown, only its link: its stream was deleted, or hides it.
     /// Known if the reader was told to follow links.
@@ -52,14 +59,22 @@ pub(crate) struct Located {
     pub chunk: u32,
     pub start: u32,
     pub len: u32,
-    /// Whether its own stream hides it from who comes through a link.
+    /// Whether its own stream hides it from who comes through a link, or it is not there any more.
     pub hidden: bool,
+    /// Whether the payload is what is left of it.
+    removed: bool,
 }
 
 impl Located {
     /// The event at `position`, numbered by that.
     pub fn new(position: Position, chunk: u32, start: u32, len: u32) -> Located {
-        Located { position, number: position.0, chunk, start, len, hidden: false }
+        let number = position.0;
+        Located { position, number, chunk, start, len, hidden: false, removed: false }
+    }
+
+    /// What is left of the event at `position`.
+    pub fn removed(self) -> Located {
+        Located { hidden: true, removed: true, ..self }
     }
 }
 
@@ -146,10 +161,36 @@ impl Page {
     /// Adds an event; not one that is gone, of which there is but the place.
     pub(crate) fn push(&mut self, located: Located) {
         if record::is_gone(self.payload(&located)) {
+            if self.view(&located).revision == Revision::FIRST {
+                self.births.push(Located { hidden: true, ..located });
+            }
             return;
         }
         self.size += located.len as usize;
         self.events.push(located);
+    }
+
+    /// Adds the place of an event that was removed.
+    pub(crate) fn push_hole(&mut self, hole: Hole) {
+        self.holes.push(hole);
+    }
+
+    /// Adds what is left of a removed event with which a stream began.
+    pub(crate) fn push_birth(&mut self, located: Located) {
+        self.births.push(located.removed());
+    }
+
+    /// Shows the events that are not there any more, as far as a stream began with them, among the
+    /// others: it lists streams.
+    pub(crate) fn show_births(&mut self, direction: Direction) {
+        if self.births.is_empty() || planted::is(Bug::RemovedBirthHidden) {
+            return;
+        }
+        self.events.append(&mut self.births);
+        self.events.sort_unstable_by_key(|located| located.position);
+        if direction == Direction::Backwards {
+            self.events.reverse();
+        }
     }
 
     /// Marks the events that `hides` answers true for.
@@ -158,7 +199,8 @@ impl Page {
         mut hides: impl FnMut(&EventView<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
         for at in 0..self.events.len() {
-            self.events[at].hidden = hides(&self.view(&self.events[at]))?;
+            let hidden = self.events[at].hidden || hides(&self.view(&self.events[at]))?;
+            self.events[at].hidden = hidden;
         }
         Ok(())
     }
@@ -199,6 +241,10 @@ impl Page {
 
     fn view(&self, located: &Located) -> EventView<'_> {
         let payload = self.payload(located);
-        record::view(located.position, payload).expect("checked when the page was filled")
+        let view = match located.removed {
+            true => trace::decode(located.position, payload).map(|trace| trace.view()),
+            false => record::view(located.position, payload),
+        };
+        view.expect("checked when the page was filled")
     }
 }

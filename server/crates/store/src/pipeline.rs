@@ -140,9 +140,7 @@ impl Pipeline {
                 taken.push(request);
             }
             drop(state);
-            for request in taken.drain(..) {
-                decider.add(request, &mut group);
-            }
+            decider.add_all(taken.drain(..), &mut group);
         }
     }
 

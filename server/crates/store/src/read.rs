@@ -292,6 +292,7 @@ impl StreamReader {
             (From::Revision(r), Direction::Backwards) => r.0.min(head),
         };
         let floor = visible.first;
+        let links = Links::of(stream, core.store_id).map(Arc::new);
         let list = ListReader {
             core: core.clone(),
             key,
@@ -302,8 +303,8 @@ impl StreamReader {
             next: Some(next),
             left: u64::MAX,
             page_len: PAGE_EVENTS_MAX as u64,
+            lists_streams: links.as_ref().is_some_and(|links| links.list_streams()),
         };
-        let links = Links::of(stream, core.store_id).map(Arc::new);
         Ok(StreamReader { list, visible, links, following: false, head, left: query.count })
     }
 
@@ -537,6 +538,7 @@ impl AllReader {
                     next,
                     left: u64::MAX,
                     page_len: self.left.min(PAGE_EVENTS_MAX as u64),
+                    lists_streams: false,
                 })
             }
         };

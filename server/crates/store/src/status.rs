@@ -48,6 +48,9 @@ pub struct Stats {
     pub rejections: u64,
     /// Appends refused because too many waited.
     pub overloads: u64,
+    /// Appends that could not be written, or of which nobody knows whether they were: the disk is
+    /// full, failed, or the store stopped.
+    pub failures: u64,
     /// Events written.
     pub events: u64,
     /// Bytes written to the log.
@@ -66,6 +69,10 @@ pub struct Stats {
     pub active_keys: u64,
     /// Subscriptions that are open.
     pub subscriptions: u64,
+    /// Events read out of the newest part of the log, which is in memory.
+    pub read_from_memory: u64,
+    /// Events read from files.
+    pub read_from_disk: u64,
     /// Index files that had to be built when the store was opened.
     pub index_rebuilt: u64,
     /// Microseconds the store took to open.

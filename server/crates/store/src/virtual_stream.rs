@@ -18,7 +18,8 @@
 //!
 //! INVARIANTS
 //! - Nothing is appended to such a stream, and none is deleted; its metadata may be written.
-//! - A link's revision and id never change. An event that was removed leaves a gap.
+//! - A link's revision and id never change. An event that was removed leaves a gap; the first one
+//!   of a stream none where streams are listed: its link says no more what caused it.
 
 use std::io::Write as _;
 
@@ -118,6 +119,12 @@ impl Links {
         self.kind == KeyKind::CategoryStreams
     }
 
+    /// Whether each of its events stands for a stream, by what that began with: it does so for ever,
+    /// also when that event was removed.
+    pub(crate) fn list_streams(&self) -> bool {
+        matches!(self.kind, KeyKind::Streams | KeyKind::CategoryStreams)
+    }
+
     /// Whether the link to `target` names what that names, as it is a link itself: a category names
     /// events, not links.
     #[must_use]
@@ -168,6 +175,11 @@ impl Links {
     /// What made the link, as KurrentDB's projections say it.
     fn write_metadata(&self, target: &EventView<'_>, out: &mut Vec<u8>) {
         out.clear();
+        if target.event_type.is_empty() {
+            // It was removed, and its id with it.
+            out.extend_from_slice(b"{}");
+            return;
+        }
         write!(out, "{{\"$causedBy\":\"{}\"", target.id.as_hyphenated())
             .expect("a vector takes all");
         let described = target.stream.strip_prefix("$$");

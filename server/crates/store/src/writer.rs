@@ -206,6 +206,16 @@ impl Decider {
         Group { batch, pending }
     }
 
+    /// Decides what was taken from the queue, and says how long that took.
+    pub fn add_all(&mut self, taken: impl Iterator<Item = Request>, group: &mut Group) {
+        let started = self.core.environment.clock.monotonic();
+        for request in taken {
+            self.add(request, group);
+        }
+        let took = self.core.environment.clock.monotonic().saturating_sub(started);
+        self.core.times.decide.add(took);
+    }
+
     /// Decides `request`: adds it to `group`, or answers it.
     pub fn add(&mut self, request: Request, group: &mut Group) {
         match self.check(&request) {
@@ -235,6 +245,7 @@ impl Decider {
         let time = match time {
             Ok(time) => time,
             Err(e) => {
+                core::count(&self.core.counters.failures, 1);
                 let _ = request.answer.send(Reply::Done(Err(e)));
                 return;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use daybook_log::disk::Disk;
-use daybook_log::disk::sim::SimDisk;
+use daybook_log::disk::sim::{CrashMode, Fault, Operation, Repeat, SimDisk};
 use daybook_model::{
     Clock, ContentType, Entropy, ExpectedRevision, NewEvent, Position, Revision, StreamName,
     Timestamp,
@@ -366,6 +366,160 @@ fn a_setting_that_is_put_right_meanwhile_is_obeyed() {
         // The old metadata itself goes, by the next pass.
         store.scavenge();
         assert_eq!(store.stream("acct-1").len(), 200, "after {until:?}");
+        store.verify();
+    }
+}
+
+/// Steps of a scavenge until `until` was done.
+fn scavenge_until(store: &mut Store, until: Step) {
+    store.maintain();
+    loop {
+        match store.engine().scavenge(Thoroughness::Everything).expect("a step") {
+            step if step == until => return,
+            step => assert_ne!(step, Step::Done, "it ended before {until:?}"),
+        }
+    }
+}
+
+/// All that can be read of the streams of a test.
+fn read(store: &mut Store) -> (Vec<u64>, Vec<u64>, usize) {
+    let (one, two) = (store.stream("acct-1"), store.stream("acct-2"));
+    (one, two, store.category("acct", u64::MAX).len())
+}
+
+#[test]
+fn an_index_never_meets_the_log_of_an_earlier_attempt() {
+    let generation = |disk: &SimDisk| disk.names().iter().any(|name| name.ends_with("-1.log"));
+    // What fails beside it, and whether the new generation has its name afterwards.
+    type Case = (&'static str, Step, Option<(Operation, Option<&'static str>, u64)>, bool);
+    let cases: [Case; 4] = [
+        ("it could not be opened", Step::Installed, None, false),
+        ("its name was not durable", Step::Indexed, Some((Operation::SyncNames, None, 1)), false),
+        (
+            // The first one is of its temporary name.
+            "its name could not be taken back",
+            Step::Installed,
+            Some((Operation::Remove, Some("-1.log"), 2)),
+            true,
+        ),
+        (
+            "that it was taken back was not durable",
+            Step::Installed,
+            Some((Operation::SyncNames, None, 1)),
+            false,
+        ),
+    ];
+    for (name, after, failure, there) in cases {
+        let mut store = Store::new();
+        store.append("$$acct-1", b"{\"$maxCount\":20}");
+        for _ in 0..15 {
+            store.fill("acct-1", 2);
+            store.fill("acct-2", 2);
+        }
+        scavenge_until(&mut store, after);
+        if after == Step::Installed {
+            store.disk.fail_after(Operation::Open, Some("-1.idx"), 1, Fault::Eio, Repeat::Once);
+        }
+        if let Some((operation, file, nth)) = failure {
+            store.disk.fail_after(operation, file, nth, Fault::Eio, Repeat::Once);
+        }
+        store.engine().scavenge(Thoroughness::Everything).expect_err(name);
+        assert_eq!(generation(&store.disk), there, "{name}");
+        // Now another share of the same segment goes.
+        store.append("$$acct-1", b"{\"$maxCount\":2}");
+        store.maintain();
+        let mut steps = Vec::new();
+        while !matches!(steps.last(), Some(Step::Indexed | Step::Done)) {
+            steps.push(store.engine().scavenge(Thoroughness::Everything).expect("a step"));
+        }
+        let before = read(&mut store);
+        assert_eq!((before.0.len(), before.1.len()), (2, 30), "{name}");
+        store.disk.crash(CrashMode::KeepAll);
+        store.restart();
+        assert_eq!(read(&mut store).1, before.1, "{name}: {steps:?}");
+        assert_eq!(store.stream("acct-1"), before.0, "{name}: {steps:?}");
+        store.scavenge();
+        assert_eq!(read(&mut store).0, before.0, "{name}");
+        store.verify();
+    }
+}
+
+#[test]
+fn a_swap_that_failed_is_tried_again_in_the_same_process() {
+    let mut store = Store::new();
+    store.append("$$acct-1", b"{\"$maxCount\":3}");
+    store.fill("acct-1", 60);
+    scavenge_until(&mut store, Step::Installed);
+    store.disk.fail_after(Operation::Open, Some("-1.idx"), 1, Fault::Eio, Repeat::Once);
+    store.engine().scavenge(Thoroughness::Everything).expect_err("it cannot be opened");
+    assert!(!store.disk.names().iter().any(|name| name.ends_with("-1.log")));
+    // It is tried again, in the same process.
+    let steps = store.scavenge();
+    assert!(steps.contains(&Step::Removed), "{steps:?}");
+    assert_eq!(store.stream("acct-1"), [57, 58, 59]);
+    store.verify();
+}
+
+#[test]
+fn what_is_damaged_is_left_and_the_rest_goes() {
+    for (what, part) in [("an event", 400), ("a metadata event", 60)] {
+        let mut store = Store::new();
+        for stream in ["acct-1", "acct-2"] {
+            store.append(&format!("$${stream}"), b"{\"$maxCount\":3}");
+        }
+        for _ in 0..60 {
+            store.fill("acct-1", 1);
+            store.fill("acct-2", 1);
+        }
+        store.maintain();
+        let names = store.disk.names();
+        let logs: Vec<_> = names.iter().filter(|name| name.ends_with(".log")).cloned().collect();
+        // In the first segment, which holds the metadata, or in one between others.
+        let (log, at) = match part {
+            60 => {
+                let bytes = store.disk.read_all(&logs[0]).expect("readable");
+                let found = bytes.windows(9).position(|part| part == b"$maxCount");
+                (&logs[0], found.expect("metadata") as u64)
+            }
+            _ => (&logs[3], 1000),
+        };
+        store.disk.flip_bit(log, at, 3).expect("flipped");
+        let before = store.log_bytes();
+        let mut steps = Vec::new();
+        while steps.last() != Some(&Step::Done) {
+            steps
+                .push(store.engine().scavenge(Thoroughness::Everything).expect("no error ends it"));
+        }
+        let gave_up = steps.iter().filter(|step| **step == Step::GaveUp).count();
+        let removed = steps.iter().filter(|step| **step == Step::Removed).count();
+        assert_eq!(gave_up, 1, "{what}: {steps:?}");
+        assert!(removed > 4, "{what}: {steps:?}");
+        assert!(store.log_bytes() * 3 < before * 2, "{what}");
+        assert!(store.disk.names().contains(log), "{what}: what is damaged stays");
+        assert_eq!(store.stream("acct-2"), [57, 58, 59], "{what}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_is_left_to_appends() {
+    for after in [Step::Judged, Step::ReadBack] {
+        let mut store = Store::new();
+        store.append("$$acct-1", b"{\"$maxCount\":3}");
+        store.fill("acct-1", 60);
+        scavenge_until(&mut store, after);
+        // Room for the new generation, but not for what appends may need beside it.
+        let used: usize = {
+            let names = store.disk.names();
+            names.iter().map(|name| store.disk.read_all(name).expect("readable").len()).sum()
+        };
+        store.disk.set_capacity(Some(used as u64 + 6000));
+        let step = store.engine().scavenge(Thoroughness::Everything).expect("no error");
+        assert_eq!(step, Step::Left, "after {after:?}");
+        assert!(!store.disk.names().iter().any(|name| name.ends_with(".log.tmp")), "{after:?}");
+        store.disk.set_capacity(None);
+        let steps = store.scavenge();
+        assert!(steps.contains(&Step::Removed), "after {after:?}: {steps:?}");
+        assert_eq!(store.stream("acct-1"), [57, 58, 59]);
         store.verify();
     }
 }

@@ -9,6 +9,7 @@ use daybook_model::{
     ContentType, ExpectedRevision, NewEvent, Position, Revision, StreamName, SystemClock,
     SystemEntropy,
 };
+use daybook_store::feed::IDLE_EVENTS;
 use daybook_store::{
     AllFrom, Append, AppendError, Deletion, Delivery, Direction, Environment, From, IndexKey,
     LinkText, Options, Page, ReadError, ReadStream, Sizes, Store, StreamState, SubscribeFrom,
@@ -18,16 +19,22 @@ use uuid::Uuid;
 
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Between two looks at a state that is waited for.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(2);
 /// So small that most of what a test writes is in sealed segments.
 const SMALL: Sizes = Sizes { first: 8192, max: 16384 };
 
 fn open(directory: &Path) -> Store {
+    open_with(directory, SMALL)
+}
+
+fn open_with(directory: &Path, sizes: Sizes) -> Store {
     let environment = Environment {
         disk: Arc::new(OsDisk::open(directory, Access::Write).expect("a data directory")),
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
     };
-    Store::open(environment, Options { sizes: SMALL }).expect("an open store")
+    Store::open(environment, Options { sizes }).expect("an open store")
 }
 
 fn name(text: &str) -> StreamName {
@@ -404,5 +411,135 @@ async fn who_follows_a_key_gets_checkpoints_by_what_it_holds_and_waits_for_it() 
     append(&store, "account-1", "Paid", "a").await;
     let Ok(Delivery::Events(page)) = waits.await.expect("no panic") else { panic!("no events") };
     assert_eq!(page.events().map(|event| event.position.0).collect::<Vec<_>>(), [12]);
+    store.close().await;
+}
+
+/// Scavenges until at least `events` are removed.
+async fn scavenge(store: &Store, events: u64) {
+    let scavenge = store.scavenge();
+    let waits = async {
+        while scavenge.status().events < events {
+            scavenge.start();
+            while scavenge.status().running.is_some() {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.expect("a scavenge takes too long");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_stays_listed_when_its_first_event_was_scavenged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    for stream in ["account-1", "account-2", "account-3"] {
+        for _ in 0..3 {
+            append(&store, stream, "Paid", "a").await;
+        }
+        set(&store, stream, "{\"$maxCount\":1}").await;
+    }
+    push_into_sealed_segments(&store).await;
+    let streams = [
+        "0 $> 0@$store",
+        "1 $> 0@account-1 -",
+        "2 $> 0@$$account-1",
+        "3 $> 0@account-2 -",
+        "4 $> 0@$$account-2",
+        "5 $> 0@account-3 -",
+        "6 $> 0@$$account-3",
+        "7 $> 0@filler",
+    ];
+    let accounts = ["0 $@ account-1 -", "1 $@ account-2 -", "2 $@ account-3 -"];
+    let check = async |store: &Store, what: &str| {
+        for (stream, expected) in [("$streams", &streams[..]), ("$category-account", &accounts)] {
+            assert_eq!(all(store, stream).await, expected, "{what}");
+            let (direction, from) = (Direction::Backwards, From::Revision(Revision(3)));
+            let query = ReadStream { stream: name(stream), from, direction, count: 2 };
+            let mut down = expected[..4.min(expected.len())].to_vec();
+            down.reverse();
+            assert_eq!(read(store, query).await, down[..2], "{what}");
+            let from = SubscribeFrom::Start;
+            let mut subscription = store.subscribe_stream(&name(stream), from).following();
+            let mut told = Vec::new();
+            while let Ok(lines) = next(&mut subscription).await {
+                told.extend(lines);
+            }
+            assert_eq!(told, expected, "{what}");
+        }
+        // Where events are listed it leaves a gap.
+        let paid = all(store, "$et-Paid").await;
+        let shown = ["2 $> 2@account-1", "5 $> 2@account-2", "8 $> 2@account-3"];
+        assert_eq!(paid.iter().filter(|line| !line.ends_with('-')).collect::<Vec<_>>(), shown);
+        paid.len()
+    };
+    assert_eq!(check(&store, "before").await, 9);
+    scavenge(&store, 6).await;
+    assert_eq!(check(&store, "after").await, 3);
+    let page = store.read_event(&name("$streams"), Revision(1)).await.expect("an answer");
+    let page = page.expect("a link");
+    let target = page.targets().next().expect("it");
+    assert_eq!((target.event.position, target.event.stream), (Position(1), "account-1"));
+    assert!(target.hidden, "also for who does not follow links");
+    let mut text = LinkText::default();
+    let link = page.links().expect("links").link(1, &target.event, &mut text);
+    assert_eq!((link.data, link.metadata), (&b"0@account-1"[..], &b"{}"[..]));
+    assert!(link.time.0 > 0);
+    store.close().await;
+    drop(store);
+    remove_index(directory.path());
+    let store = open(directory.path());
+    assert_eq!(check(&store, "with a rebuilt index").await, 3);
+    // A stream that was hidden by its settings is not shown by others: nothing is there.
+    set(&store, "account-1", "{\"$maxCount\":9}").await;
+    assert_eq!(all(&store, "$streams").await[1], "1 $> 0@account-1 -");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_an_idle_key_is_told_now_and_then_how_far_the_log_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sizes = Sizes { first: 1 << 20, max: 1 << 20 };
+    let store = open_with(directory.path(), sizes);
+    append(&store, "account-1", "Paid", "a").await;
+    let key = IndexKey::Category("account".to_owned());
+    let mut subscription = store.subscribe_all_of(&key, SubscribeFrom::End, 3);
+    let mut other = store.subscribe_all_of(&key, SubscribeFrom::End, 3 * IDLE_EVENTS);
+    for subscription in [&mut subscription, &mut other] {
+        loop {
+            match subscription.next().await.expect("a delivery") {
+                Delivery::CaughtUp { .. } => break,
+                Delivery::Checkpoint { position, .. } => assert_eq!(position, Position(1)),
+                Delivery::Events(page) => panic!("{page:?}"),
+            }
+        }
+    }
+    let waits = tokio::spawn(async move {
+        let told = tokio::time::timeout(PATIENCE, subscription.next()).await;
+        (told.expect("no checkpoint comes"), subscription)
+    });
+    for batch in 0..u128::from(2 * IDLE_EVENTS / 512) {
+        let id = |n| Uuid::from_u128(batch << 32 | n);
+        let events = (0..512).map(|n| NewEvent::json(id(n), "Filled", "{}"));
+        let filler = Append::to_stream(name("filler"), ExpectedRevision::Any, events);
+        store.append(filler).await.expect("appended");
+    }
+    let (told, mut subscription) = waits.await.expect("no panic");
+    let Ok(Delivery::Checkpoint { position, .. }) = told else { panic!("{told:?}") };
+    assert!(position.0 >= IDLE_EVENTS && position < store.committed(), "{position}");
+    // What comes for it comes at once, and whose interval is longer is not told.
+    append(&store, "account-1", "Paid", "a").await;
+    let last = store.committed().0 - 1;
+    let mut told = Vec::new();
+    for subscription in [&mut other, &mut subscription] {
+        let page = loop {
+            match subscription.next().await.expect("a delivery") {
+                Delivery::Events(page) => break page,
+                Delivery::Checkpoint { position, .. } => told.push(position),
+                Delivery::CaughtUp { .. } => panic!("it was caught up"),
+            }
+        };
+        assert_eq!(page.events().next().map(|event| event.position.0), Some(last));
+    }
+    assert!(told.iter().all(|next| *next > position) && told.len() < 2, "{told:?}");
     store.close().await;
 }

@@ -8,6 +8,7 @@
 //!   feed    1,000 events a second, from their acknowledgement to their subscriber
 //!   subscribers   what 1,000 that wait cost, and what 100 slow ones cost a fast one
 //!   projections   the built-in views into sled: catching up, and how soon an event is visible
+//!   persistent    groups of consumers, beside plain subscriptions to the same
 //!   breaker   what a circuit breaker adds to a call that succeeds
 //!   large   ten million events in a million streams: filling, memory, index, opening
 //! ```
@@ -25,6 +26,7 @@ pub mod feed;
 pub mod large;
 pub mod limit;
 pub mod load;
+pub mod persistent;
 pub mod place;
 pub mod process;
 pub mod projections;
@@ -158,6 +160,8 @@ enum Part {
     Subscribers,
     /// The built-in views: catching up, and live.
     Projections,
+    /// Groups of consumers, beside plain subscriptions.
+    Persistent,
     /// What a circuit breaker costs.
     Breaker,
     /// A large store: filling, memory, index, opening.
@@ -198,6 +202,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
                 Part::Feed => bench.feed(&mut rows).await?,
                 Part::Subscribers => bench.subscribers(&mut rows).await?,
                 Part::Projections => bench.projections(&mut rows).await?,
+                Part::Persistent => bench.persistent(&mut rows).await?,
                 Part::Breaker => rows.extend(breaker::measure().await?),
                 Part::Large => bench.large(&mut rows)?,
             }

@@ -116,9 +116,12 @@ async fn trial_balance(
         Some(true) => Some(books.verify(&summed).await?),
         _ => None,
     };
+    let balanced = summed.books.is_balanced();
+    let equal = verified.map(|verified| verified.equal);
+    context.metrics().safeguards.trial_balance(balanced, equal, context.clock().now());
     let view = TrialView {
         position: summed.position,
-        balanced: summed.books.is_balanced(),
+        balanced,
         currencies: summed.books.currencies().map(SumsView::new).collect(),
         verified: verified.map(|Verified { accounts, events, equal }| VerifiedView {
             accounts,

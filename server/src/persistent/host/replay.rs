@@ -1,10 +1,31 @@
 //! Parked messages: delivered again, or forgotten.
+//!
+//! INVARIANT: the place before which parked messages are forgotten never goes back, however many want
+//! to move it: one write at a time, each with the furthest place that is wanted by then.
 
 use daybook_store::persistent::Origin;
 
 use super::super::error::GroupError;
 use super::super::feed::Shaping;
-use super::{Answer, Done, Host, REPLAY_BATCH};
+use super::super::journal::JournalError;
+use super::{Answer, Done, Host};
+
+/// Parked messages that are read at a time.
+const REPLAY_BATCH: usize = 50;
+
+/// A place before which parked messages are to be forgotten.
+pub(super) struct Cut {
+    pub first: u64,
+    pub whose: Whose,
+}
+
+/// Who wants it.
+pub(super) enum Whose {
+    /// The group: what it delivered again is settled.
+    Group,
+    /// A client, who waits for it.
+    Client(Answer),
+}
 
 impl Host {
     /// Reads parked messages, if some are to be replayed and there is room.
@@ -14,7 +35,7 @@ impl Host {
             self.replay = None;
             return;
         }
-        let room = self.group.room(self.group.settings().history_buffer_size);
+        let room = self.room_within(self.group.settings().history_buffer_size);
         if self.replay_is_read || room == 0 {
             return;
         }
@@ -32,8 +53,8 @@ impl Host {
                     let mut messages = Vec::with_capacity(events.len());
                     for event in events {
                         let link = shaping.placed(&event.view());
-                        match shaping.follow(link, event.revision.0).await {
-                            Ok(fed) => messages.push(fed),
+                        match shaping.replayed(link, event.revision.0).await {
+                            Ok(message) => messages.push(message),
                             Err(failed) => {
                                 let result = Err(failed.into());
                                 return Done::Replayed { next: event.revision.0, result };
@@ -64,11 +85,49 @@ impl Host {
         let first = self.parked.first;
         let first = limit.map_or(self.parked.next, |limit| first.saturating_add(limit));
         let first = first.min(self.parked.next);
+        self.cuts.push(Cut { first, whose: Whose::Client(answer) });
+    }
+
+    /// Begins to forget what is wanted, unless that is being done.
+    pub(super) fn cut(&mut self) {
+        if self.is_cutting || self.cuts.is_empty() {
+            return;
+        }
+        self.is_cutting = true;
+        let cuts = std::mem::take(&mut self.cuts);
+        let wanted = cuts.iter().map(|cut| cut.first).max().unwrap_or_default();
+        let (before, first) = (self.parked.first, wanted.max(self.parked.first));
         let (journal, key) = (self.journal.clone(), self.definition.key.clone());
         self.work.push(Box::pin(async move {
-            let result = journal.truncate_parked(&key, first).await;
-            let result = result.map_err(|error| GroupError::failed(&key, error));
-            Done::Truncated { first, result, answer }
+            let result = match first > before {
+                true => journal.truncate_parked(&key, first).await,
+                false => Ok(()),
+            };
+            Done::Cut { first, cuts, result }
         }));
+    }
+
+    pub(super) fn cut_done(
+        &mut self,
+        first: u64,
+        cuts: Vec<Cut>,
+        result: Result<(), JournalError>,
+    ) {
+        let (now, is_durable) = (self.now(), result.is_ok());
+        self.is_cutting = false;
+        if self.noted(&result, "cannot forget parked messages") {
+            self.parked.first = first;
+        }
+        for Cut { whose, .. } in cuts {
+            match whose {
+                Whose::Group => self.group.checkpointed(Origin::Parked, is_durable, now),
+                // Nobody may be waiting any more.
+                Whose::Client(answer) => {
+                    let key = &self.definition.key;
+                    let result = result.clone().map_err(|error| GroupError::failed(key, error));
+                    let _ = answer.send(result);
+                }
+            }
+        }
     }
 }

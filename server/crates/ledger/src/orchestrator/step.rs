@@ -16,7 +16,9 @@ use super::Orchestrator;
 use crate::account::{Account, AccountId, AccountRejection, AccountState, account_stream};
 use crate::risk::{Assessment, RiskRequest, Unreachable};
 use crate::saga::Direction;
-use crate::transfer::{DEBIT_SENDER, Draft, Transfer, Velocity, refusal, step_transaction};
+use crate::transfer::{
+    CHECK_RISK, DEBIT_SENDER, Draft, Transfer, Velocity, refusal, step_transaction,
+};
 
 /// What became of a write.
 pub(super) enum Wrote {
@@ -71,7 +73,10 @@ impl<S: EventStore> Orchestrator<S> {
             context: Some(Context::correlated(id)),
             record: Some(record),
         };
-        match self.inner.accounts.execute(&stream, task).await {
+        let began = self.inner.clock.monotonic();
+        let executed = self.inner.accounts.execute(&stream, task).await;
+        self.measured(step, direction, began);
+        match executed {
             Ok(done) if done.repeated => Wrote::Moved,
             Ok(_) | Err(ExecuteError::Rejected(_)) => {
                 let recorded = recorded.lock().take();
@@ -94,14 +99,23 @@ impl<S: EventStore> Orchestrator<S> {
         transfer: &Transfer,
         limit: Duration,
     ) -> Result<Assessment, Unreachable> {
+        let began = self.inner.clock.monotonic();
         let request = self.risk_request(transfer).await?;
-        match self.within(limit, self.inner.risk.assess(&request)).await {
+        let answer = self.within(limit, self.inner.risk.assess(&request)).await;
+        self.measured(CHECK_RISK, Direction::Action, began);
+        match answer {
             Some(answer) => answer,
             None => {
                 let reason = format!("no answer within {} ms", limit.as_millis());
                 Err(Unreachable { reason })
             }
         }
+    }
+
+    /// Adds an attempt that began at `began` and has ended now.
+    fn measured(&self, step: usize, direction: Direction, began: Duration) {
+        let took = self.inner.clock.monotonic().saturating_sub(began);
+        self.inner.counters.steps.add(step, direction, took);
     }
 
     /// What the risk service needs to know. An account that does not exist has no flag.

@@ -8,7 +8,7 @@ use crate::frame::{Form, Record};
 use crate::recovery::OpenError;
 use crate::scan::Scanner;
 use crate::segment::Segment;
-use crate::verify::verify_sealed;
+use crate::verify::verify_sealed_while;
 
 /// Whether `new` is `old` without what `plan` removes, and nothing else.
 pub(super) fn compare(
@@ -20,13 +20,10 @@ pub(super) fn compare(
     let unsound = |reason: String| RewriteError::Unsound { file: new.name.clone(), reason };
     check_header(old, new).map_err(|reason| unsound(reason.to_owned()))?;
     // Every checksum, digest and chain value, and the seal.
-    let read = verify_sealed(new);
-    if !pace(new.header.size) {
-        return Err(RewriteError::Stopped);
-    }
-    match read {
-        Ok((end, _)) if end == plan.end => {}
-        Ok((end, _)) => return Err(unsound(format!("it ends at position {end}"))),
+    match verify_sealed_while(new, pace) {
+        Ok(None) => return Err(RewriteError::Stopped),
+        Ok(Some((end, _))) if end == plan.end => {}
+        Ok(Some((end, _))) => return Err(unsound(format!("it ends at position {end}"))),
         Err(OpenError::Disk(e)) => return Err(e.into()),
         Err(e) => return Err(unsound(e.to_string())),
     }

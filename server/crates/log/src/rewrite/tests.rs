@@ -246,3 +246,42 @@ fn a_rewrite_stops_when_it_is_told_to_and_leaves_nothing() {
     assert!(matches!(written, Err(RewriteError::Stopped)));
     assert_eq!(disk.names(), names);
 }
+
+#[test]
+fn reading_back_is_paced_frame_by_frame_and_stops_anywhere() {
+    let disk = log();
+    let (segment, plan, draft) = draft(&disk, 0, &[1, 4]);
+    let mut told = Vec::new();
+    let mut pace = |bytes| {
+        told.push(bytes);
+        true
+    };
+    read_back(&segment, &draft, &plan, &mut pace).expect("it is sound");
+    // The new generation twice, the old one once.
+    assert!(told.iter().sum::<u64>() > 3 * 3000, "{told:?}");
+    assert!(told.iter().all(|bytes| *bytes < 1500), "{told:?}");
+    for stop in 0..told.len() {
+        let mut left = stop;
+        let mut pace = |_| {
+            left = left.wrapping_sub(1);
+            left != usize::MAX
+        };
+        let read = read_back(&segment, &draft, &plan, &mut pace);
+        assert!(matches!(read, Err(RewriteError::Stopped)), "{stop}: {read:?}");
+    }
+}
+
+#[test]
+fn what_was_installed_can_be_taken_back() {
+    let disk = log();
+    let before = contents(&disk);
+    let (_, _, draft) = draft(&disk, 0, &[1, 4]);
+    draft.install(&disk).expect("installed");
+    draft.take_back(&disk).expect("taken back");
+    // Also one that has no name yet, or none any more.
+    draft.take_back(&disk).expect("nothing to take back");
+    disk.crash(CrashMode::DropAll);
+    let disk = disk.restart();
+    assert_eq!(disk.names().iter().filter(|name| name.contains("-1.log")).count(), 0);
+    assert_eq!(contents(&disk), before);
+}

@@ -11,7 +11,7 @@ use crate::Page;
 use crate::core::Core;
 use crate::index::{Access, Key, View};
 use crate::page::PAGE_EVENTS_MAX;
-use crate::read::{ReadError, read_span};
+use crate::read::{Direction, ReadError, read_span};
 use crate::resolve::settings;
 use crate::virtual_stream::{self, Links};
 
@@ -83,7 +83,7 @@ impl Looker {
     pub fn look(&self, access: Access) -> Result<Look, ReadError> {
         match &self.what {
             What::Stream { name, keys, links, following } => {
-                let mut look = self.stream(name, *keys, access)?;
+                let mut look = self.stream(name, *keys, links.as_deref(), access)?;
                 if let (Look::Deliver(page, _), Some(links)) = (&mut look, links) {
                     page.links = Some(links.clone());
                     if *following {
@@ -101,6 +101,7 @@ impl Looker {
         &self,
         name: &StreamName,
         keys: StreamKeys,
+        links: Option<&Links>,
         access: Access,
     ) -> Result<Look, ReadError> {
         let core = &self.core;
@@ -125,6 +126,9 @@ impl Looker {
         let positions = view.positions(key, from, limit, committed, access)?;
         let mut page = crate::fetch::fetch(core, &view, &positions, access)?;
         let next = from + page.considered as u64;
+        if links.is_some_and(Links::list_streams) {
+            page.show_births(Direction::Forwards);
+        }
         page.number(&positions, from..);
         visible.retain(&mut page);
         Ok(Look::of(page, self.reach(next)))
@@ -157,6 +161,7 @@ impl Looker {
         }
         Ok(Look::of(page, self.reach(next)))
     }
+
     /// The events of a key. Who follows them stands at a position, as who follows the log does.
     fn indexed(&self, key: Key, limit: u64, access: Access) -> Result<Look, ReadError> {
         let core = &self.core;

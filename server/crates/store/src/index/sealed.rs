@@ -206,6 +206,16 @@ pub(crate) fn read_ids(
 
 /// The index of a sealed segment, built from its frames.
 pub(crate) fn rebuild(segment: &Arc<Segment>, hasher: &KeyHasher) -> Result<Memtable, ReadError> {
+    let built = rebuild_while(segment, hasher, &mut |_| true)?;
+    Ok(built.expect("nobody stopped it"))
+}
+
+/// As [`rebuild`]; `go_on` is told of the bytes of each frame, and may wait. None if it says no.
+pub(crate) fn rebuild_while(
+    segment: &Arc<Segment>,
+    hasher: &KeyHasher,
+    go_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<Memtable>, ReadError> {
     let memtable = Memtable::new(segment.clone());
     let mut inner = memtable.inner.write();
     let mut scanner = Scanner::new(segment);
@@ -222,6 +232,9 @@ pub(crate) fn rebuild(segment: &Arc<Segment>, hasher: &KeyHasher) -> Result<Memt
             Found::End { .. } => break,
             Found::Bad { offset, reason } => return Err(damaged(offset, next, reason)),
         };
+        if !go_on(header.frame_size() as u64) {
+            return Ok(None);
+        }
         if !header.kind.has_records() {
             continue;
         }
@@ -242,7 +255,7 @@ pub(crate) fn rebuild(segment: &Arc<Segment>, hasher: &KeyHasher) -> Result<Memt
         }
     }
     drop(inner);
-    Ok(memtable)
+    Ok(Some(memtable))
 }
 
 /// Adds the event that `found` holds, or what is left of it, at a position and offset. Answers
@@ -260,4 +273,54 @@ fn add(
     }
     let event = record::view(position, found.payload);
     event.map(|event| inner.add_view(hasher, &event, offset, size)).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_log::disk::sim::SimDisk;
+    use daybook_log::{Recovery, Sizes, recovery};
+    use daybook_model::append::Append;
+    use daybook_model::{ExpectedRevision, NewEvent, StreamName, SystemEntropy};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{Engine, Environment};
+
+    #[test]
+    fn a_rebuild_is_told_of_frame_by_frame_and_stops_anywhere() {
+        let disk = SimDisk::new(1);
+        let environment = Environment {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::new(daybook_model::SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let sizes = Sizes { first: 8192, max: 8192 };
+        let mut engine = Engine::open(environment, sizes).expect("it opens");
+        for id in 1..30 {
+            let event = NewEvent::json(Uuid::from_u128(id), "Paid", vec![b'1'; 400]);
+            let stream = StreamName::new("a-1").expect("a name");
+            engine.submit(&Append::to_stream(stream, ExpectedRevision::Any, [event]));
+            engine.run();
+        }
+        drop(engine);
+        let disk = disk.restart();
+        let segments = recovery::load(&disk, &mut Recovery::default()).expect("a log");
+        let hasher = KeyHasher::new(segments[0].header.store_id);
+        let mut told = Vec::new();
+        let built = rebuild_while(&segments[0], &hasher, &mut |bytes| {
+            told.push(bytes);
+            true
+        });
+        let events = built.expect("sound").expect("all of it").inner.into_inner().offsets.len();
+        assert!(events > 10 && told.len() >= events, "{events} events, {told:?}");
+        assert!(told.iter().all(|bytes| *bytes < 1024), "{told:?}");
+        for stop in 0..told.len() {
+            let mut left = stop;
+            let built = rebuild_while(&segments[0], &hasher, &mut |_| {
+                left = left.wrapping_sub(1);
+                left != usize::MAX
+            });
+            assert!(built.expect("sound").is_none(), "{stop}");
+        }
+    }
 }

@@ -1,7 +1,18 @@
 //! The machine itself. See the room's own page.
+//!
+//! ```text
+//!   group       messages and consumers come and go; what is due at a time
+//!   answer      what consumers make of messages: settled, sent again, parked
+//!   checkpoint  when a place is to be made durable
+//!   waiting     what waits, in its order          dispatch  sending it
+//!   observe     what can be seen from outside
+//! ```
 
+mod answer;
+mod checkpoint;
 mod dispatch;
 mod observe;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,106 +20,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::consumer::{Consumer, ConsumerId};
+use super::message::{Action, Counters, Message, Origin, ParkCause, Ticket};
 use super::progress::Progress;
-use super::settings::{BUFFERED_SIZE_MAX, Settings, TRY_AGAIN};
-use super::strategy::Bucket;
-
-/// A message's number in the order in which messages were pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
-
-/// Where a message was taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// What the group follows.
-    Source,
-    /// Its parked stream.
-    Parked,
-}
-
-/// A message to be delivered.
-#[derive(Clone, Debug)]
-pub struct Message<P> {
-    /// What consumers name it by: the id of the link if there is one, else of the event.
-    pub id: Uuid,
-    /// Its number where it was taken from; rising.
-    pub number: u64,
-    /// What it is pinned with.
-    pub bucket: Bucket,
-    /// Bytes it holds.
-    pub size: usize,
-    /// What is sent. Cloned for each delivery, so a handle.
-    pub payload: P,
-}
-
-/// What a consumer makes of a message that it does not acknowledge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NackAction {
-    /// Park it, for this reason.
-    Park(String),
-    /// Send it again, before new ones.
-    Retry,
-    /// It is done. What clients call Stop is no more than this.
-    Skip,
-}
-
-/// Why a message is parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParkCause {
-    /// A consumer asked for it.
-    ClientNak,
-    /// It was sent as often as it may.
-    MaxRetries,
-}
-
-/// What the host is to do.
-#[derive(Clone, Debug)]
-pub enum Action<P> {
-    /// Send a message; if it cannot be, [`Group::bounce`].
-    Send {
-        /// To whom.
-        to: ConsumerId,
-        /// Which.
-        ticket: Ticket,
-        /// How often it was sent before because it failed.
-        retries: u32,
-        /// What.
-        payload: P,
-    },
-    /// Write it to the parked stream; then [`Group::parked`].
-    Park {
-        /// Which.
-        ticket: Ticket,
-        /// What.
-        payload: P,
-        /// Why, for people.
-        reason: String,
-        /// Why, for numbers.
-        cause: ParkCause,
-    },
-    /// Make this place durable; then [`Group::checkpointed`].
-    Checkpoint {
-        /// Of which stream.
-        origin: Origin,
-        /// Everything up to here is settled.
-        number: u64,
-    },
-}
-
-/// What a group has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages settled.
-    pub settled: u64,
-    /// Messages sent, each time counted.
-    pub sent: u64,
-    /// Messages sent again because they failed or took too long.
-    pub retried: u64,
-    /// Parked because a consumer asked for it.
-    pub parked_by_client: u64,
-    /// Parked because they were sent as often as they may.
-    pub parked_by_retries: u64,
-}
+use super::settings::{BUFFERED_SIZE_MAX, Settings};
+use waiting::{AGAIN, NEW, REPLAYED, Turn, Waiting};
 
 /// A message that is not settled.
 struct Entry<P> {
@@ -125,14 +40,11 @@ enum State {
     Parking { reason: String, cause: ParkCause, again_at: Option<Duration> },
 }
 
-/// The order in which waiting messages are sent: those sent before, replayed ones, new ones.
-type Turn = (u8, u64);
-
 /// See [`crate::persistent`].
 pub struct Group<P> {
     settings: Settings,
     entries: BTreeMap<u64, Entry<P>>,
-    waiting: BTreeSet<Turn>,
+    waiting: Waiting,
     /// By id: the message that is or was in flight, or parking.
     by_id: BTreeMap<Uuid, u64>,
     deadlines: BTreeSet<(Duration, u64)>,
@@ -143,7 +55,6 @@ pub struct Group<P> {
     consumers: Vec<Consumer>,
     /// Round robin: the index of the consumer that is next.
     turn: usize,
-    owners: Vec<ConsumerId>,
     /// Messages in flight of each bucket, and who has them; only of strategies that pin.
     held: BTreeMap<usize, (ConsumerId, usize)>,
     actions: VecDeque<Action<P>>,
@@ -155,6 +66,9 @@ pub struct Group<P> {
     size: usize,
     in_flight: usize,
     counters: Counters,
+    /// Messages that were looked at for somebody to be sent.
+    #[cfg(test)]
+    looks: u64,
 }
 
 impl<P: Clone> Group<P> {
@@ -164,7 +78,7 @@ impl<P: Clone> Group<P> {
         Group {
             settings,
             entries: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            waiting: Waiting::default(),
             by_id: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             park_again: BTreeSet::new(),
@@ -172,7 +86,6 @@ impl<P: Clone> Group<P> {
             replay: Progress::default(),
             consumers: Vec::new(),
             turn: 0,
-            owners: Vec::new(),
             held: BTreeMap::new(),
             actions: VecDeque::new(),
             checkpointed: now,
@@ -181,6 +94,8 @@ impl<P: Clone> Group<P> {
             size: 0,
             in_flight: 0,
             counters: Counters::default(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -201,7 +116,7 @@ impl<P: Clone> Group<P> {
         self.size += message.size;
         let state = State::Waiting { again: false };
         let entry = Entry { message, origin, retries: 0, pushed: now, state };
-        self.waiting.insert(turn(&entry, ticket));
+        self.waiting.insert(self.lane_of(&entry), turn(&entry, ticket));
         self.entries.insert(ticket, entry);
     }
 
@@ -212,6 +127,26 @@ impl<P: Clone> Group<P> {
             Origin::Source => self.source.pass(number),
             Origin::Parked => self.replay.skip(number),
         }
+    }
+
+    /// Lets go of the newest messages of the source, as if they had never been pushed, until those
+    /// that are left have no more than `size` bytes. Answers the number to go on with if any went.
+    /// A message that failed once stays, and so do those before one that is settled: neither must
+    /// be delivered as if it were new.
+    pub fn give_back(&mut self, size: usize) -> Option<u64> {
+        let (mut next_ticket, mut first) = (self.next_ticket, None);
+        while self.size > size
+            && let Some((ticket, number)) = self.source.last()
+            && ticket + 1 == next_ticket
+            && let Some(entry) = self.entries.get(&ticket)
+            && matches!(entry.state, State::Waiting { .. })
+            && entry.retries == 0
+        {
+            self.remove(ticket);
+            self.source.give_back(ticket, number);
+            (next_ticket, first) = (ticket, Some(number));
+        }
+        first
     }
 
     /// Begins to read parked messages with number `first`, unless some are unsettled.
@@ -262,45 +197,6 @@ impl<P: Clone> Group<P> {
         }
     }
 
-    /// A consumer is done with a message; how long it had it. Also counts if the message has been
-    /// taken from it meanwhile: the work is done. None if there is no such message.
-    pub fn ack(&mut self, consumer: ConsumerId, id: Uuid, now: Duration) -> Option<Duration> {
-        let ticket = *self.by_id.get(&id)?;
-        let entry = self.entries.get(&ticket)?;
-        let took = match &entry.state {
-            State::InFlight { since, .. } => now.saturating_sub(*since),
-            State::Waiting { .. } => Duration::ZERO,
-            State::Parking { .. } => return None,
-        };
-        self.settle(ticket);
-        if let Some(consumer) = self.consumer(consumer) {
-            consumer.settled += 1;
-        }
-        Some(took)
-    }
-
-    /// A consumer is not done with a message that it has; answers whether it has it.
-    pub fn nack(&mut self, consumer: ConsumerId, id: Uuid, what: NackAction) -> bool {
-        let Some(ticket) = self.by_id.get(&id).copied() else { return false };
-        if self.holder(ticket) != Some(consumer) {
-            return false;
-        }
-        match what {
-            NackAction::Retry => self.again(ticket),
-            NackAction::Skip => {
-                self.settle(ticket);
-                if let Some(consumer) = self.consumer(consumer) {
-                    consumer.settled += 1;
-                }
-            }
-            NackAction::Park(reason) => {
-                let reason = format!("Client explicitly NAK'ed message.\n{reason}");
-                self.park(ticket, reason, ParkCause::ClientNak);
-            }
-        }
-        true
-    }
-
     /// The time has come so far.
     pub fn tick(&mut self, now: Duration) {
         while let Some((deadline, ticket)) = self.deadlines.first().copied()
@@ -315,57 +211,6 @@ impl<P: Clone> Group<P> {
             self.request_parking(ticket);
         }
         self.checkpoint(now);
-    }
-
-    /// Makes all that is settled durable, however little it is.
-    pub fn flush(&mut self) {
-        for origin in [Origin::Source, Origin::Parked] {
-            if self.progress(origin).is_ahead() {
-                self.save(origin);
-            }
-        }
-    }
-
-    /// When [`Group::tick`] has something to do next, if nothing else happens.
-    #[must_use]
-    pub fn wake_at(&self) -> Option<Duration> {
-        let timeout = self.deadlines.first().map(|(at, _)| *at);
-        let parking = self.park_again.first().map(|(at, _)| *at);
-        let enough = u64::from(self.settings.min_checkpoint_count.max(1));
-        let due = self.source.is_ahead() && self.source.uncovered() >= enough;
-        let aged = self.settings.checkpoint_after.filter(|_| due);
-        let full = self.source.uncovered() >= u64::from(self.settings.max_checkpoint_count.max(1));
-        let full = (full && self.source.is_ahead()).then_some(self.save_again);
-        let aged = aged.map(|after| self.checkpointed + after);
-        let checkpoint = full.or(aged).map(|at| at.max(self.save_again));
-        let replay = self.replay.is_ahead().then(|| self.checkpointed + TRY_AGAIN);
-        [timeout, parking, checkpoint, replay].into_iter().flatten().min()
-    }
-
-    /// A message was parked, or could not be and will be tried again.
-    pub fn parked(&mut self, ticket: Ticket, is_durable: bool, now: Duration) {
-        let Some(entry) = self.entries.get_mut(&ticket.0) else { return };
-        let State::Parking { cause, again_at, .. } = &mut entry.state else { return };
-        if !is_durable {
-            let at = now + TRY_AGAIN;
-            *again_at = Some(at);
-            self.park_again.insert((at, ticket.0));
-            return;
-        }
-        match cause {
-            ParkCause::ClientNak => self.counters.parked_by_client += 1,
-            ParkCause::MaxRetries => self.counters.parked_by_retries += 1,
-        }
-        self.settle(ticket.0);
-    }
-
-    /// A place was made durable, or could not be. That one is tried again after a while.
-    pub fn checkpointed(&mut self, origin: Origin, is_durable: bool, now: Duration) {
-        self.progress(origin).end_saving(is_durable);
-        self.checkpointed = now;
-        if !is_durable {
-            self.save_again = now + TRY_AGAIN;
-        }
     }
 
     /// What there is to do; the host takes all of it.
@@ -400,66 +245,21 @@ impl<P: Clone> Group<P> {
         }
     }
 
-    /// Writes checkpoints that are due: by count at once, by age if there are enough.
-    fn checkpoint(&mut self, now: Duration) {
-        if now < self.save_again {
-            return;
-        }
-        let age = now.saturating_sub(self.checkpointed);
-        if self.source.is_ahead() {
-            let count = self.source.uncovered();
-            let full = count >= u64::from(self.settings.max_checkpoint_count.max(1));
-            let enough = count >= u64::from(self.settings.min_checkpoint_count.max(1));
-            let aged = self.settings.checkpoint_after.is_some_and(|after| age >= after);
-            if full || (enough && aged) {
-                self.save(Origin::Source);
-            }
-        }
-        if self.replay.is_ahead() && (age >= TRY_AGAIN || self.replay.len() == 0) {
-            self.save(Origin::Parked);
-        }
+    /// Which lane messages of `bucket` wait in.
+    fn lane(&self, bucket: usize) -> usize {
+        if self.settings.strategy.pins() { bucket } else { 0 }
     }
 
-    fn save(&mut self, origin: Origin) {
-        if let Some(number) = self.progress(origin).begin_saving() {
-            self.actions.push_back(Action::Checkpoint { origin, number });
-        }
-    }
-
-    /// Sends a message again, unless that was done as often as it may.
-    fn again(&mut self, ticket: u64) {
-        let most = self.settings.max_retry_count;
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        if entry.retries >= most {
-            let reason = format!("Reached retry count of {most}");
-            return self.park(ticket, reason, ParkCause::MaxRetries);
-        }
-        entry.retries += 1;
-        self.counters.retried += 1;
-        self.take_back(ticket);
-    }
-
-    fn park(&mut self, ticket: u64, reason: String, cause: ParkCause) {
-        self.leave_flight(ticket);
-        if let Some(entry) = self.entries.get_mut(&ticket) {
-            entry.state = State::Parking { reason, cause, again_at: None };
-            self.request_parking(ticket);
-        }
-    }
-
-    fn request_parking(&mut self, ticket: u64) {
-        let Some(entry) = self.entries.get(&ticket) else { return };
-        let State::Parking { reason, cause, .. } = &entry.state else { return };
-        let (reason, cause) = (reason.clone(), *cause);
-        let payload = entry.message.payload.clone();
-        self.actions.push_back(Action::Park { ticket: Ticket(ticket), payload, reason, cause });
+    fn lane_of(&self, entry: &Entry<P>) -> usize {
+        self.lane(entry.message.bucket.index())
     }
 
     fn take_back(&mut self, ticket: u64) {
         self.leave_flight(ticket);
         if let Some(entry) = self.entries.get_mut(&ticket) {
             entry.state = State::Waiting { again: true };
-            self.waiting.insert(turn(entry, ticket));
+            let (bucket, turn) = (entry.message.bucket.index(), turn(entry, ticket));
+            self.waiting.insert(self.lane(bucket), turn);
         }
     }
 
@@ -485,25 +285,31 @@ impl<P: Clone> Group<P> {
 
     fn settle(&mut self, ticket: u64) {
         self.leave_flight(ticket);
-        let Some(entry) = self.entries.remove(&ticket) else { return };
-        self.waiting.remove(&turn(&entry, ticket));
+        let Some(entry) = self.remove(ticket) else { return };
         if let State::Parking { again_at: Some(at), .. } = entry.state {
             self.park_again.remove(&(at, ticket));
         }
+        self.progress(entry.origin).settle(ticket);
+        self.counters.settled += 1;
+    }
+
+    /// Forgets a message that is not in flight.
+    fn remove(&mut self, ticket: u64) -> Option<Entry<P>> {
+        let entry = self.entries.remove(&ticket)?;
+        self.waiting.remove(self.lane_of(&entry), turn(&entry, ticket));
         if self.by_id.get(&entry.message.id) == Some(&ticket) {
             self.by_id.remove(&entry.message.id);
         }
         self.size -= entry.message.size;
-        self.progress(entry.origin).settle(ticket);
-        self.counters.settled += 1;
+        Some(entry)
     }
 }
 
 fn turn<P>(entry: &Entry<P>, ticket: u64) -> Turn {
     let class = match (&entry.state, entry.origin) {
-        (State::Waiting { again: true }, _) => 0,
-        (_, Origin::Parked) => 1,
-        (_, Origin::Source) => 2,
+        (State::Waiting { again: true }, _) => AGAIN,
+        (_, Origin::Parked) => REPLAYED,
+        (_, Origin::Source) => NEW,
     };
     (class, ticket)
 }

@@ -34,6 +34,7 @@
 
 mod consumer;
 mod group;
+mod message;
 mod progress;
 pub mod settings;
 pub mod strategy;
@@ -44,6 +45,7 @@ mod model;
 mod tests;
 
 pub use consumer::{Consumer, ConsumerId};
-pub use group::{Action, Counters, Group, Message, NackAction, Origin, ParkCause, Ticket};
+pub use group::Group;
+pub use message::{Action, Counters, Message, NackAction, Origin, ParkCause, Ticket};
 pub use settings::{InvalidSettings, Settings};
 pub use strategy::{Bucket, Strategy};

@@ -21,6 +21,7 @@ enum Op {
     Nack(usize, u8),
     Tick(u64),
     Written(bool),
+    GiveBack(usize),
 }
 
 fn op() -> impl proptest::strategy::Strategy<Value = Op> {
@@ -32,6 +33,7 @@ fn op() -> impl proptest::strategy::Strategy<Value = Op> {
         2 => (0..16_usize, 0..3_u8).prop_map(|(which, what)| Op::Nack(which, what)),
         1 => (1..60_u64).prop_map(Op::Tick),
         3 => any::<bool>().prop_map(Op::Written),
+        1 => (0..8_usize).prop_map(Op::GiveBack),
     ]
 }
 
@@ -126,6 +128,7 @@ impl Seen {
                 self.in_flight.retain(|number, _| kept.contains(number));
             }
             Op::Written(is_durable) => self.written(is_durable),
+            Op::GiveBack(size) => self.give_back(size),
         }
         self.take_actions();
         self.check();
@@ -150,6 +153,15 @@ impl Seen {
         if skips {
             assert!(self.unsettled.remove(&number), "settled twice");
         }
+    }
+
+    fn give_back(&mut self, size: usize) {
+        let Some(first) = self.group.give_back(size) else { return };
+        for number in first..self.pushed {
+            assert!(self.unsettled.remove(&number), "{number} would come again");
+            assert!(!self.in_flight.contains_key(&number), "{number} is in flight");
+        }
+        self.pushed = first;
     }
 
     fn written(&mut self, is_durable: bool) {

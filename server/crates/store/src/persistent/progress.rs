@@ -67,6 +67,17 @@ impl Progress {
         self.unsettled.remove(&ticket);
     }
 
+    /// The last message that is not settled, and its number.
+    pub fn last(&self) -> Option<(u64, u64)> {
+        self.unsettled.last_key_value().map(|(ticket, number)| (*ticket, *number))
+    }
+
+    /// Notes that the last message was never pushed: its number is next again.
+    pub fn give_back(&mut self, ticket: u64, number: u64) {
+        self.unsettled.remove(&ticket);
+        self.next = number;
+    }
+
     /// The first message that is not settled.
     pub fn first(&self) -> Option<u64> {
         self.unsettled.keys().next().copied()

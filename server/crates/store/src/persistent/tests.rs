@@ -296,3 +296,52 @@ fn the_age_is_that_of_the_oldest_unsettled_message() {
     ack(&mut group, 0, 0);
     assert_eq!(group.oldest(), Some(at(700)));
 }
+
+#[test]
+fn what_waits_for_a_slow_consumer_is_not_looked_at_for_each_answer_of_a_fast_one() {
+    const WAITING: u64 = 10_000;
+    let settings = Settings { strategy: Strategy::Pinned, ..Settings::default() };
+    let mut group = filled(settings, WAITING, &[1, 1]);
+    let first = sent(&mut group, 0);
+    assert_eq!(first.iter().map(|(to, ..)| *to).collect::<Vec<_>>(), [0, 1]);
+    // The first one never answers.
+    let mut answers = 0;
+    let mut flying: Vec<u64> = vec![first[1].1];
+    while let Some(number) = flying.pop() {
+        assert!(ack(&mut group, 1, number));
+        answers += 1;
+        flying.extend(sent(&mut group, 0).into_iter().map(|(_, number, _)| number));
+    }
+    assert!(answers > WAITING / 4, "it had {answers}");
+    assert!(group.looks() <= 2 * answers + 2, "{} looks for {answers} answers", group.looks());
+}
+
+#[test]
+fn what_is_given_back_comes_again_as_if_it_were_new() {
+    let mut group = filled(Settings::default(), 6, &[2]);
+    assert_eq!(sent(&mut group, 0), [(0, 0, 0), (0, 1, 0)]);
+    assert!(nack(&mut group, 0, 1, NackAction::Retry));
+    group.leave(ConsumerId(0));
+    assert_eq!(group.give_back(6), None, "no more than may stay");
+    assert_eq!(group.give_back(4), Some(4));
+    assert_eq!((group.size(), group.considered(Origin::Source)), (4, Some(3)));
+    group.push(Origin::Source, message(4, "s-4"), at(0));
+    group.join(ConsumerId(1), 9);
+    let found = sent(&mut group, 0);
+    assert_eq!(found, [(1, 0, 0), (1, 1, 1), (1, 2, 0), (1, 3, 0), (1, 4, 0)]);
+    assert!(ack(&mut group, 1, 4));
+    group.leave(ConsumerId(1));
+    assert_eq!(group.give_back(0), None, "4 is settled: what follows 3 must not come again");
+    group.push(Origin::Source, message(5, "s-5"), at(0));
+    assert_eq!(group.give_back(0), Some(5));
+}
+
+#[test]
+fn what_failed_is_not_given_back() {
+    let mut group = filled(Settings::default(), 2, &[2]);
+    sent(&mut group, 0);
+    assert!(nack(&mut group, 0, 0, NackAction::Retry));
+    group.leave(ConsumerId(0));
+    assert_eq!(group.give_back(0), Some(1));
+    assert_eq!(group.size(), 1, "its retries count");
+}

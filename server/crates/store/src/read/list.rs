@@ -29,6 +29,8 @@ pub(super) struct ListReader {
     pub left: u64,
     /// Events of the next page, at most.
     pub page_len: u64,
+    /// Whether what is read are streams, each by its first event: listed though that was removed.
+    pub lists_streams: bool,
 }
 
 impl ListReader {
@@ -55,6 +57,9 @@ impl ListReader {
         }
         let mut page = fetch(&self.core, &view, &positions, access)?;
         let considered = page.considered as u64;
+        if self.lists_streams {
+            page.show_births(self.direction);
+        }
         if forwards {
             page.number(&positions, next..);
         } else {
@@ -143,6 +148,7 @@ impl IndexReader {
                     next,
                     left: self.left,
                     page_len: PAGE_EVENTS_MAX as u64,
+                    lists_streams: false,
                 })
             }
         };

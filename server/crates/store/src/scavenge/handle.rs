@@ -1,6 +1,7 @@
 //! One pass at a time: by request, or by itself.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use daybook_model::Timestamp;
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
-use super::pass::{Looked, Pass, Step, Thoroughness};
+use super::memory::Memory;
+use super::pass::{Pass, Step, Thoroughness};
 use super::status::{Finished, Outcome, Progress, ScavengeError, ScavengeStatus};
 use crate::core::Core;
 
@@ -175,7 +177,7 @@ impl Scavenge {
     /// The thread: waits for a request or for its time, until the store is closed.
     pub(crate) fn run(&self) {
         let shared = &self.shared;
-        let mut looked = Looked::new();
+        let mut memory = Memory::default();
         while let Some(thoroughness) = shared.wait() {
             let (id, requested) = match &shared.state.lock().running {
                 Some(running) => (running.id, true),
@@ -183,10 +185,8 @@ impl Scavenge {
             };
             tracing::debug!(%id, requested, "a scavenge begins");
             let mut pass = Pass::new(id, thoroughness, shared.trusted_now());
-            let result = shared.work(&mut pass, &mut looked);
-            let progress = pass.progress.clone();
-            pass.abandon(&shared.core);
-            shared.ended(progress, result);
+            let result = shared.guarded(&mut pass, &mut memory);
+            shared.ended(pass.progress, result);
         }
     }
 }
@@ -243,23 +243,34 @@ impl Shared {
         now.saturating_sub(last) >= if sealed { EVERY_AFTER_SEAL } else { EVERY }
     }
 
-    fn work(&self, pass: &mut Pass, looked: &mut Looked) -> Result<(), ScavengeError> {
+    /// Does a pass. One that panics has failed: nothing else depends on it, and what it leaves is
+    /// what a crash would.
+    fn guarded(&self, pass: &mut Pass, memory: &mut Memory) -> Result<(), ScavengeError> {
+        let work = AssertUnwindSafe(|| {
+            let result = self.work(pass, memory);
+            let before = pass.progress.clone();
+            pass.abandon(&self.core, memory);
+            self.count(&before, &pass.progress);
+            result
+        });
+        std::panic::catch_unwind(work).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied());
+            Err(ScavengeError::Panicked { what: text.unwrap_or("it did not say why").to_owned() })
+        })
+    }
+
+    fn work(&self, pass: &mut Pass, memory: &mut Memory) -> Result<(), ScavengeError> {
         let clock = self.core.environment.clock.clone();
         let began = clock.monotonic();
         // Whatever was used of the rate is waited for before more is.
         let mut due = began;
         let mut pace = |bytes: u64| self.pace(bytes, &mut due);
         loop {
-            let before = (pass.progress.rewritten, pass.progress.events);
-            let gained = pass.progress.bytes_before
-                - pass.progress.bytes_after.min(pass.progress.bytes_before);
-            let step = pass.step(&self.core, looked, &mut pace)?;
+            let before = pass.progress.clone();
+            let step = pass.step(&self.core, memory, &mut pace)?;
             pass.progress.elapsed = clock.monotonic().saturating_sub(began);
-            let after = pass.progress.bytes_before
-                - pass.progress.bytes_after.min(pass.progress.bytes_before);
-            self.segments.fetch_add(pass.progress.rewritten - before.0, Ordering::Relaxed);
-            self.events.fetch_add(pass.progress.events - before.1, Ordering::Relaxed);
-            self.bytes.fetch_add(after.saturating_sub(gained), Ordering::Relaxed);
+            self.count(&before, &pass.progress);
             self.state.lock().running = Some(pass.progress.clone());
             if step == Step::Done {
                 return Ok(());
@@ -268,6 +279,13 @@ impl Shared {
                 return Err(daybook_log::rewrite::RewriteError::Stopped.into());
             }
         }
+    }
+
+    /// Adds what was done since `before`.
+    fn count(&self, before: &Progress, now: &Progress) {
+        self.segments.fetch_add(now.rewritten - before.rewritten, Ordering::Relaxed);
+        self.events.fetch_add(now.events - before.events, Ordering::Relaxed);
+        self.bytes.fetch_add(now.gain().saturating_sub(before.gain()), Ordering::Relaxed);
     }
 
     /// Waits until `bytes` more may be read or written. Answers whether to go on.
@@ -293,15 +311,22 @@ impl Shared {
 
     fn ended(&self, progress: Progress, result: Result<(), ScavengeError>) {
         let outcome = match result {
-            Ok(()) => Outcome::Completed,
+            Ok(()) => match &progress.damage {
+                None => Outcome::Completed,
+                Some(first) => {
+                    let count = progress.damaged;
+                    let reason = format!("{count} left as they are, being damaged: {first}");
+                    Outcome::Failed { reason }
+                }
+            },
             Err(e) if e.is_stop() => Outcome::Stopped,
             Err(e) => Outcome::Failed { reason: e.to_string() },
         };
         let (events, segments) = (progress.events, progress.rewritten);
-        let bytes = progress.bytes_before.saturating_sub(progress.bytes_after);
+        let bytes = progress.gain();
         match &outcome {
             Outcome::Failed { reason } => {
-                tracing::warn!(reason, "a scavenge could not go on; the next one will try again");
+                tracing::warn!(reason, "a scavenge failed; the next one will try again");
             }
             _ if segments > 0 => {
                 tracing::info!(events, segments, bytes, "a scavenge gave back space");

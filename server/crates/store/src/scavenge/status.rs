@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use daybook_log::OpenError;
 use daybook_log::disk::DiskError;
 use daybook_log::rewrite::RewriteError;
 use daybook_model::Timestamp;
@@ -24,17 +25,51 @@ pub enum ScavengeError {
         /// The new generation.
         file: String,
     },
+    /// Appends may need the room that is left.
+    #[error("the disk has no room for both generations beside what appends need")]
+    NoRoom,
+    /// The pass met what should not be possible.
+    #[error("the scavenge panicked: {what}; this is a bug, please report it")]
+    Panicked {
+        /// What it said.
+        what: String,
+    },
 }
 
 impl From<DiskError> for ScavengeError {
     fn from(e: DiskError) -> ScavengeError {
-        ScavengeError::Read(e.into())
+        ScavengeError::Rewrite(e.into())
     }
 }
 
 impl ScavengeError {
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self, ScavengeError::Rewrite(RewriteError::Stopped))
+    }
+
+    /// Whether it is for want of space.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            ScavengeError::NoRoom => true,
+            ScavengeError::Rewrite(RewriteError::Log(OpenError::Disk(e))) => e.is_full(),
+            _ => false,
+        }
+    }
+
+    /// Whether it says that bytes are not what they should be: those of one segment, so that others
+    /// can be rewritten all the same.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            ScavengeError::Read(e) => matches!(e, ReadError::Damaged { .. }),
+            ScavengeError::Rewrite(RewriteError::Log(e)) => {
+                matches!(e, OpenError::Damaged { .. })
+            }
+            ScavengeError::Rewrite(RewriteError::Unsound { .. })
+            | ScavengeError::AnotherIndex { .. } => true,
+            ScavengeError::Rewrite(RewriteError::Stopped)
+            | ScavengeError::NoRoom
+            | ScavengeError::Panicked { .. } => false,
+        }
     }
 }
 
@@ -53,6 +88,11 @@ pub struct Progress {
     pub rewritten: u64,
     /// Those that were not, because the disk has no room for both generations.
     pub without_room: u64,
+    /// What was left as it is because its bytes are not what they should be: segments, and streams
+    /// whose settings cannot be read.
+    pub damaged: u64,
+    /// What is wrong with the first of them.
+    pub damage: Option<String>,
     /// Events removed.
     pub events: u64,
     /// Bytes of the rewritten segments before.
@@ -70,6 +110,18 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Bytes given back.
+    #[must_use]
+    pub fn gain(&self) -> u64 {
+        self.bytes_before.saturating_sub(self.bytes_after)
+    }
+
+    /// Notes how much was left as it is, and what is wrong with the first of it.
+    pub(crate) fn left(&mut self, count: u64, damage: &dyn std::fmt::Display) {
+        self.damaged += count;
+        self.damage.get_or_insert_with(|| damage.to_string());
+    }
+
     /// How much longer it will take, judging by its pace so far; none if that is not known.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
@@ -86,7 +138,7 @@ pub enum Outcome {
     Completed,
     /// Somebody stopped it, or the store closed.
     Stopped,
-    /// It could not go on. The next one will try again.
+    /// It could not go on, or had to leave out what is damaged. The next one will try again.
     Failed {
         /// Why.
         reason: String,

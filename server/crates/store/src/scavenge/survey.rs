@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use daybook_log::planted::{self, Bug};
 use daybook_model::{Position, StreamName, Timestamp};
 
 use super::decide::{Facts, Rule};
+use super::judge::Rules;
 use crate::core::Core;
 use crate::fetch::fetch;
-use crate::index::key::{DELETED, IdentityState, KeyMap};
+use crate::index::key::{DELETED, IdentityState};
 use crate::index::{Access, Key, KeyKind, View};
 use crate::read::ReadError;
 use crate::resolve::settings;
@@ -69,8 +71,10 @@ impl Basis {
 
 /// One round.
 pub(crate) struct Survey {
-    pub rules: KeyMap<Key, (Rule, Basis)>,
+    pub rules: Rules,
     pub shares: BTreeMap<Position, Share>,
+    /// Of how many streams nothing goes because what says so cannot be read, and why of the first.
+    pub damage: Option<(u64, ReadError)>,
     pub next: Cursor,
 }
 
@@ -82,8 +86,9 @@ struct Surveyor<'a> {
     now: Timestamp,
     /// For each limit of time the first position that is younger.
     ages: BTreeMap<Timestamp, Position>,
-    rules: KeyMap<Key, (Rule, Basis)>,
+    rules: Rules,
     shares: BTreeMap<Position, Share>,
+    damage: Option<(u64, ReadError)>,
 }
 
 /// Surveys the streams from `cursor` on. What is older than `now` allows has expired. `go_on` is
@@ -101,8 +106,9 @@ pub(crate) fn survey(
         committed,
         now,
         ages: BTreeMap::new(),
-        rules: KeyMap::with_hasher(IdentityState),
+        rules: Rules::with_hasher(IdentityState),
         shares: BTreeMap::new(),
+        damage: None,
     };
     let mut next = cursor;
     while next != Cursor::End && surveyor.rules.len() < RULES_MAX {
@@ -116,7 +122,8 @@ pub(crate) fn survey(
             return Ok(None);
         }
     }
-    Ok(Some(Survey { rules: surveyor.rules, shares: surveyor.shares, next }))
+    let Surveyor { rules, shares, damage, .. } = surveyor;
+    Ok(Some(Survey { rules, shares, damage, next }))
 }
 
 impl Surveyor<'_> {
@@ -126,8 +133,8 @@ impl Surveyor<'_> {
             let described = name.strip_prefix("$$").unwrap_or_default();
             // Longer than a client's may be: the metadata stream of a metadata stream.
             let Ok(described) = StreamName::new(described) else { continue };
-            self.add(&described)?;
-            self.add(&described.metastream())?;
+            self.look_at(&described)?;
+            self.look_at(&described.metastream())?;
         }
         match names.into_iter().next_back() {
             Some(last) => Ok(Cursor::After(last)),
@@ -142,14 +149,41 @@ impl Surveyor<'_> {
         if positions.is_empty() {
             return Ok(Cursor::End);
         }
-        let page = fetch(self.core, &view, &positions, Access::Disk)?;
+        let page = match fetch(self.core, &view, &positions, Access::Disk) {
+            // One of them: the others are found without it.
+            Err(ReadError::Damaged { .. }) => {
+                match fetch(self.core, &view, &positions[..1], Access::Disk) {
+                    Err(damage @ ReadError::Damaged { .. }) => {
+                        self.unreadable(damage);
+                        return Ok(Cursor::Deletions(from + 1));
+                    }
+                    other => other?,
+                }
+            }
+            other => other?,
+        };
         for event in page.events().filter(|event| event.tombstone) {
             // Those with metadata were met already; what is done twice comes out the same.
             if let Ok(stream) = StreamName::new(event.stream) {
-                self.add(&stream)?;
+                self.look_at(&stream)?;
             }
         }
         Ok(Cursor::Deletions(from + page.considered.max(1) as u64))
+    }
+
+    fn unreadable(&mut self, damage: ReadError) {
+        self.damage.get_or_insert((0, damage)).0 += 1;
+    }
+
+    /// As [`Surveyor::add`]; a stream of which it cannot be read what goes keeps all.
+    fn look_at(&mut self, stream: &StreamName) -> Result<(), ReadError> {
+        match self.add(stream) {
+            Err(damage @ ReadError::Damaged { .. }) if !planted::is(Bug::DamageEndsScavenge) => {
+                self.unreadable(damage);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Notes what goes of `stream`, if anything, and where it lies.
@@ -233,9 +267,14 @@ impl Surveyor<'_> {
         let (mut low, mut high) = (0, end.0);
         while low < high {
             let middle = low + (high - low) / 2;
-            let page = fetch(self.core, &self.view, &[Position(middle)], Access::Disk)?;
-            // Only the place of an event that never was here has no time: it is as its neighbours.
-            match page.last_time() {
+            let time_of = match fetch(self.core, &self.view, &[Position(middle)], Access::Disk) {
+                Ok(page) => page.last_time(),
+                Err(ReadError::Damaged { .. }) => None,
+                Err(e) => return Err(e),
+            };
+            // The place of an event that never was here has no time, and one that is damaged does
+            // not say it: it is taken for older. What goes is asked of each event once more.
+            match time_of {
                 Some(at) if at >= time => high = middle,
                 _ => low = middle + 1,
             }

@@ -8,8 +8,9 @@
 //! is seen again. All are keyed hashes: they say nothing to who does not know what to look for.
 //! The name is what lists of streams show; it stands in the stream's other events as well.
 
-use daybook_model::{EventView, Position, Revision, Timestamp};
+use daybook_model::{ContentType, EventView, Position, Revision, Timestamp};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::index::key::{ID_HASH_SIZE, KEY_SIZE};
 use crate::index::{EventKeys, Key, KeyHasher};
@@ -32,6 +33,24 @@ pub(crate) struct Trace<'a> {
     pub keys: EventKeys,
     /// The name of its stream, if that began with it.
     pub born: Option<&'a str>,
+}
+
+impl<'a> Trace<'a> {
+    /// It, as far as it can be shown: an event without a type, an id and contents.
+    pub fn view(&self) -> EventView<'a> {
+        EventView {
+            position: self.hole.position,
+            revision: self.hole.revision,
+            time: self.hole.time,
+            id: Uuid::nil(),
+            stream: self.born.unwrap_or_default(),
+            event_type: "",
+            content_type: ContentType::Binary,
+            tombstone: false,
+            metadata: &[],
+            data: &[],
+        }
+    }
 }
 
 /// Appends what stays of `event`.
@@ -64,9 +83,6 @@ pub(crate) fn decode(position: Position, payload: &[u8]) -> Option<Trace<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use daybook_model::ContentType;
-    use uuid::Uuid;
-
     use super::*;
     use crate::record::encode_place;
 

@@ -1,66 +1,80 @@
 //! Sending what waits to whoever has room.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::strategy::{Strategy, owners};
-use super::{Action, Group, State, Ticket, Turn};
-use crate::persistent::ConsumerId;
+use super::waiting::{Front, Turn};
+use super::{Action, Group, State, Ticket};
 
 impl<P: Clone> Group<P> {
     /// Computes anew who each bucket belongs to.
     pub(super) fn owned_anew(&mut self) {
         if self.settings.strategy.pins() {
-            self.owners = owners(&self.consumers);
+            self.waiting.belong_to(owners(&self.consumers));
         }
     }
 
-    /// Sends messages in their order, as long as any consumer has room. Of a bucket that has to
-    /// wait, nothing is sent, so that its order holds.
+    /// Sends messages in their order, as long as any consumer has room.
     pub(super) fn dispatch(&mut self, now: Duration) {
-        let mut free: usize = self.consumers.iter().map(|consumer| consumer.free()).sum();
-        let mut blocked = BTreeSet::new();
+        if !self.settings.strategy.pins() {
+            return self.dispatch_to_any(now);
+        }
+        for index in 0..self.consumers.len() {
+            self.dispatch_to(index, now);
+        }
+    }
+
+    /// Of all that waits, whoever it is for.
+    fn dispatch_to_any(&mut self, now: Duration) {
         let mut after: Option<Turn> = None;
-        while free > 0 {
-            let next = match after {
-                Some(turn) => self.waiting.range(next_turn(turn)..).next().copied(),
-                None => self.waiting.first().copied(),
+        while let Some(index) = self.choose() {
+            // A message whose id is in flight is passed over.
+            let sent = loop {
+                let Some(turn) = self.waiting.next_in(0, after) else { return };
+                after = Some(turn);
+                if self.is_sendable(turn) {
+                    break turn;
+                }
             };
-            let Some(turn) = next else { return };
-            after = Some(turn);
-            if self.try_send(turn, now, &mut blocked) {
-                free -= 1;
+            self.send(sent, index, now);
+            self.turn = (index + 1) % self.consumers.len();
+        }
+    }
+
+    /// What is pinned to the consumer at `index`. Of a bucket that has to wait nothing is sent, so
+    /// that its order holds.
+    fn dispatch_to(&mut self, index: usize, now: Duration) {
+        let id = self.consumers[index].id;
+        let mut after: Option<Front> = None;
+        while self.consumers[index].free() > 0 {
+            let Some(front) = self.waiting.front_of(id, after) else { return };
+            after = Some(front);
+            let (turn, bucket) = front;
+            let is_anothers = self.held.get(&bucket).is_some_and(|(holder, _)| *holder != id);
+            if !is_anothers && self.is_sendable(turn) {
+                self.send(turn, index, now);
             }
         }
     }
 
-    fn try_send(&mut self, turn: Turn, now: Duration, blocked: &mut BTreeSet<usize>) -> bool {
-        let (_, ticket) = turn;
+    /// Whether no message of the same id is in flight, or was and is not settled.
+    fn is_sendable(&mut self, (_, ticket): Turn) -> bool {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let Some(entry) = self.entries.get(&ticket) else { return false };
-        let (id, bucket) = (entry.message.id, entry.message.bucket.index());
-        let pins = self.settings.strategy.pins();
-        if pins && blocked.contains(&bucket) {
-            return false;
-        }
-        let is_taken = self.by_id.get(&id).is_some_and(|holder| *holder != ticket);
-        let chosen = if is_taken { None } else { self.choose(bucket) };
-        let Some(to) = chosen else {
-            if pins {
-                blocked.insert(bucket);
-            }
-            return false;
-        };
-        self.send(turn, to, now);
-        true
+        self.by_id.get(&entry.message.id).is_none_or(|holder| *holder == ticket)
     }
 
-    fn send(&mut self, turn: Turn, to: ConsumerId, now: Duration) {
+    fn send(&mut self, turn: Turn, index: usize, now: Duration) {
         let (_, ticket) = turn;
+        let to = self.consumers[index].id;
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.state = State::InFlight { consumer: to, since: now };
         let (id, retries) = (entry.message.id, entry.retries);
         let (payload, bucket) = (entry.message.payload.clone(), entry.message.bucket.index());
-        self.waiting.remove(&turn);
+        self.waiting.remove(self.lane(bucket), turn);
         self.by_id.insert(id, ticket);
         self.in_flight += 1;
         if let Some(timeout) = self.settings.message_timeout {
@@ -69,38 +83,19 @@ impl<P: Clone> Group<P> {
         if self.settings.strategy.pins() {
             self.held.entry(bucket).or_insert((to, 0)).1 += 1;
         }
-        if let Some(consumer) = self.consumer(to) {
-            consumer.in_flight += 1;
-        }
+        self.consumers[index].in_flight += 1;
         self.counters.sent += 1;
         let ticket = Ticket(ticket);
         self.actions.push_back(Action::Send { to, ticket, retries, payload });
     }
 
-    /// Who is sent a message of `bucket`, if anybody can be now.
-    fn choose(&mut self, bucket: usize) -> Option<ConsumerId> {
+    /// The index of the consumer that is sent the next message, if any can be now.
+    fn choose(&self) -> Option<usize> {
+        let free = |index: &usize| self.consumers[*index].free() > 0;
+        let count = self.consumers.len();
         match self.settings.strategy {
-            Strategy::DispatchToSingle => {
-                self.consumers.iter().find(|consumer| consumer.free() > 0).map(|found| found.id)
-            }
-            Strategy::RoundRobin => {
-                let count = self.consumers.len();
-                let indices = (0..count).map(|step| (self.turn + step) % count);
-                let index = indices.into_iter().find(|i| self.consumers[*i].free() > 0)?;
-                self.turn = (index + 1) % count;
-                Some(self.consumers[index].id)
-            }
-            Strategy::Pinned | Strategy::PinnedByCorrelation => {
-                let owner = *self.owners.get(bucket)?;
-                if self.held.get(&bucket).is_some_and(|(holder, _)| *holder != owner) {
-                    return None;
-                }
-                self.consumer(owner).filter(|consumer| consumer.free() > 0).map(|found| found.id)
-            }
+            Strategy::RoundRobin => (0..count).map(|step| (self.turn + step) % count).find(free),
+            _ => (0..count).find(free),
         }
     }
-}
-
-fn next_turn((class, ticket): Turn) -> Turn {
-    (class, ticket + 1)
 }

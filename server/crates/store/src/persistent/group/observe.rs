@@ -36,13 +36,13 @@ impl<P: Clone> Group<P> {
     /// Messages that were not sent yet.
     #[must_use]
     pub fn waiting_new(&self) -> usize {
-        self.waiting.iter().rev().take_while(|(class, _)| *class > 0).count()
+        self.waiting.len() - self.waiting.again()
     }
 
     /// Messages that wait to be sent again.
     #[must_use]
     pub fn waiting_again(&self) -> usize {
-        self.waiting.len() - self.waiting_new()
+        self.waiting.again()
     }
 
     /// Messages that are being parked.
@@ -80,6 +80,12 @@ impl<P: Clone> Group<P> {
     #[must_use]
     pub fn checkpoint_number(&self) -> Option<u64> {
         self.source.durable()
+    }
+
+    /// How often a message was looked at for somebody to be sent.
+    #[cfg(test)]
+    pub(in crate::persistent) fn looks(&self) -> u64 {
+        self.looks
     }
 
     /// The numbers of the messages that are in flight.

@@ -1,0 +1,74 @@
+//! Projections as KurrentDB's older HTTP API makes them. Clients use it where a server does not say
+//! that it tracks the streams that a projection writes to.
+//!
+//! ```text
+//!   /projections/continuous    POST   ?name=…&type=js&enabled=…&emit=…&trackemittedstreams=…
+//!                                     the program is the body
+//! ```
+
+use axum::extract::State;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::problem::{Kind, Problem};
+use super::query::{Params, parsed};
+use crate::node::Context;
+use crate::scripted::error::ProjectionError;
+use crate::scripted::spec::{Mode, Spec};
+
+/// What stands after the `?`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateParams {
+    name: String,
+    r#type: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    enabled: Option<bool>,
+    #[serde(default, deserialize_with = "parsed")]
+    emit: Option<bool>,
+    #[serde(default, deserialize_with = "parsed")]
+    trackemittedstreams: Option<bool>,
+    /// Places are always saved.
+    #[serde(default, deserialize_with = "parsed")]
+    #[expect(dead_code, reason = "clients send it")]
+    checkpoints: Option<bool>,
+}
+
+/// Answers `POST /projections/continuous`.
+pub async fn create(
+    State(context): State<Context>,
+    Params(params): Params<CreateParams>,
+    program: Bytes,
+) -> Result<StatusCode, Problem> {
+    if params.r#type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("js")) {
+        return Err(Problem::field("type", "projections are written in JavaScript: js"));
+    }
+    let query = String::from_utf8(program.to_vec())
+        .map_err(|_| Problem::new(Kind::InvalidRequest, "the program is not UTF-8"))?;
+    let spec = Spec {
+        enabled: params.enabled.unwrap_or(true),
+        emit_enabled: params.emit.unwrap_or(false),
+        track_emitted_streams: params.trackemittedstreams.unwrap_or(false),
+        ..Spec::new(params.name, Mode::Continuous, query)
+    };
+    context.scripted().create(spec).await?;
+    Ok(StatusCode::CREATED)
+}
+
+impl From<ProjectionError> for Problem {
+    fn from(error: ProjectionError) -> Problem {
+        let kind = match &error {
+            ProjectionError::NotFound { .. } => Kind::ProjectionNotFound,
+            ProjectionError::Exists { .. } => Kind::Conflict,
+            ProjectionError::Runs { .. } => Kind::ProjectionState,
+            ProjectionError::Invalid { .. } | ProjectionError::Script(_) => Kind::InvalidRequest,
+            ProjectionError::TooMany => Kind::Overloaded,
+            ProjectionError::Append(_) | ProjectionError::Read(_) | ProjectionError::Stopping => {
+                Kind::Unavailable
+            }
+            ProjectionError::Panicked(_) => Kind::Internal,
+        };
+        Problem::new(kind, error.to_string())
+    }
+}

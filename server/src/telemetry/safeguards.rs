@@ -1,0 +1,103 @@
+//! What is done to keep the data safe, and when it was done last: backups, and the check that the
+//! books balance.
+
+use daybook_model::Timestamp;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+
+use super::metrics::register;
+
+/// What is known since the start. A clone is another handle to the same.
+#[derive(Clone, Debug)]
+pub struct Safeguards {
+    backups: IntCounterVec,
+    backup_time: IntGauge,
+    trial_balance_off: IntGauge,
+    trial_balance_time: IntGauge,
+}
+
+impl Safeguards {
+    /// Nothing was done yet.
+    #[must_use]
+    pub(super) fn new(registry: &Registry) -> Safeguards {
+        let gauge = |name, help| register(registry, IntGauge::new(name, help));
+        let backups = Opts::new("daybook_backups_total", "Backups sent, by outcome.");
+        let backups = register(registry, IntCounterVec::new(backups, &["outcome"]));
+        for outcome in ["complete", "broken_off"] {
+            backups.with_label_values(&[outcome]).inc_by(0);
+        }
+        Safeguards {
+            backups,
+            backup_time: gauge(
+                "daybook_backup_last_success_timestamp_seconds",
+                "When the last whole backup had been sent, in seconds since 1970; 0 if none was \
+                 since the start.",
+            ),
+            trial_balance_off: gauge(
+                "daybook_trial_balance_off",
+                "1 if the last trial balance did not come to zero, or not to what the accounts \
+                 have: alert on it.",
+            ),
+            trial_balance_time: gauge(
+                "daybook_trial_balance_verified_timestamp_seconds",
+                "When the trial balance was last compared with all accounts, in seconds since \
+                 1970; 0 if never since the start.",
+            ),
+        }
+    }
+
+    /// A whole backup was sent.
+    pub fn backup_complete(&self, now: Timestamp) {
+        self.backups.with_label_values(&["complete"]).inc();
+        self.backup_time.set(seconds(now));
+    }
+
+    /// A backup broke off.
+    pub fn backup_broke_off(&self) {
+        self.backups.with_label_values(&["broken_off"]).inc();
+    }
+
+    /// A trial balance was drawn up: whether it is zero, and, if that was asked for, whether it is
+    /// what the accounts have. What a comparison found to be off stays so until another finds
+    /// nothing.
+    pub fn trial_balance(&self, balanced: bool, equal: Option<bool>, now: Timestamp) {
+        match equal {
+            Some(equal) => {
+                self.trial_balance_off.set(i64::from(!(balanced && equal)));
+                self.trial_balance_time.set(seconds(now));
+            }
+            None if !balanced => self.trial_balance_off.set(1),
+            None => {}
+        }
+    }
+}
+
+fn seconds(time: Timestamp) -> i64 {
+    time.0 / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_comparison_found_stays_until_the_next_one() {
+        let registry = Registry::new();
+        let safeguards = Safeguards::new(&registry);
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
+        let off = || (safeguards.trial_balance_off.get(), safeguards.trial_balance_time.get());
+        // Balanced, equal, when; then: off, last comparison.
+        let cases = [
+            (true, None, 10, (0, 0)),
+            (true, Some(true), 11, (0, 11)),
+            (true, Some(false), 12, (1, 12)),
+            (true, None, 13, (1, 12)),
+            (true, Some(true), 14, (0, 14)),
+            (false, None, 15, (1, 14)),
+            (false, Some(true), 16, (1, 16)),
+        ];
+        for (balanced, equal, when, expected) in cases {
+            safeguards.trial_balance(balanced, equal, at(when));
+            assert_eq!(off(), expected, "balanced {balanced}, equal {equal:?}, at {when}");
+        }
+    }
+}
