@@ -8,17 +8,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use daybook_client::persistent::{Group, GroupSettings, GroupStart};
 use daybook_client::{Client, ExpectedRevision};
+use daybook_log::disk::sim::{Fault, Operation, Repeat, SimDisk};
+use daybook_store::Append;
 use tempfile::TempDir;
 
 use crate::support::daemon::{Daemon, daybook, run, said};
 use crate::support::events::{event, name};
 use crate::support::http::get;
 use crate::support::ledger::{Ledger, id, payment};
-use crate::support::node::client;
+use crate::support::node::{Server, client};
 use crate::support::{PATIENCE, soon, until};
 
 /// A family of metrics: its type, and its labels without those of the format.
@@ -37,7 +40,7 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn root() -> std::path::PathBuf {
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -157,13 +160,12 @@ fn named(text: &str) -> BTreeSet<&str> {
 }
 
 /// All files below `directory` whose names end so.
-fn files_below(directory: &Path, endings: [&str; 2], found: &mut Vec<std::path::PathBuf>) {
+fn files_below(directory: &Path, endings: [&str; 2], found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
-        let ends = |ending: &&str| path.extension().is_some_and(|is| is == *ending);
         if path.is_dir() {
             files_below(&path, endings, found);
-        } else if endings.iter().any(|ending| ends(&ending)) {
+        } else if path.extension().is_some_and(|is| endings.iter().any(|ending| is == *ending)) {
             found.push(path);
         }
     }
@@ -270,4 +272,23 @@ async fn backups_and_trial_balances_leave_their_time_and_outcome() {
     until("the backup to be counted", || async { value(address, BACKUP).await >= started }).await;
     let outcome = "daybook_backups_total{outcome=\"complete\"}";
     assert_eq!(value(address, outcome).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_were_not_written_are_counted_as_failed() {
+    let disk = SimDisk::new(7);
+    let server = Server::on_disk(Arc::new(disk.clone())).await;
+    let address = server.address();
+    let failed = "daybook_appends_total{outcome=\"failed\"}";
+    assert_eq!(value(address, failed).await, 0.0);
+    disk.fail_after(Operation::Sync, Some(".log"), 1, Fault::Eio, Repeat::Always);
+    // The first is in doubt, the others are refused, because nothing is written any more.
+    for number in 1..=3 {
+        let append = Append::to_stream(name("a-1"), ExpectedRevision::Any, [event(number)]);
+        server.store().append(append).await.expect_err("a failing disk");
+    }
+    assert_eq!(value(address, failed).await, 3.0);
+    assert_eq!(value(address, "daybook_store_state{state=\"poisoned\"}").await, 1.0);
+    assert_eq!(value(address, "daybook_ready ").await, 0.0);
+    server.stop().await;
 }

@@ -296,8 +296,3 @@ test("the node is found by gossip", async () => {
     await client.dispose();
   }
 });
-
-test("what is not offered says so", async (client) => {
-  const refused = await fails(Error, client.createProjection(stream(), "fromAll().when({})"));
-  assert.match(refused.message, /JavaScript/);
-});

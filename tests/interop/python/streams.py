@@ -474,12 +474,6 @@ def credentials_are_accepted_and_ignored(client):
 
 
 @case
-def what_is_not_offered_says_so(client):
-    unknown = raises("Grpc", client.create_projection, name=stream(), query="fromAll().when({})")
-    assert "UNIMPLEMENTED" in str(unknown), unknown
-
-
-@case
 def a_deadline_is_kept(client):
     name = stream()
     one(client, name, NO_STREAM)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use daybook_log::disk::sim::SimDisk;
+use daybook_log::disk::sim::{Operation, SimDisk};
 use daybook_log::disk::{Disk, DiskError, DiskFile};
 use daybook_model::{ExpectedRevision, NewEvent, StreamName, SystemClock, SystemEntropy};
 use daybook_store::scavenge::{Finished, Outcome, Start};
@@ -20,29 +20,42 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a state that is waited for.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// A disk that panics, or holds up the removal of files, for the thread that scavenges.
+/// A disk that panics, or holds up what is done to files, for the thread that scavenges.
 #[derive(Debug)]
 struct OddDisk {
     disk: SimDisk,
     panics: AtomicBool,
-    /// Whether a removal has to wait, and whether one does.
-    gate: Mutex<(bool, bool)>,
+    /// What has to wait, and whether it does.
+    gate: Mutex<(Option<Operation>, bool)>,
     opened: Condvar,
 }
 
 impl OddDisk {
     fn new() -> Arc<OddDisk> {
-        let (panics, gate) = (AtomicBool::new(false), Mutex::new((false, false)));
+        let (panics, gate) = (AtomicBool::new(false), Mutex::new((None, false)));
         Arc::new(OddDisk { disk: SimDisk::new(1), panics, gate, opened: Condvar::new() })
     }
 
-    fn close_gate(&self) {
-        self.gate.lock().0 = true;
+    fn close_gate(&self, operation: Operation) {
+        self.gate.lock().0 = Some(operation);
     }
 
     fn open_gate(&self) {
-        self.gate.lock().0 = false;
+        self.gate.lock().0 = None;
         self.opened.notify_all();
+    }
+
+    fn pass_gate(&self, operation: Operation) {
+        let mut gate = self.gate.lock();
+        while is_scavenge() && gate.0 == Some(operation) {
+            gate.1 = true;
+            self.opened.wait(&mut gate);
+        }
+    }
+
+    /// Waits until something waits at the gate.
+    async fn someone_waits(&self) {
+        until("somebody at the gate", || self.gate.lock().1).await;
     }
 }
 
@@ -52,6 +65,7 @@ fn is_scavenge() -> bool {
 
 impl Disk for OddDisk {
     fn open(&self, name: &str) -> Result<Arc<dyn DiskFile>, DiskError> {
+        self.pass_gate(Operation::Open);
         self.disk.open(name)
     }
 
@@ -67,12 +81,7 @@ impl Disk for OddDisk {
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        let mut gate = self.gate.lock();
-        while is_scavenge() && gate.0 {
-            gate.1 = true;
-            self.opened.wait(&mut gate);
-        }
-        drop(gate);
+        self.pass_gate(Operation::Remove);
         self.disk.remove(name)
     }
 
@@ -194,9 +203,9 @@ async fn what_is_damaged_is_told_and_does_not_keep_the_rest() {
 async fn appends_do_not_wait_for_the_removal_of_files() {
     let disk = OddDisk::new();
     let store = filled(&disk).await;
-    disk.close_gate();
+    disk.close_gate(Operation::Remove);
     assert!(matches!(store.scavenge().start(), Start::Started(_)));
-    until("a removal to wait", || disk.gate.lock().1).await;
+    disk.someone_waits().await;
     // Far more segments than may wait for their indexes.
     for _ in 0..200 {
         append(&store, "acct-2", vec![b'1'; 400]).await;
@@ -207,5 +216,30 @@ async fn appends_do_not_wait_for_the_removal_of_files() {
     assert_eq!(store.scavenge().status().history[0].outcome, Outcome::Completed);
     let info = store.stream_info(&name("acct-2")).await.expect("known");
     assert_eq!((info.state, info.head.map(|head| head.0)), (StreamState::Live, Some(199)));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_stopped_leaves_no_generation_that_nobody_finds() {
+    let disk = OddDisk::new();
+    let store = filled(&disk).await;
+    disk.close_gate(Operation::Open);
+    let Start::Started(id) = store.scavenge().start() else { panic!("another is at work") };
+    // It opens the index of the new generation, to give it to readers.
+    disk.someone_waits().await;
+    store.scavenge().stop(id).expect("it is at work");
+    disk.open_gate();
+    until("the scavenge", || store.scavenge().status().running.is_none()).await;
+    let finished = store.scavenge().status().history[0].clone();
+    assert_eq!((finished.outcome, finished.progress.rewritten), (Outcome::Stopped, 1));
+    assert_eq!(store.scavenge().status().segments, 1);
+    let names = disk.disk.names();
+    let new = names.iter().filter(|name| name.ends_with("-1.log")).count();
+    let old = names.iter().filter(|name| {
+        let newer = name.replace("-0.log", "-1.log");
+        name.ends_with("-0.log") && names.contains(&newer)
+    });
+    assert_eq!((new, old.count()), (1, 0), "{names:?}");
+    assert_eq!(revisions(&store).await, [57, 58, 59]);
     store.close().await;
 }

@@ -26,7 +26,7 @@ use super::report::{Against, Row};
 use super::{Bench, load, place};
 
 /// Events that are delivered in each measurement.
-const EVENTS: u64 = 100_000;
+const EVENTS: u64 = 500_000;
 /// Messages that a consumer may have at a time.
 const BUFFER: u32 = 200;
 /// Numbers of consumers, each with a connection of its own.
@@ -80,9 +80,12 @@ impl Bench {
         store.close().await;
         drop(store);
         let server = Server::store(&directory).await?;
+        // Whoever is first finds the bytes for all.
+        subscribed(&server, Followed::All, &stream).await?;
         for followed in [Followed::Stream, Followed::All] {
             for consumers in CONSUMERS {
-                let name = format!("group of {}, {consumers} consumers", followed.name());
+                let many = if consumers == 1 { "consumer" } else { "consumers" };
+                let name = format!("group of {}, {consumers} {many}", followed.name());
                 self.say(&name);
                 let (mut ours, mut plain) = (None, None);
                 for round in 0..self.args.rounds.max(1) {
