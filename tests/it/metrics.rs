@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::support::daemon::{Daemon, daybook, run, said};
 use crate::support::events::{event, name};
-use crate::support::http::get;
+use crate::support::http::{get, post};
 use crate::support::ledger::{Ledger, id, payment};
 use crate::support::node::{Server, client};
 use crate::support::{PATIENCE, soon, until};
@@ -93,12 +93,24 @@ async fn wait_in_vain(address: SocketAddr) {
     .await;
 }
 
+/// Has a projection of a user's run.
+async fn project(address: SocketAddr) {
+    let program = "fromAll().when({ $init: () => ({}), Happened: (state) => state })";
+    let created = post(address, "/projections/continuous?name=orders&type=js", program).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    until("the projection to be shown", || async {
+        get(address, "/metrics").await.body.contains("\ndaybook_script_running{")
+    })
+    .await;
+}
+
 /// The page of a server that has done everything that makes a family.
 async fn page() -> String {
     let directory = TempDir::new().expect("a directory");
     let server = serve(directory.path());
     consume(&client(server.address)).await;
     wait_in_vain(server.address).await;
+    project(server.address).await;
     let page = get(server.address, "/metrics").await;
     assert_eq!(page.status, 200);
     page.body

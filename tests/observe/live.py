@@ -69,7 +69,8 @@ def ask(url, method="GET", body=None, headers=()):
     """The status and the text of an answer; 0 if there was none."""
     request = urllib.request.Request(url, method=method, headers=dict(headers))
     if body is not None:
-        request.data = json.dumps(body).encode()
+        text = body if isinstance(body, str) else json.dumps(body)
+        request.data = text.encode()
         request.add_header("Content-Type", "application/json")
     try:
         with OPENER.open(request, timeout=REQUEST) as answer:
@@ -196,6 +197,9 @@ def work(url, once):
             daybook("backup", "--to", str(SCRATCH / "backup"), "--url", url),
             break_the_risk_service(url),
         ]
+        program = "fromAll().when({ $init: () => ({}), OrderPlaced: (state) => state })"
+        status, answer = ask(f"{url}/projections/continuous?name=orders&type=js", "POST", program)
+        wrong.append(None if status == 201 else answer)
         status, answer = ask(f"{url}/v1/trial-balance?verify=true")
         wrong.append(None if status == 200 and json.loads(answer)["verified"]["equal"] else answer)
     return [each for each in wrong if each]

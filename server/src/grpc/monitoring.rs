@@ -63,10 +63,12 @@ impl Monitor {
 }
 
 /// What was read last, or is being read: shared by all who ask within [`PERIOD_MIN`].
-struct Latest<T: Clone>(Arc<Mutex<Option<(Duration, Reading<T>)>>>);
+struct Latest<T: Clone>(Arc<Mutex<Option<Begun<T>>>>);
 
 /// One reading, for all who asked for it.
 type Reading<T> = Shared<BoxFuture<'static, T>>;
+/// When it was begun, and it.
+type Begun<T> = (Duration, Reading<T>);
 
 impl<T: Clone> Clone for Latest<T> {
     fn clone(&self) -> Latest<T> {

@@ -79,6 +79,8 @@ fn progress_json(progress: &Progress) -> Value {
         "bytesAfter": progress.bytes_after,
         "bytesRead": progress.bytes_done,
         "bytesLeft": progress.bytes_left,
+        "damagedSegments": progress.damaged,
+        "damage": progress.damage,
         "elapsedSeconds": progress.elapsed.as_secs_f64(),
         "remainingSeconds": progress.remaining().map(|left| left.as_secs_f64()),
         "current": progress.current,

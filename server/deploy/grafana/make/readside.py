@@ -44,6 +44,32 @@ ROWS = {
             mapped({0: ("no", GREY), 1: ("yes", BLUE)}),
         ),
     ],
+    "Projections of users": [
+        states(
+            "Running",
+            "Programs in JavaScript. Not running: stopped by somebody, or failed.",
+            (of("daybook_script_running"), "{{projection}}"),
+            mapped({0: ("no", GREY), 1: ("runs", GREEN)}),
+        ),
+        lines(
+            "In need of somebody",
+            "1 if the program failed, or waits for the store to take what it writes.",
+            [
+                (of("daybook_script_faulted"), "{{projection}}, failed"),
+                (of("daybook_script_waiting"), "{{projection}}, waits"),
+            ],
+            thresholds=steps(GREEN, (1, RED)),
+        ),
+        lines(
+            "Events",
+            "Not looked at yet; handled and written since the projection was started.",
+            [
+                (of("daybook_script_lag_events"), "{{projection}}, to come"),
+                (of("daybook_script_handled_events"), "{{projection}}, handled"),
+                (of("daybook_script_written_events"), "{{projection}}, written"),
+            ],
+        ),
+    ],
     "Persistent subscriptions": [
         lines(
             "Oldest message",
