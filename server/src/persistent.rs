@@ -37,13 +37,12 @@ pub mod place;
 mod running;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use daybook_model::{Clock, Entropy, Revision};
 use daybook_store::Store;
 use futures_util::future::join_all;
 use parking_lot::RwLock;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::Mutex;
 
 use budget::Budget;
 use consumer::{Consumer, Ending};
@@ -53,14 +52,12 @@ use host::{Asker, Command};
 use info::{GroupInfo, Visitor};
 use journal::Journal;
 use key::{GroupKey, Source};
-use running::{Groups, Running};
+use running::Groups;
 
 /// Groups of one node. Each costs a task, a subscription, and its buffers.
 pub const GROUPS_MAX: usize = 1000;
 /// Bytes of all settings together, which are one event, written whole with each change.
 pub const CONFIG_SIZE_MAX: usize = 4 * 1024 * 1024;
-/// How long a busy group may take to say how it stands.
-const INFO_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Who changes settings on a node without users.
 const UPDATED_BY: &str = "anonymous";
 
@@ -313,65 +310,6 @@ impl Persistent {
                 end.map_err(|error| GroupError::failed(key, error))
             }
         }
-    }
-
-    fn definition(&self, key: &GroupKey) -> Result<Definition, GroupError> {
-        let groups = self.inner.groups.read();
-        if groups.stopped {
-            return Err(GroupError::Stopping);
-        }
-        match groups.by_key.get(key) {
-            Some(running) => Ok(running.definition.clone()),
-            None => Err(GroupError::Missing(key.clone())),
-        }
-    }
-
-    fn mailbox(&self, key: &GroupKey) -> Result<mpsc::Sender<Command>, GroupError> {
-        let groups = self.inner.groups.read();
-        if groups.stopped {
-            return Err(GroupError::Stopping);
-        }
-        match groups.by_key.get(key).map(|running| &running.mailbox) {
-            Some(Ok(mailbox)) => Ok(mailbox.clone()),
-            Some(Err(reason)) => Err(GroupError::failed(key, reason)),
-            None => Err(GroupError::Missing(key.clone())),
-        }
-    }
-
-    /// Refuses a group whose settings cannot be used: its filter, which changes keep, is not known.
-    fn usable(&self, key: &GroupKey) -> Result<(), GroupError> {
-        match self.inner.groups.read().by_key.get(key) {
-            Some(Running { unreadable: Some(_), mailbox: Err(reason), .. }) => {
-                Err(GroupError::failed(key, reason))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn tell(&self, key: &GroupKey, command: Command) -> Result<(), GroupError> {
-        if self.mailbox(key)?.send(command).await.is_ok() {
-            return Ok(());
-        }
-        // It was changed or deleted since, or its task ended unexpectedly.
-        self.settled(key).await;
-        self.definition(key)?;
-        Err(GroupError::Dropped(key.clone()))
-    }
-
-    async fn ask<T>(
-        &self,
-        key: &GroupKey,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, GroupError> {
-        let (answer, answered) = oneshot::channel();
-        self.tell(key, command(answer)).await?;
-        answered.await.map_err(|_ended| GroupError::Dropped(key.clone()))
-    }
-
-    async fn asked(&self, key: &GroupKey, by: Asker) -> Result<GroupInfo, GroupError> {
-        let asking = self.ask(key, |answer| Command::Info { by, answer });
-        let asked = tokio::time::timeout(INFO_WAIT_MAX, asking).await;
-        asked.unwrap_or_else(|_late| Err(GroupError::failed(key, "the group does not answer")))
     }
 }
 

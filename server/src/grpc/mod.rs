@@ -22,8 +22,8 @@
 //! OUT_OF_RANGE. The proto types, the status type and the clients are still the generated ones.
 //!
 //! What clients send but one node without authentication has no need of is ignored:
-//! `authorization`, `requires-leader`, `connection-name`. What is not served answers UNIMPLEMENTED, which clients
-//! understand as "not supported".
+//! `requires-leader`, and but for showing them `authorization` and `connection-name`. What is not
+//! served answers UNIMPLEMENTED, which clients understand as "not supported".
 //!
 //! Errors become statuses and trailers in [`status`] and nowhere else. The texts are the
 //! protocol's: clients take them apart with regular expressions.

@@ -21,11 +21,14 @@ use super::config::{self, Kept};
 use super::consumer::Ending;
 use super::definition::{Definition, Start};
 use super::error::GroupError;
-use super::host::{Command, Host, MAILBOX_SIZE};
+use super::host::{Asker, Command, Host, MAILBOX_SIZE};
+use super::info::GroupInfo;
 use super::journal::JournalError;
 use super::key::GroupKey;
 use super::{CONFIG_SIZE_MAX, GROUPS_MAX, Persistent, UPDATED_BY};
 
+/// How long a busy group may take to say how it stands.
+const INFO_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a group must have run to be started again at once after a panic, and how long it waits
 /// otherwise: one that always panics costs a line in the log a second.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -234,6 +237,65 @@ impl Persistent {
         let written = self.inner.journal.put_config(*revision, document).await.map_err(failed)?;
         *revision = Some(written);
         Ok(())
+    }
+
+    pub(super) fn definition(&self, key: &GroupKey) -> Result<Definition, GroupError> {
+        let groups = self.inner.groups.read();
+        if groups.stopped {
+            return Err(GroupError::Stopping);
+        }
+        match groups.by_key.get(key) {
+            Some(running) => Ok(running.definition.clone()),
+            None => Err(GroupError::Missing(key.clone())),
+        }
+    }
+
+    fn mailbox(&self, key: &GroupKey) -> Result<mpsc::Sender<Command>, GroupError> {
+        let groups = self.inner.groups.read();
+        if groups.stopped {
+            return Err(GroupError::Stopping);
+        }
+        match groups.by_key.get(key).map(|running| &running.mailbox) {
+            Some(Ok(mailbox)) => Ok(mailbox.clone()),
+            Some(Err(reason)) => Err(GroupError::failed(key, reason)),
+            None => Err(GroupError::Missing(key.clone())),
+        }
+    }
+
+    /// Refuses a group whose settings cannot be used: its filter, which changes keep, is not known.
+    pub(super) fn usable(&self, key: &GroupKey) -> Result<(), GroupError> {
+        match self.inner.groups.read().by_key.get(key) {
+            Some(Running { unreadable: Some(_), mailbox: Err(reason), .. }) => {
+                Err(GroupError::failed(key, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn tell(&self, key: &GroupKey, command: Command) -> Result<(), GroupError> {
+        if self.mailbox(key)?.send(command).await.is_ok() {
+            return Ok(());
+        }
+        // It was changed or deleted since, or its task ended unexpectedly.
+        self.settled(key).await;
+        self.definition(key)?;
+        Err(GroupError::Dropped(key.clone()))
+    }
+
+    pub(super) async fn ask<T>(
+        &self,
+        key: &GroupKey,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, GroupError> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(key, command(answer)).await?;
+        answered.await.map_err(|_ended| GroupError::Dropped(key.clone()))
+    }
+
+    pub(super) async fn asked(&self, key: &GroupKey, by: Asker) -> Result<GroupInfo, GroupError> {
+        let asking = self.ask(key, |answer| Command::Info { by, answer });
+        let asked = tokio::time::timeout(INFO_WAIT_MAX, asking).await;
+        asked.unwrap_or_else(|_late| Err(GroupError::failed(key, "the group does not answer")))
     }
 }
 
