@@ -14,6 +14,7 @@
 //! The listener is an argument, as is the moment to stop: tests run nodes on port 0 in their own
 //! process, and only `cli::serve` knows of signals.
 
+mod acks;
 pub mod context;
 pub mod door;
 pub mod entrance;

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::acks::{Acks, acknowledge};
 use super::entrance::Entrance;
 use super::{Life, Phase};
 
@@ -181,7 +182,8 @@ async fn connection(
     }
     let _open = Open::new(&life);
     let heard = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Heard { stream, heard: heard.clone() });
+    let acks = Acks::new(life.clock().clone());
+    let io = TokioIo::new(Heard { stream, heard: heard.clone(), acks });
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         entrance.enter(request)
@@ -237,6 +239,7 @@ impl Drop for Open {
 struct Heard {
     stream: TcpStream,
     heard: Arc<AtomicUsize>,
+    acks: Acks,
 }
 
 impl AsyncRead for Heard {
@@ -246,7 +249,14 @@ impl AsyncRead for Heard {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
+        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
+        if read.is_pending() {
+            self.acks.dry();
+        }
+        ready!(read)?;
+        if self.acks.read() {
+            acknowledge(&self.stream);
+        }
         let heard = self.heard.load(Ordering::Relaxed);
         if heard < PREFACE_SIZE {
             self.heard.store(heard + buffer.filled().len() - before, Ordering::Relaxed);
@@ -261,6 +271,7 @@ impl AsyncWrite for Heard {
         task: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.acks.written();
         Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 
@@ -283,6 +294,7 @@ impl AsyncWrite for Heard {
         task: &mut std::task::Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.acks.written();
         Pin::new(&mut self.stream).poll_write_vectored(task, buffers)
     }
 
