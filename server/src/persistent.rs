@@ -22,6 +22,7 @@
 //! - A group that does not work says why: in its status, in the metrics, in the log.
 
 mod budget;
+mod change;
 pub mod config;
 pub mod consumer;
 pub mod definition;
@@ -31,6 +32,7 @@ pub mod host;
 pub mod info;
 pub mod journal;
 pub mod key;
+mod known;
 pub mod measure;
 pub mod metrics;
 pub mod place;
@@ -46,13 +48,12 @@ use tokio::sync::Mutex;
 
 use budget::Budget;
 use consumer::{Consumer, Ending};
-use definition::{Definition, Start};
 use error::GroupError;
 use host::{Asker, Command};
 use info::{GroupInfo, Visitor};
 use journal::Journal;
 use key::{GroupKey, Source};
-use running::Groups;
+use known::{Groups, Running};
 
 /// Groups of one node. Each costs a task, a subscription, and its buffers.
 pub const GROUPS_MAX: usize = 1000;
@@ -72,7 +73,7 @@ struct Inner {
     budget: Budget,
     groups: RwLock<Groups>,
     /// Held by who changes settings; holds the revision of the document that has them.
-    changes: Mutex<Option<Revision>>,
+    changes: Arc<Mutex<Option<Revision>>>,
 }
 
 impl Persistent {
@@ -86,74 +87,14 @@ impl Persistent {
             journal: Journal::new(store, clock, entropy),
             budget: Budget::default(),
             groups: RwLock::default(),
-            changes: Mutex::default(),
+            changes: Arc::default(),
         };
         let persistent = Persistent { inner: Arc::new(inner) };
         let mut revision = persistent.inner.changes.lock().await;
-        persistent.load(&mut revision).await;
+        // It is in the log, and refuses changes; the node goes on without.
+        let _ = persistent.load(&mut revision).await;
         drop(revision);
         persistent
-    }
-
-    /// Makes a group.
-    ///
-    /// # Errors
-    /// [`GroupError::Exists`]; [`GroupError::Failed`] says what is wrong with the settings.
-    pub async fn create(&self, mut definition: Definition) -> Result<(), GroupError> {
-        let mut revision = self.inner.changes.lock().await;
-        let key = definition.key.clone();
-        self.check(&definition)?;
-        {
-            let groups = self.inner.groups.read();
-            if groups.by_key.contains_key(&key) {
-                return Err(GroupError::Exists(key));
-            }
-            if groups.by_key.len() >= GROUPS_MAX {
-                let reason = format!("there are {GROUPS_MAX} groups already; delete one");
-                return Err(GroupError::failed(&key, reason));
-            }
-        }
-        definition.begins_at = self.begins_at(&definition).await?;
-        // What a group of the same name may have left behind.
-        let forgotten = self.inner.journal.forget(&key).await;
-        forgotten.map_err(|error| GroupError::failed(&key, error))?;
-        self.keep(&mut revision, &key, Some(&definition)).await?;
-        self.run(definition).await;
-        Ok(())
-    }
-
-    /// Changes a group's settings. Its consumers are dropped, and it goes on from its checkpoint.
-    ///
-    /// # Errors
-    /// [`GroupError::Missing`]; [`GroupError::Failed`] says what is wrong with the settings.
-    pub async fn update(&self, mut definition: Definition) -> Result<(), GroupError> {
-        let mut revision = self.inner.changes.lock().await;
-        let key = definition.key.clone();
-        let before = self.definition(&key)?;
-        self.usable(&key)?;
-        definition.filter = before.filter;
-        self.check(&definition)?;
-        definition.begins_at = match (definition.start, before.start) {
-            (Start::End, Start::End) => before.begins_at,
-            _ => self.begins_at(&definition).await?,
-        };
-        self.keep(&mut revision, &key, Some(&definition)).await?;
-        self.end(&key, Ending::Dropped).await;
-        self.run(definition).await;
-        Ok(())
-    }
-
-    /// Deletes a group, its checkpoint and its parked messages.
-    ///
-    /// # Errors
-    /// [`GroupError::Missing`]; [`GroupError::Failed`] if that cannot be written.
-    pub async fn delete(&self, key: &GroupKey) -> Result<(), GroupError> {
-        let mut revision = self.inner.changes.lock().await;
-        self.definition(key)?;
-        self.keep(&mut revision, key, None).await?;
-        self.end(key, Ending::Deleted).await;
-        let forgotten = self.inner.journal.forget(key).await;
-        forgotten.map_err(|error| GroupError::failed(key, error))
     }
 
     /// Connects a consumer that may have `buffer_size` messages at a time.
@@ -186,6 +127,8 @@ impl Persistent {
         let mut info = match self.asked(key, by).await {
             Ok(info) => info,
             Err(missing @ GroupError::Missing(_)) => return Err(missing),
+            // It is being changed, and has no numbers in between.
+            Err(changed @ GroupError::Dropped(_)) if by == Asker::Collector => return Err(changed),
             Err(failed) => GroupInfo::not_ready(definition, failed.to_string()),
         };
         let (store, source) = (self.inner.journal.store(), &key.source);
@@ -239,13 +182,6 @@ impl Persistent {
         self.ask(key, |answer| Command::Truncate { limit, answer }).await?
     }
 
-    /// Drops all consumers, and loads all groups anew.
-    pub async fn restart(&self) {
-        let mut revision = self.inner.changes.lock().await;
-        self.end_all(Ending::Dropped).await;
-        self.load(&mut revision).await;
-    }
-
     /// Ends all groups, and writes how far they are.
     pub async fn stop(&self) {
         let _changes = self.inner.changes.lock().await;
@@ -265,50 +201,12 @@ impl Persistent {
         place::written(self.inner.journal.store(), number).is_some()
     }
 
-    /// Waits for a change that is under way if the group is not there: while it is updated, or all
-    /// are loaded anew, it is gone for a moment, and who asks then must not take it for deleted.
+    /// Waits for a change that is under way if it may be one of this group: who asks then must not
+    /// take it for deleted, nor for one that does not work.
     async fn settled(&self, key: &GroupKey) {
-        if !self.inner.groups.read().by_key.contains_key(key) {
+        let changing = self.inner.groups.read().by_key.get(key).is_none_or(Running::is_changing);
+        if changing {
             drop(self.inner.changes.lock().await);
-        }
-    }
-
-    fn check(&self, definition: &Definition) -> Result<(), GroupError> {
-        let key = &definition.key;
-        if self.inner.groups.read().stopped {
-            return Err(GroupError::Stopping);
-        }
-        if let Some(reason) = self.fault() {
-            let reason = format!("the settings that are kept cannot be read: {reason}");
-            return Err(GroupError::failed(key, reason));
-        }
-        if let Some(problem) = key.problem() {
-            return Err(GroupError::failed(key, problem));
-        }
-        definition.settings.check().map_err(|error| GroupError::failed(key, error))?;
-        if let Some(filter) = &definition.filter {
-            filter.compile().map_err(|error| GroupError::failed(key, error))?;
-        }
-        Ok(())
-    }
-
-    /// The number that a group begins with.
-    async fn begins_at(&self, definition: &Definition) -> Result<u64, GroupError> {
-        let (key, journal) = (&definition.key, &self.inner.journal);
-        match (definition.start, &key.source) {
-            (Start::First, _) => Ok(0),
-            (Start::At(revision), Source::Stream(_)) => Ok(revision),
-            (Start::At(number), Source::All) => {
-                let position = place::written(journal.store(), number);
-                position.map(|position| position.0).ok_or_else(|| {
-                    let reason = format!("the log has no position {number} to begin at");
-                    GroupError::failed(key, reason)
-                })
-            }
-            (Start::End, source) => {
-                let end = journal.end_of(source).await;
-                end.map_err(|error| GroupError::failed(key, error))
-            }
         }
     }
 }

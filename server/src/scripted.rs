@@ -20,6 +20,7 @@
 //! again until it does.
 //!
 //! INVARIANTS
+//! - A change is made whole although its client goes away in the middle of it.
 //! - The streams in [`spec`] are written here alone, and here nothing is written to streams that are
 //!   another part's.
 //! - No projection waits for another, nor a request for a program: each runs on a thread of its own
@@ -39,9 +40,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use daybook_model::{Clock, Entropy};
-use daybook_script::Script;
+use daybook_script::{Partitioning, Script};
 use daybook_store::Store;
-use tokio::sync::Mutex;
+use futures_util::future::join_all;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use error::ProjectionError;
@@ -52,6 +55,8 @@ use spec::{Mode, Spec};
 
 /// Projections of one node. Each that runs may need the heap of a program, and a thread.
 pub const PROJECTIONS_MAX: usize = 100;
+/// Programs that are compiled at a time for those who ask; each may need a heap.
+const COMPILING_MAX: usize = 2;
 
 /// The projections of a node. A clone is another handle.
 #[derive(Clone)]
@@ -61,20 +66,27 @@ pub struct Scripted {
 
 struct Inner {
     journal: Journal,
-    /// Held by who changes or asks.
-    all: Mutex<All>,
+    /// Held for moments alone: who changes a projection holds that one's own lock.
+    all: RwLock<All>,
+    /// Held by who makes or deletes one.
+    listing: tokio::sync::Mutex<()>,
+    compiling: Semaphore,
 }
 
 #[derive(Default)]
 struct All {
-    by_name: BTreeMap<String, Projection>,
+    by_name: BTreeMap<String, Arc<Projection>>,
+    /// Why they are not known, if they could not be loaded.
+    fault: Option<String>,
     stopped: bool,
 }
 
 struct Projection {
-    spec: Spec,
-    figures: Shared,
-    running: Option<Running>,
+    spec: Mutex<Spec>,
+    figures: Mutex<Shared>,
+    /// Held by who changes it.
+    running: tokio::sync::Mutex<Option<Running>>,
+    asker: Mutex<Option<host::Asker>>,
 }
 
 /// What is to be changed of a projection.
@@ -106,39 +118,70 @@ impl Scripted {
         match journal.specs().await {
             Ok(specs) => {
                 for spec in specs {
-                    let projection = projection(&journal, spec);
-                    all.by_name.insert(projection.spec.name.clone(), projection);
+                    let (name, projection) = match spec {
+                        Ok(spec) => (spec.name.clone(), Projection::of(&journal, spec)),
+                        Err((name, reason)) => (name.clone(), Projection::unreadable(name, reason)),
+                    };
+                    all.by_name.insert(name, Arc::new(projection));
                 }
             }
-            Err(error) => tracing::error!(%error, "projections cannot be loaded"),
+            Err(error) => {
+                tracing::error!(%error, "projections cannot be loaded");
+                all.fault = Some(error.to_string());
+            }
         }
-        Scripted { inner: Arc::new(Inner { journal, all: Mutex::new(all) }) }
+        let inner = Inner {
+            journal,
+            all: RwLock::new(all),
+            listing: tokio::sync::Mutex::new(()),
+            compiling: Semaphore::new(COMPILING_MAX),
+        };
+        Scripted { inner: Arc::new(inner) }
     }
 
-    /// Makes a projection, and starts it.
+    /// Makes a projection, and starts it if it is enabled. Answers its name.
     ///
     /// # Errors
     /// [`ProjectionError::Exists`], [`ProjectionError::Invalid`], or why its program cannot be run.
     pub async fn create(&self, mut spec: Spec) -> Result<String, ProjectionError> {
-        if spec.name.is_empty() && spec.mode != Mode::Continuous {
-            spec.name = self.inner.journal.new_id().to_string();
+        let this = self.clone();
+        unhurt(async move {
+            if spec.name.is_empty() && spec.mode != Mode::Continuous {
+                spec.name = this.inner.journal.new_id().to_string();
+            }
+            spec::check_name(&spec.name)?;
+            this.checked(&spec.name, &spec.query).await?;
+            let _listing = this.inner.listing.lock().await;
+            this.check_room(&spec.name)?;
+            spec.run = this.inner.journal.new_id();
+            if spec.mode == Mode::Continuous {
+                this.inner.journal.create(&spec).await?;
+            }
+            let name = spec.name.clone();
+            let projection = Arc::new(Projection::of(&this.inner.journal, spec));
+            this.inner.all.write().by_name.insert(name.clone(), projection);
+            Ok(name)
+        })
+        .await
+    }
+
+    fn check_room(&self, name: &str) -> Result<(), ProjectionError> {
+        let all = self.inner.all.read();
+        if all.stopped {
+            return Err(ProjectionError::Stopping);
         }
-        spec::check_name(&spec.name)?;
-        compiled(&spec.query).await?;
-        let mut all = self.open().await?;
-        if all.by_name.contains_key(&spec.name) {
-            return Err(ProjectionError::Exists { name: spec.name });
+        if let Some(reason) = &all.fault {
+            let reason =
+                format!("the projections could not be loaded: {reason}; restart the server");
+            return Err(ProjectionError::Invalid { reason });
+        }
+        if all.by_name.contains_key(name) {
+            return Err(ProjectionError::Exists { name: name.to_owned() });
         }
         if all.by_name.len() >= PROJECTIONS_MAX {
             return Err(ProjectionError::TooMany);
         }
-        spec.run = self.inner.journal.new_id();
-        if spec.mode == Mode::Continuous {
-            self.inner.journal.create(&spec).await?;
-        }
-        let name = spec.name.clone();
-        all.by_name.insert(name.clone(), projection(&self.inner.journal, spec));
-        Ok(name)
+        Ok(())
     }
 
     /// Gives a projection another program. It goes on from where it is.
@@ -146,8 +189,9 @@ impl Scripted {
     /// # Errors
     /// [`ProjectionError::NotFound`], or why the program cannot be run.
     pub async fn update(&self, name: &str, change: Change) -> Result<(), ProjectionError> {
-        compiled(&change.query).await?;
-        self.changed(name, Halt::Save, |spec| {
+        self.found(name)?;
+        self.checked(name, &change.query).await?;
+        self.changed(name, Halt::Save, move |spec| {
             spec.query = change.query;
             spec.emit_enabled = change.emit_enabled.unwrap_or(spec.emit_enabled);
             spec.version += 1;
@@ -160,12 +204,9 @@ impl Scripted {
     /// # Errors
     /// [`ProjectionError::NotFound`]
     pub async fn enable(&self, name: &str) -> Result<(), ProjectionError> {
-        {
-            let all = self.open().await?;
-            let projection = all.by_name.get(name).ok_or_else(|| missing(name))?;
-            if projection.running.is_some() && projection.figures.lock().status.goes_on() {
-                return Ok(());
-            }
+        let found = self.found(name)?;
+        if found.spec.lock().enabled && found.figures().status.goes_on() {
+            return Ok(());
         }
         self.changed(name, Halt::Save, |spec| spec.enabled = true).await
     }
@@ -184,7 +225,7 @@ impl Scripted {
     /// [`ProjectionError::NotFound`]
     pub async fn reset(&self, name: &str) -> Result<(), ProjectionError> {
         let run = self.inner.journal.new_id();
-        self.changed(name, Halt::Drop, |spec| {
+        self.changed(name, Halt::Drop, move |spec| {
             spec.run = run;
             spec.epoch += 1;
         })
@@ -196,19 +237,25 @@ impl Scripted {
     /// # Errors
     /// [`ProjectionError::NotFound`], [`ProjectionError::Runs`]
     pub async fn delete(&self, name: &str, leavings: Leavings) -> Result<(), ProjectionError> {
-        let mut all = self.open().await?;
-        let found = all.by_name.get_mut(name).ok_or_else(|| missing(name))?;
-        if found.spec.enabled && found.figures.lock().status == Status::Running {
-            return Err(ProjectionError::Runs { name: name.to_owned() });
-        }
-        halt(found, Halt::Save).await;
-        if found.spec.mode == Mode::Continuous {
-            let script = compiled(&found.spec.query).await.ok();
-            let definition = script.as_ref().map(Script::definition);
-            self.inner.journal.delete(&found.spec, definition, leavings).await?;
-        }
-        all.by_name.remove(name);
-        Ok(())
+        let (this, name) = (self.clone(), name.to_owned());
+        unhurt(async move {
+            let found = this.found(&name)?;
+            let mut running = found.running.lock().await;
+            let spec = found.spec.lock().clone();
+            if spec.enabled && found.figures().status == Status::Running {
+                return Err(ProjectionError::Runs { name });
+            }
+            found.halt(&mut running, Halt::Save).await;
+            if spec.mode == Mode::Continuous {
+                let script = this.compiled(&spec.query).await.ok();
+                let definition = script.as_ref().map(Script::definition);
+                let _listing = this.inner.listing.lock().await;
+                this.inner.journal.delete(&spec, definition, leavings).await?;
+            }
+            this.inner.all.write().by_name.remove(&name);
+            Ok(())
+        })
+        .await
     }
 
     /// The state of a partition, or what the program makes of it: JSON; none if there is none.
@@ -221,37 +268,47 @@ impl Scripted {
         partition: &str,
         show: Show,
     ) -> Result<Option<String>, ProjectionError> {
-        let (spec, asker) = {
-            let all = self.open().await?;
-            let found = all.by_name.get(name).ok_or_else(|| missing(name))?;
-            (found.spec.clone(), found.running.as_ref().map(Running::asker))
-        };
+        let found = self.found(name)?;
+        let asker = found.asker.lock().clone();
         if let Some(asker) = asker
             && let Some(shown) = asker.show(partition, show).await
         {
             return shown;
         }
+        let spec = found.spec.lock().clone();
         if spec.mode != Mode::Continuous {
             return Ok(None);
         }
-        self.inner.journal.clone().show(spec, partition.to_owned(), show).await
+        let saved = self.inner.journal.saved_state(&spec, partition).await?;
+        let (Some(state), Show::Result) = (&saved, show) else { return Ok(saved) };
+        let mut script = self.compiled(&spec.query).await?;
+        if partition.is_empty() && script.definition().partitioning != Partitioning::None {
+            return Ok(saved);
+        }
+        let (partition, state) = (partition.to_owned(), state.clone());
+        let shown = tokio::task::spawn_blocking(move || {
+            script.load(&partition, Some(&state))?;
+            script.result(&partition)
+        });
+        let shown = shown.await.map_err(|error| ProjectionError::Panicked(error.to_string()))?;
+        Ok(shown?)
     }
 
     /// How the projection called `name` stands.
     ///
     /// # Errors
     /// [`ProjectionError::NotFound`]
-    pub async fn figures(&self, name: &str) -> Result<(Spec, Figures), ProjectionError> {
-        let all = self.inner.all.lock().await;
-        let found = all.by_name.get(name).ok_or_else(|| missing(name))?;
-        Ok((found.spec.clone(), found.figures.lock().clone()))
+    pub fn figures(&self, name: &str) -> Result<(Spec, Figures), ProjectionError> {
+        let found = self.found(name)?;
+        let spec = found.spec.lock().clone();
+        Ok((spec, found.figures()))
     }
 
     /// How all stand, by name.
-    pub async fn list(&self) -> Vec<(Spec, Figures)> {
-        let all = self.inner.all.lock().await;
-        let each = all.by_name.values();
-        each.map(|found| (found.spec.clone(), found.figures.lock().clone())).collect()
+    #[must_use]
+    pub fn list(&self) -> Vec<(Spec, Figures)> {
+        let all: Vec<_> = self.inner.all.read().by_name.values().cloned().collect();
+        all.iter().map(|found| (found.spec.lock().clone(), found.figures())).collect()
     }
 
     /// Stops all and starts them again.
@@ -259,21 +316,29 @@ impl Scripted {
     /// # Errors
     /// [`ProjectionError::Stopping`]
     pub async fn restart(&self) -> Result<(), ProjectionError> {
-        let mut all = self.open().await?;
-        for found in all.by_name.values_mut() {
-            halt(found, Halt::Save).await;
-            *found = projection(&self.inner.journal, found.spec.clone());
+        let names: Vec<String> = self.inner.all.read().by_name.keys().cloned().collect();
+        for name in names {
+            match self.changed(&name, Halt::Save, |_| {}).await {
+                // Somebody deleted it meanwhile.
+                Ok(()) | Err(ProjectionError::NotFound { .. }) => {}
+                Err(failed) => return Err(failed),
+            }
         }
         Ok(())
     }
 
     /// Saves where all are and stops them.
     pub async fn stop(&self) {
-        let mut all = self.inner.all.lock().await;
-        all.stopped = true;
-        for found in all.by_name.values_mut() {
-            halt(found, Halt::Save).await;
-        }
+        let all: Vec<_> = {
+            let mut all = self.inner.all.write();
+            all.stopped = true;
+            all.by_name.values().cloned().collect()
+        };
+        join_all(all.iter().map(|found| async {
+            let mut running = found.running.lock().await;
+            found.halt(&mut running, Halt::Save).await;
+        }))
+        .await;
     }
 
     /// Stops the projection called `name`, changes it, and starts it again if it is enabled.
@@ -281,69 +346,127 @@ impl Scripted {
         &self,
         name: &str,
         how: Halt,
-        change: impl FnOnce(&mut Spec),
+        change: impl FnOnce(&mut Spec) + Send + 'static,
     ) -> Result<(), ProjectionError> {
-        let mut all = self.open().await?;
-        let found = all.by_name.get_mut(name).ok_or_else(|| missing(name))?;
-        halt(found, how).await;
-        let before = found.spec.clone();
-        change(&mut found.spec);
-        let kept = if found.spec.mode == Mode::Continuous && found.spec != before {
-            self.inner.journal.put(&found.spec).await
-        } else {
-            Ok(())
+        let (this, found) = (self.clone(), self.found(name)?);
+        unhurt(async move {
+            let mut running = found.running.lock().await;
+            // What is kept of it cannot be read: nothing may be written in its place.
+            if found.spec.lock().run.is_nil() {
+                return Err(ProjectionError::Invalid { reason: found.figures().reason });
+            }
+            found.halt(&mut running, how).await;
+            let before = found.spec.lock().clone();
+            let mut after = before.clone();
+            change(&mut after);
+            let kept = if after.mode == Mode::Continuous && after != before {
+                this.inner.journal.put(&after).await
+            } else {
+                Ok(())
+            };
+            let spec = if kept.is_ok() { after } else { before };
+            if this.inner.all.read().stopped {
+                return Err(ProjectionError::Stopping);
+            }
+            found.begin(&mut running, &this.inner.journal, spec, how);
+            Ok(kept?)
+        })
+        .await
+    }
+
+    fn found(&self, name: &str) -> Result<Arc<Projection>, ProjectionError> {
+        let all = self.inner.all.read();
+        if all.stopped {
+            return Err(ProjectionError::Stopping);
+        }
+        let found = all.by_name.get(name).cloned();
+        found.ok_or_else(|| ProjectionError::NotFound { name: name.to_owned() })
+    }
+
+    /// Compiles the program of the projection called `name`, and checks what it says of itself.
+    async fn checked(&self, name: &str, query: &str) -> Result<(), ProjectionError> {
+        let script = self.compiled(query).await?;
+        spec::check_definition(name, script.definition())
+    }
+
+    /// Compiles `query`, off the runtime's own threads.
+    async fn compiled(&self, query: &str) -> Result<Script, ProjectionError> {
+        let _one_of_few = self.inner.compiling.acquire().await;
+        let query = query.to_owned();
+        let compiled = tokio::task::spawn_blocking(move || Script::compile(&query)).await;
+        let compiled = compiled.map_err(|error| ProjectionError::Panicked(error.to_string()))?;
+        Ok(compiled?)
+    }
+}
+
+impl Projection {
+    /// What `spec` describes, running if it is enabled.
+    fn of(journal: &Journal, spec: Spec) -> Projection {
+        let projection = Projection {
+            spec: Mutex::new(spec.clone()),
+            figures: Mutex::default(),
+            running: tokio::sync::Mutex::new(None),
+            asker: Mutex::new(None),
         };
-        if kept.is_err() {
-            found.spec = before;
-        }
-        let aborted = kept.is_ok() && !found.spec.enabled && how == Halt::Drop;
-        let reason = found.figures.lock().reason.clone();
-        let faulted = found.figures.lock().status == Status::Faulted && !found.spec.enabled;
-        *found = projection(&self.inner.journal, found.spec.clone());
-        if aborted {
-            found.figures.lock().status = Status::Aborted;
-        }
-        if faulted {
-            // Why it stopped is still what an operator wants to read.
-            found.figures.lock().reason = reason;
-        }
-        kept.map_err(Into::into)
+        let mut running = None;
+        projection.begin(&mut running, journal, spec, Halt::Save);
+        Projection { running: tokio::sync::Mutex::new(running), ..projection }
     }
 
-    async fn open(&self) -> Result<tokio::sync::MutexGuard<'_, All>, ProjectionError> {
-        let all = self.inner.all.lock().await;
-        if all.stopped { Err(ProjectionError::Stopping) } else { Ok(all) }
+    /// One of which only its name is known.
+    fn unreadable(name: String, reason: String) -> Projection {
+        tracing::error!(name, reason, "a projection cannot be loaded");
+        let spec = Spec::new(name, Mode::Continuous, String::new());
+        let figures = Figures { status: Status::Faulted, reason, ..Figures::default() };
+        Projection {
+            spec: Mutex::new(spec),
+            figures: Mutex::new(Arc::new(Mutex::new(figures))),
+            running: tokio::sync::Mutex::new(None),
+            asker: Mutex::new(None),
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let shared = self.figures.lock().clone();
+        let figures = shared.lock();
+        figures.clone()
+    }
+
+    async fn halt(&self, running: &mut Option<Running>, how: Halt) {
+        *self.asker.lock() = None;
+        if let Some(running) = running.take() {
+            running.halt(how).await;
+        }
+    }
+
+    /// Takes up `spec`, and starts it if it is enabled; it was stopped as `how` says.
+    fn begin(&self, running: &mut Option<Running>, journal: &Journal, spec: Spec, how: Halt) {
+        let before = self.figures();
+        let figures = Shared::default();
+        if spec.enabled {
+            let started = host::start(journal.clone(), spec.clone(), figures.clone());
+            *self.asker.lock() = Some(started.asker());
+            *running = Some(started);
+        } else {
+            let mut stopped = figures.lock();
+            stopped.status = if how == Halt::Drop { Status::Aborted } else { Status::Stopped };
+            // Why it had stopped is still what an operator wants to read.
+            stopped.reason = before.reason;
+            stopped.place = before.saved;
+            stopped.saved = before.saved;
+        }
+        *self.spec.lock() = spec;
+        *self.figures.lock() = figures;
     }
 }
 
-/// What `spec` describes, running if it is enabled.
-fn projection(journal: &Journal, spec: Spec) -> Projection {
-    let figures = Shared::default();
-    let running = if spec.enabled {
-        Some(host::start(journal.clone(), spec.clone(), figures.clone()))
-    } else {
-        figures.lock().status = Status::Stopped;
-        None
-    };
-    Projection { spec, figures, running }
-}
-
-async fn halt(found: &mut Projection, how: Halt) {
-    if let Some(running) = found.running.take() {
-        running.halt(how).await;
-    }
-}
-
-/// Compiles `query`, off the runtime's own threads.
-async fn compiled(query: &str) -> Result<Script, ProjectionError> {
-    let query = query.to_owned();
-    let compiled = tokio::task::spawn_blocking(move || Script::compile(&query)).await;
-    let compiled = compiled.map_err(|error| ProjectionError::Panicked(error.to_string()))?;
-    Ok(compiled?)
-}
-
-fn missing(name: &str) -> ProjectionError {
-    ProjectionError::NotFound { name: name.to_owned() }
+/// Does `work` to its end, also when who asked for it has gone: a change that was cut in two would be
+/// kept and not done, or done and not kept.
+async fn unhurt<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ProjectionError>> + Send + 'static,
+) -> Result<T, ProjectionError> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| ProjectionError::Panicked(error.to_string()))?
 }
 
 /// An id for a run of a projection.

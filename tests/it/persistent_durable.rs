@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use daybook_client::persistent::{Consumer, Group, GroupMessage, GroupSettings, GroupStart};
-use daybook_client::{Client, ExpectedRevision, NewEvent};
+use daybook_client::{Client, ExpectedRevision, NewEvent, ReadStream};
+use daybook_log::disk::sim::SimDisk;
 use daybook_model::append::Append;
+use futures_util::StreamExt as _;
 use tempfile::TempDir;
 
 use crate::support::daemon::{Daemon, run, said};
 use crate::support::events::{event, name};
+use crate::support::gate::GatedDisk;
 use crate::support::node::{Server, client};
 use crate::support::{soon, until};
 
@@ -221,4 +225,71 @@ async fn a_checkpoint_of_another_history_keeps_its_group_from_working_and_says_s
     made.expect("a group");
     groups.consume(&group, 1).await.expect("a consumer");
     server.stop().await;
+}
+
+/// Each change is cut while it waits for the disk: its settings are being written, or the place of a
+/// group that ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_in_the_middle_of_a_change_loses_no_group() {
+    let sim = SimDisk::new(7);
+    let disk = GatedDisk::new(sim.clone());
+    let server = Server::on_disk(Arc::new(disk.clone())).await;
+    let groups = server.client.persistent();
+    // Its place is written when it ends, and not before.
+    let settings = GroupSettings {
+        checkpoint_after: None,
+        min_checkpoint_count: 1000,
+        max_checkpoint_count: 1000,
+        ..GroupSettings::default()
+    };
+    let [group, all] = groups_of_both();
+    for group in [&group, &all] {
+        groups.create(group, &settings, GroupStart::Start).await.expect("a group");
+    }
+    let made = Group::of_stream(name("s"), "made");
+    for (number, change) in (1..).zip(["create", "update", "restart"]) {
+        append(&server.client, number, 1).await;
+        let mut consumer = groups.consume(&group, 1).await.expect("a consumer");
+        let message = next(&mut consumer).await;
+        assert_eq!(id(&message), number);
+        message.ack().await.expect("sent");
+        until("it is done", || async {
+            groups.info(&group).await.expect("a group").in_flight == 0
+        })
+        .await;
+        until("the store to rest", || async { disk.waiting() == 0 }).await;
+        disk.shut();
+        let (groups_there, target, settings) = (groups.clone(), group.clone(), settings.clone());
+        let created = made.clone();
+        let changing = tokio::spawn(async move {
+            match change {
+                "create" => groups_there.create(&created, &settings, GroupStart::Start).await,
+                "update" => groups_there.update(&target, &settings, GroupStart::Start).await,
+                _ => groups_there.restart().await,
+            }
+        });
+        until("it waits for the disk", || async { disk.waiting() > 0 }).await;
+        changing.abort();
+        assert!(changing.await.expect_err("it was cut").is_cancelled(), "{change}");
+        // On the same connection, behind the news that the client went.
+        assert_eq!(read(&server.client, "s").await, number as usize, "{change}");
+        disk.open_gate();
+        let accepted = groups.update(&all, &GroupSettings::default(), GroupStart::Start).await;
+        accepted.unwrap_or_else(|failed| panic!("{change}: {failed}"));
+        assert_eq!(groups.list().await.expect("a list").len(), 3, "{change}");
+    }
+    server.stop().await;
+    let server = Server::on_disk(Arc::new(sim.restart())).await;
+    let groups = server.client.persistent();
+    for group in [&group, &all, &made] {
+        let info = groups.info(group).await.expect("a group");
+        assert!(!info.status.contains("NotReady"), "{info:?}");
+    }
+    server.stop().await;
+}
+
+/// How many events `stream` has.
+async fn read(client: &Client, stream: &str) -> usize {
+    let read = client.read_stream(ReadStream::new(name(stream))).await.expect("a stream");
+    read.count().await
 }

@@ -404,11 +404,20 @@ async fn a_program_that_fails_stops_at_that_event_and_goes_on_when_it_is_mended(
         ("throws", "if (e.data.n === 3) throw new Error('no threes')", "no threes"),
         ("loops", "while (e.data.n === 3) {}", "took too long"),
         ("owned", "if (e.data.n === 3) emit('ledger.x', 'T', {})", "another part of the server"),
+        ("dead", "if (e.data.n === 3) emit('dead', 'T', {})", "deleted for ever"),
+        ("linked", "if (e.data.n === 3) emit('$ce-x', 'T', {})", "another part of the server"),
+        (
+            "untyped",
+            "if (e.data.n === 3) emit('x', 'T'.repeat(2000), {})",
+            "has a type of 2000 bytes",
+        ),
         ("named", "if (e.data.n === 3) emit('a\\nb', 'T', {})", "control character"),
     ];
     for n in 0..5 {
         append(client, "s", "N", json!({"n": n})).await;
     }
+    append(client, "dead", "N", json!({})).await;
+    client.tombstone(&name("dead"), ExpectedRevision::Any).await.expect("deleted");
     for (name, body, reason) in rows {
         let query = |body: &str| {
             format!(
@@ -449,6 +458,15 @@ async fn what_cannot_be_made_is_refused() {
         ("bad", "1", Code::InvalidArgument, "follows nothing"),
         ("", "fromAll()", Code::InvalidArgument, "name"),
         ("a-result", "fromAll()", Code::InvalidArgument, "-result"),
+        ("bad", "fromStream('$all')", Code::InvalidArgument, "cannot follow '$all'"),
+        ("bad", "fromStream('a\\nb')", Code::InvalidArgument, "control character"),
+        ("bad", "fromAll().when({}).outputTo('ledger.a')", Code::InvalidArgument, "'ledger.a'"),
+        (
+            "bad",
+            "fromAll().when({}).outputTo('r', '$projections-there-checkpoint')",
+            Code::InvalidArgument,
+            "$projections-there-checkpoint",
+        ),
     ];
     for (name, query, code, words) in rows {
         let refused = projections.try_create(name, query).await.expect_err(name);
@@ -476,6 +494,136 @@ async fn what_cannot_be_made_is_refused() {
     projections.delete(&once).await.expect("deleted");
     let written = read(&server.client, &format!("$projections-{once}-result")).await;
     assert_eq!(written.len(), 0, "nothing is written");
+    server.stop().await;
+}
+
+/// Whatever a program follows in between, it handles no event twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_follows_something_else_for_a_while_handles_nothing_twice() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::start(data.path()).await;
+    let client = &server.client;
+    let mut projections = Projections::of(server.address()).await;
+    let typed = "fromAll().when({ A(s, e) { emit('out', 'Copy', e.data) } })";
+    let all =
+        "fromAll().when({ $any(s, e) { if (e.eventType === 'A') emit('out', 'Copy', e.data) } })";
+    let other = "fromStream('elsewhere').when({ $any(s, e) {} })";
+    projections.create("changing", typed).await;
+    let mut expected = Vec::new();
+    for (round, query) in [typed, all, typed, other, all, typed].into_iter().enumerate() {
+        projections.update("changing", query).await;
+        append(client, "s", "A", json!({"n": round})).await;
+        append(client, "elsewhere", "B", json!({"n": round})).await;
+        // The place is beyond both when an event of the stream that is followed was handled.
+        projections.stands("changing", |details| details.progress >= 100.0).await;
+        if query != other {
+            expected.push(format!(r#"Copy {{"n":{round}}}"#));
+            until("it is written", || async { read(client, "out").await.len() == expected.len() })
+                .await;
+        } else {
+            projections.catches_up("changing", 1).await;
+        }
+    }
+    assert_eq!(shown(&read(client, "out").await), expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_special_about_streams_does_not_confuse_a_program() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::start(data.path()).await;
+    let client = &server.client;
+    let mut projections = Projections::of(server.address()).await;
+    append(client, "c-1", "A", json!({"n": 1})).await;
+    append(client, "c-2", "A", json!({"n": 2})).await;
+    client.delete(&name("c-2"), ExpectedRevision::Any).await.expect("deleted");
+    let rows = [
+        // What a deleted stream hides is not handled, nor is the news of it.
+        ("category", "fromCategory('c').when({ $any(s, e) { (s.seen ??= []).push(e.streamId) } })"),
+        (
+            "lists",
+            "fromStream('$category-c').when({ $any(s, e) { (s.seen ??= []).push(e.bodyRaw) } })",
+        ),
+    ];
+    for (name, query) in rows {
+        projections.create(name, query).await;
+        projections.catches_up(name, 1).await;
+    }
+    assert_eq!(projections.state("category", "").await, json!({"seen": ["c-1"]}));
+    assert_eq!(projections.state("lists", "").await, json!({"seen": ["c-1", "c-2"]}));
+
+    // A state that was set to null is not the first one, also after a restart.
+    projections
+        .create(
+            "nulls",
+            "fromStream('n').when({ $init: () => ({ first: true }),
+                Clear: () => null, Look(s) { return { saw: s } } })",
+        )
+        .await;
+    append(client, "n", "Clear", json!({})).await;
+    projections.catches_up("nulls", 1).await;
+    // Links name their results, whatever else is written beside them.
+    projections
+        .create(
+            "beside",
+            "fromStream('b').partitionBy(e => e.data.p).when({ $init: () => ({ n: 0 }),
+                B(s, e) { s.n += 1; emit('results', 'Note', {}); } }).outputState().outputTo('links', 'results')",
+        )
+        .await;
+    for p in ["x", "y", "x"] {
+        append(client, "b", "B", json!({"p": p})).await;
+    }
+    projections.catches_up("beside", 3).await;
+    until("three links", || async { read(client, "links").await.len() == 3 }).await;
+    let query = ReadStream { links: Links::Resolve, ..ReadStream::new(name("links")) };
+    let resolved: Vec<_> =
+        client.read_stream(query).await.expect("a read").try_collect().await.expect("events");
+    let resolved: Vec<_> = resolved.into_iter().filter_map(|each| each.event).collect();
+    assert_eq!(shown(&resolved), [r#"Result {"n":1}"#, r#"Result {"n":1}"#, r#"Result {"n":2}"#]);
+    server.stop().await;
+    let server = Server::start(data.path()).await;
+    let mut projections = Projections::of(server.address()).await;
+    append(&server.client, "n", "Look", json!({})).await;
+    projections.catches_up("nulls", 1).await;
+    assert_eq!(projections.state("nulls", "").await, json!({"saw": null}));
+
+    // One that is made again keeps one checkpoint, as the first did.
+    for _ in 0..2 {
+        projections.create("again", "fromStream('n').when({ Clear() {} })").await;
+        projections.catches_up("again", 1).await;
+        projections.disable("again", true).await;
+        let stream = name("$projections-again-checkpoint");
+        let metadata = server.store().stream_info(&stream).await.expect("known").metadata;
+        assert_eq!(metadata.max_count, Some(1));
+        projections.delete("again").await.expect("deleted");
+    }
+    server.stop().await;
+}
+
+/// A client that gives up in the middle of a change leaves it undone or done, never half.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_whole_although_its_client_goes_away() {
+    let data = TempDir::new().expect("a directory");
+    let server = Server::start(data.path()).await;
+    let mut projections = Projections::of(server.address()).await;
+    projections.create("count", COUNT).await;
+    for round in 0..40 {
+        append(&server.client, "s", "Counted", json!({"by": 1})).await;
+        let options = proto::disable_req::Options { name: "count".into(), write_checkpoint: true };
+        let mut request = tonic::Request::new(proto::DisableReq { options: Some(options) });
+        request.set_timeout(std::time::Duration::from_micros(50 * round));
+        // Its outcome is anything.
+        drop(projections.calls.disable(request).await);
+        let options = proto::reset_req::Options { name: "count".into(), write_checkpoint: true };
+        let mut request = tonic::Request::new(proto::ResetReq { options: Some(options) });
+        request.set_timeout(std::time::Duration::from_micros(50 * round));
+        drop(projections.calls.reset(request).await);
+    }
+    projections.enable("count").await;
+    projections.stands("count", |details| details.progress >= 100.0).await;
+    assert_eq!(projections.state("count", "").await, json!({"n": 40.0}));
+    projections.disable("count", true).await;
+    projections.delete("count").await.expect("deleted");
     server.stop().await;
 }
 

@@ -194,7 +194,7 @@ pub async fn statistics(State(context): State<Context>, request: Request<Body>) 
 async fn chosen(context: &Context, which: Which) -> Result<Vec<Details>, Status> {
     let mode = match which {
         Which::Name(name) if Builtin::named(&name).is_err() => {
-            let found = context.scripted().figures(&name).await;
+            let found = context.scripted().figures(&name);
             let (spec, figures) = found.map_err(|failed| status::projection(&failed))?;
             return Ok(vec![details(context, &spec, &figures)]);
         }
@@ -213,7 +213,7 @@ async fn chosen(context: &Context, which: Which) -> Result<Vec<Details>, Status>
             chosen.push(builtin_details(context, name).await?);
         }
     }
-    let users = context.scripted().list().await;
+    let users = context.scripted().list();
     let users = users.iter().filter(|(spec, _)| mode.is_none_or(|mode| mode == spec.mode));
     chosen.extend(users.map(|(spec, figures)| details(context, spec, figures)));
     Ok(chosen)
@@ -288,7 +288,8 @@ async fn shown(
     let shown = context.scripted().show(name, partition, show).await;
     let shown = shown.map_err(|failed| status::projection(&failed))?;
     let json = shown.and_then(|text| serde_json::from_str(&text).ok());
-    Ok(json.map_or_else(nothing, value))
+    // What is null is shown as what is not there.
+    Ok(json.filter(|json: &serde_json::Value| !json.is_null()).map_or_else(nothing, value))
 }
 
 fn value(json: serde_json::Value) -> Value {

@@ -136,6 +136,6 @@ pub fn stats_json(stats: &Stats) -> Value {
 pub async fn metrics(State(context): State<Context>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     let groups = context.persistent().numbers().await;
-    let scripted = context.scripted().list().await;
+    let scripted = context.scripted().list();
     (kind, context.metrics().render(&context, &groups, &scripted)).into_response()
 }

@@ -44,6 +44,9 @@ pub async fn create(
     if params.r#type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("js")) {
         return Err(Problem::field("type", "projections are written in JavaScript: js"));
     }
+    if params.trackemittedstreams == Some(true) && params.emit != Some(true) {
+        return Err(Problem::field("trackemittedstreams", "needs emit=true"));
+    }
     let query = String::from_utf8(program.to_vec())
         .map_err(|_| Problem::new(Kind::InvalidRequest, "the program is not UTF-8"))?;
     let spec = Spec {

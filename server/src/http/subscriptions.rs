@@ -72,9 +72,9 @@ pub async fn replay_parked(
 }
 
 /// Answers `POST /subscriptions/restart`.
-pub async fn restart(State(context): State<Context>) -> StatusCode {
-    context.persistent().restart().await;
-    StatusCode::OK
+pub async fn restart(State(context): State<Context>) -> Result<StatusCode, Problem> {
+    context.persistent().restart().await?;
+    Ok(StatusCode::OK)
 }
 
 impl From<GroupError> for Problem {

@@ -53,7 +53,7 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 enum Done {
     Parked { ticket: Ticket, parking: Parking, result: Result<(), JournalError> },
     Checkpoint(Result<(), JournalError>),
-    Replayed { next: u64, result: Result<Vec<Message<Arc<Item>>>, JournalError> },
+    Replayed { next: u64, messages: Vec<Message<Arc<Item>>>, failed: Option<JournalError> },
     Cut { first: u64, cuts: Vec<Cut>, result: Result<(), JournalError> },
 }
 
@@ -88,6 +88,8 @@ pub struct Host {
     /// Which parked messages are to be read.
     replay: Option<(u64, u64)>,
     replay_is_read: bool,
+    /// When they are read again that could not be.
+    replay_again: Option<Duration>,
     clients: BTreeMap<ConsumerId, Client>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     parks: VecDeque<(Ticket, Parking)>,
@@ -100,6 +102,7 @@ pub struct Host {
     joined: u64,
     rate: Rate,
     read_trouble: Option<String>,
+    replay_trouble: Option<String>,
     write_trouble: Option<String>,
     held: Held,
     may_take: bool,
@@ -137,6 +140,7 @@ impl Host {
             parked,
             replay: None,
             replay_is_read: false,
+            replay_again: None,
             clients: BTreeMap::new(),
             work: FuturesUnordered::new(),
             parks: VecDeque::new(),
@@ -147,6 +151,7 @@ impl Host {
             joined: 0,
             rate: Rate::begin(now),
             read_trouble: None,
+            replay_trouble: None,
             write_trouble: None,
             held,
             may_take: true,
@@ -192,7 +197,7 @@ impl Host {
         let now = self.now();
         let paused = self.group.consumers().iter().any(|consumer| consumer.paused);
         let look = paused.then(|| now + PAUSE_LOOK);
-        let wake = [self.group.wake_at(), look].into_iter().flatten().min();
+        let wake = [self.group.wake_at(), look, self.replay_again].into_iter().flatten().min();
         let sleep = wake.map(|at| at.saturating_sub(now).max(SLEEP_MIN));
         tokio::select! {
             biased;

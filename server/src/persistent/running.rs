@@ -3,29 +3,27 @@
 //! A group whose task ends by a panic is started again from what it has kept, at once if it ran for
 //! a while, else after a pause: what made it panic may do so again.
 //!
-//! INVARIANT: an entry of the settings that cannot be used is kept as it is in the document, however
-//! often that is written, until its group is deleted.
+//! INVARIANT: groups enter and leave with the document, in the turn that wrote or read it: one whose
+//! task ends, is loaded, or cannot be, stays and says so.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daybook_model::Revision;
-use daybook_store::persistent::Settings;
 use futures_util::future::{BoxFuture, FutureExt as _, join_all};
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::config::{self, Kept};
+use super::config;
 use super::consumer::Ending;
-use super::definition::{Definition, Start};
+use super::definition::Definition;
 use super::error::GroupError;
 use super::host::{Asker, Command, Host, MAILBOX_SIZE};
 use super::info::GroupInfo;
 use super::journal::JournalError;
 use super::key::GroupKey;
-use super::{CONFIG_SIZE_MAX, GROUPS_MAX, Persistent, UPDATED_BY};
+use super::known::{Groups, Running, Task, sorted};
+use super::{CONFIG_SIZE_MAX, Persistent, UPDATED_BY};
 
 /// How long a busy group may take to say how it stands.
 const INFO_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -33,101 +31,38 @@ const INFO_WAIT_MAX: Duration = Duration::from_secs(5);
 /// otherwise: one that always panics costs a line in the log a second.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// The groups of a node.
-#[derive(Default)]
-pub(super) struct Groups {
-    pub by_key: BTreeMap<GroupKey, Running>,
-    /// Entries of the settings that no group can be made of, nor named by.
-    strays: Vec<Value>,
-    /// Why there are none, if they could not be loaded.
-    pub fault: Option<String>,
-    pub stopped: bool,
-}
-
-/// A group that was loaded, or could not be.
-pub(super) struct Running {
-    pub definition: Definition,
-    pub mailbox: Result<mpsc::Sender<Command>, String>,
-    /// Its entry in the settings, if that could not be used.
-    pub unreadable: Option<Value>,
-}
-
-impl Running {
-    fn unreadable(key: GroupKey, json: Value, reason: String) -> Running {
-        let definition = Definition {
-            key,
-            settings: Settings::default(),
-            resolve_links: false,
-            extra_statistics: false,
-            start: Start::First,
-            begins_at: 0,
-            filter: None,
-        };
-        let reason =
-            format!("its settings cannot be used: {reason}; delete it and create it again");
-        Running { definition, mailbox: Err(reason), unreadable: Some(json) }
-    }
-
-    /// Whether its task has ended, or never began.
-    fn is_over(&self) -> bool {
-        self.unreadable.is_none() && self.mailbox.as_ref().map_or(true, mpsc::Sender::is_closed)
-    }
-
-    fn entry(&self) -> Value {
-        self.unreadable.clone().unwrap_or_else(|| config::encode_entry(&self.definition))
-    }
-}
-
 impl Persistent {
-    pub(super) async fn load(&self, revision: &mut Option<Revision>) {
+    /// Reads the document, and begins anew with its groups. Those that are there go on as they are if
+    /// it cannot be read; the answer is why.
+    pub(super) async fn load(&self, revision: &mut Option<Revision>) -> Result<(), String> {
         let loaded = match self.inner.journal.config().await {
-            Ok(None) => Ok(Vec::new()),
+            Ok(None) => Ok((None, Vec::new())),
             Ok(Some((at, document))) => {
-                *revision = Some(at);
-                config::decode(&document)
+                config::decode(&document).map(|entries| (Some(at), entries))
             }
             Err(failed) => Err(failed.to_string()),
         };
-        let entries = match loaded {
-            Ok(entries) => entries,
+        let (at, entries) = match loaded {
+            Ok(loaded) => loaded,
             Err(reason) => {
                 tracing::error!(reason, "the settings of persistent subscriptions cannot be read");
-                self.inner.groups.write().fault = Some(reason);
-                return;
+                self.inner.groups.write().fault = Some(reason.clone());
+                return Err(reason);
             }
         };
+        *revision = at;
+        self.end_all(Ending::Dropped).await;
+        let (by_key, strays) = sorted(entries);
+        let readable = by_key.values().filter(|running| running.unreadable.is_none());
+        let definitions: Vec<_> = readable.map(|running| running.definition.clone()).collect();
         {
             let mut groups = self.inner.groups.write();
-            groups.fault = None;
-            groups.strays.clear();
+            *groups = Groups { by_key, strays, fault: None, stopped: groups.stopped };
         }
-        for entry in entries {
-            self.load_entry(entry).await;
+        for definition in definitions {
+            self.run(definition).await;
         }
-    }
-
-    async fn load_entry(&self, entry: Kept) {
-        let is_full = self.inner.groups.read().by_key.len() >= GROUPS_MAX;
-        match entry {
-            Kept::Group(definition) if !is_full => self.run(definition).await,
-            Kept::Group(definition) => {
-                let group = &definition.key;
-                tracing::error!(%group, "there are {GROUPS_MAX} groups already: it is not started");
-                let entry = config::encode_entry(&definition);
-                self.inner.groups.write().strays.push(entry);
-            }
-            Kept::Unreadable { key, json, reason } => {
-                tracing::error!(reason, "the settings of a persistent subscription cannot be used");
-                let mut groups = self.inner.groups.write();
-                match key.filter(|key| !is_full && !groups.by_key.contains_key(key)) {
-                    Some(key) => {
-                        let running = Running::unreadable(key.clone(), json, reason);
-                        groups.by_key.insert(key, running);
-                    }
-                    None => groups.strays.push(json),
-                }
-            }
-        }
+        Ok(())
     }
 
     /// Starts the task of a group.
@@ -135,18 +70,18 @@ impl Persistent {
         let (sender, receiver) = mpsc::channel(MAILBOX_SIZE);
         let (journal, held) = (self.inner.journal.clone(), self.inner.budget.begin());
         let ends = (receiver, sender.downgrade());
-        let mailbox = match Host::load(journal, definition.clone(), ends, held).await {
+        let task = match Host::load(journal, definition.clone(), ends, held).await {
             Ok(host) => {
                 self.watch(definition.key.clone(), tokio::spawn(host.run()));
-                Ok(sender)
+                Task::Runs(sender)
             }
             Err(error) => {
                 tracing::error!(group = %definition.key, %error, "a group cannot be loaded");
-                Err(error.to_string())
+                Task::Failed(error.to_string())
             }
         };
         let key = definition.key.clone();
-        let running = Running { definition, mailbox, unreadable: None };
+        let running = Running { definition, task, unreadable: None };
         self.inner.groups.write().by_key.insert(key, running);
     }
 
@@ -183,8 +118,8 @@ impl Persistent {
         if let Some(running) = self.inner.groups.write().by_key.get_mut(key)
             && running.is_over()
         {
-            running.mailbox =
-                Err("its task ended unexpectedly; it is started again in a moment".to_owned());
+            let reason = "its task ended unexpectedly; it is started again in a moment";
+            running.task = Task::Failed(reason.to_owned());
         }
     }
 
@@ -204,23 +139,34 @@ impl Persistent {
         .boxed()
     }
 
-    pub(super) async fn end(&self, key: &GroupKey, ending: Ending) {
-        let Some(running) = self.inner.groups.write().by_key.remove(key) else { return };
-        end(running, ending).await;
+    /// Says of the groups whose change ended before it was done that they do not work.
+    pub(super) fn give_up(&self) {
+        let mut groups = self.inner.groups.write();
+        for running in groups.by_key.values_mut().filter(|running| running.is_changing()) {
+            let reason = "its change ended unexpectedly; restart the persistent subscriptions";
+            running.task = Task::Failed(reason.to_owned());
+        }
     }
 
+    /// Ends all tasks. Their groups stay.
     pub(super) async fn end_all(&self, ending: Ending) {
-        let all = std::mem::take(&mut self.inner.groups.write().by_key);
-        join_all(all.into_values().map(|running| end(running, ending))).await;
+        let tasks: Vec<Task> = {
+            let mut groups = self.inner.groups.write();
+            let running = groups.by_key.values_mut().map(|running| &mut running.task);
+            let running = running.filter(|task| matches!(task, Task::Runs(_)));
+            running.map(|task| std::mem::replace(task, Task::Changing)).collect()
+        };
+        join_all(tasks.into_iter().map(|task| end(task, ending))).await;
     }
 
-    /// Writes all settings, with `definition` in the place of those of `key`.
+    /// Writes all settings, with `definition` in the place of those of `key`. Answers the task that
+    /// is to end.
     pub(super) async fn keep(
         &self,
         revision: &mut Option<Revision>,
         key: &GroupKey,
         definition: Option<&Definition>,
-    ) -> Result<(), GroupError> {
+    ) -> Result<Task, GroupError> {
         let failed = |error: JournalError| GroupError::failed(key, error);
         let document = {
             let groups = self.inner.groups.read();
@@ -236,7 +182,15 @@ impl Persistent {
         }
         let written = self.inner.journal.put_config(*revision, document).await.map_err(failed)?;
         *revision = Some(written);
-        Ok(())
+        // Nothing is waited for between the two: what is written is known.
+        let mut groups = self.inner.groups.write();
+        let before = match definition {
+            Some(definition) => {
+                groups.by_key.insert(key.clone(), Running::changing(definition.clone()))
+            }
+            None => groups.by_key.remove(key),
+        };
+        Ok(before.map_or(Task::Changing, |running| running.task))
     }
 
     pub(super) fn definition(&self, key: &GroupKey) -> Result<Definition, GroupError> {
@@ -255,9 +209,10 @@ impl Persistent {
         if groups.stopped {
             return Err(GroupError::Stopping);
         }
-        match groups.by_key.get(key).map(|running| &running.mailbox) {
-            Some(Ok(mailbox)) => Ok(mailbox.clone()),
-            Some(Err(reason)) => Err(GroupError::failed(key, reason)),
+        match groups.by_key.get(key).map(|running| &running.task) {
+            Some(Task::Runs(mailbox)) => Ok(mailbox.clone()),
+            Some(Task::Failed(reason)) => Err(GroupError::failed(key, reason)),
+            Some(Task::Changing) => Err(GroupError::Dropped(key.clone())),
             None => Err(GroupError::Missing(key.clone())),
         }
     }
@@ -265,7 +220,7 @@ impl Persistent {
     /// Refuses a group whose settings cannot be used: its filter, which changes keep, is not known.
     pub(super) fn usable(&self, key: &GroupKey) -> Result<(), GroupError> {
         match self.inner.groups.read().by_key.get(key) {
-            Some(Running { unreadable: Some(_), mailbox: Err(reason), .. }) => {
+            Some(Running { unreadable: Some(_), task: Task::Failed(reason), .. }) => {
                 Err(GroupError::failed(key, reason))
             }
             _ => Ok(()),
@@ -299,8 +254,8 @@ impl Persistent {
     }
 }
 
-async fn end(running: Running, ending: Ending) {
-    let Ok(mailbox) = running.mailbox else { return };
+pub(super) async fn end(task: Task, ending: Ending) {
+    let Task::Runs(mailbox) = task else { return };
     let (done, ended) = oneshot::channel();
     if mailbox.send(Command::Stop { ending, done }).await.is_ok() {
         // A task that ended otherwise has dropped its end.

@@ -1,7 +1,9 @@
 //! Groups on a store on a simulated disk: what they promise when things go wrong beside them.
 
+mod changes;
 mod disk;
 mod ends;
+mod replay;
 mod room;
 
 use std::sync::Arc;
@@ -200,7 +202,7 @@ async fn what_was_forgotten_does_not_come_back_when_what_was_replayed_is_done() 
     assert_eq!(house.info(&key).await.parked, 0);
     consumer.ack(vec![id(&first)]).await.expect("told");
     house.until(&key, "it is settled", |info| info.unsettled == 2).await;
-    house.groups.restart().await;
+    house.groups.restart().await.expect("restarted");
     assert_eq!(house.info(&key).await.parked, 0, "nor is it there for the next process");
     let house = house.again(disk.restart()).await;
     assert_eq!(house.info(&key).await.parked, 0);
@@ -256,7 +258,7 @@ async fn settings_that_cannot_be_used_fault_their_group_alone_and_are_kept() {
     let nameless = serde_json::json!({ "stream": 7 });
     entries.extend([strange.clone(), nameless.clone()]);
     journal.put_config(Some(at), document.to_string().into_bytes()).await.expect("written");
-    house.groups.restart().await;
+    house.groups.restart().await.expect("restarted");
 
     assert_eq!(house.groups.fault(), None);
     assert_eq!(house.info(&key).await.status.trouble, None);

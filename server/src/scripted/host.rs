@@ -15,7 +15,7 @@ use super::error::ProjectionError;
 use super::figures::{Shared, Status};
 use super::journal::{Draft, Journal};
 use super::spec::{Mode, Spec};
-use super::work::{Fault, Step, Work};
+use super::work::{Fault, Kind, Pace, Step, Work, unread};
 
 /// Events after which a place is saved, if nothing else is to be written. As in KurrentDB.
 pub const SAVE_EVENTS: u64 = 4_000;
@@ -30,6 +30,9 @@ const SAVE_PASSED: u64 = 100_000;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Commands that may wait.
 const MAILBOX_SIZE: usize = 64;
+/// How long a program that is stepping may keep somebody who stops it waiting. Far beyond what one
+/// event may take; there are loops inside of the engine that it cannot interrupt.
+const HALT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,7 @@ pub struct Running {
 }
 
 /// Asks a projection that runs.
+#[derive(Clone)]
 pub struct Asker {
     mailbox: mpsc::Sender<Command>,
 }
@@ -74,18 +78,24 @@ impl Running {
         Asker { mailbox: self.mailbox.clone() }
     }
 
-    /// Stops it and waits until it has.
+    /// Stops it and waits until it has, or for [`HALT_WAIT_MAX`].
     pub async fn halt(self, how: Halt) {
-        // One that ended by itself has no mailbox any more.
-        let _ = self.mailbox.send(Command::Halt(how)).await;
-        if let Err(failed) = self.task.await {
-            tracing::error!(error = %failed, "a projection ended badly");
+        let halted = async {
+            // One that ended by itself has no mailbox any more.
+            let _ = self.mailbox.send(Command::Halt(how)).await;
+            self.task.await
+        };
+        match tokio::time::timeout(HALT_WAIT_MAX, halted).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => tracing::error!(error = %failed, "a projection ended badly"),
+            // It cannot write any more: whoever comes after it has another checkpoint.
+            Err(_) => tracing::error!("a projection's program does not stop; it is left alone"),
         }
     }
 }
 
 impl Asker {
-    /// What it shows; none if it ended.
+    /// What it shows; none if it ended, or is about to begin again.
     pub async fn show(&self, partition: &str, show: Show) -> Option<Shown> {
         let (answer, shown) = oneshot::channel();
         let partition = partition.to_owned();
@@ -107,62 +117,92 @@ struct Host {
     spec: Spec,
     figures: Shared,
     commands: mpsc::Receiver<Command>,
-    /// None while it steps.
+    /// None while it steps, and between two attempts.
     work: Option<Box<Work>>,
     saved_at: Duration,
     /// Until then what waits to be written may wait for more.
     rests_until: Duration,
 }
 
+/// How far to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// On and on.
+    Freely,
+    /// Event by event until past this place: one of those before it is not taken.
+    Singly(Position),
+    /// Up to before this place.
+    Before(Position),
+}
+
 /// Why a host ends.
 enum End {
     Halted,
+    /// It came to where it was to stop.
+    Reached,
     Faulted(Fault),
 }
 
-impl From<Fault> for End {
-    fn from(fault: Fault) -> End {
-        End::Faulted(fault)
-    }
-}
-
 impl Host {
+    /// Follows until it is stopped, or until there is an event that it cannot get past.
     async fn run(mut self) {
-        let fault = match self.follow(None).await {
-            End::Halted => return,
-            End::Faulted(fault) => fault,
-        };
-        // What was done before the event that failed counts: it is done again and saved.
-        if let Some(at) = fault.at
-            && self.spec.mode == Mode::Continuous
-            && self.work.as_ref().is_none_or(|work| work.saved < at)
-        {
+        let mut how = How::Freely;
+        let mut verdict: Option<Fault> = None;
+        let mut out_of_memory_at = None;
+        loop {
             self.work = None;
-            if let End::Halted = self.follow(Some(at)).await {
-                return;
+            let end = match self.followed(how).await {
+                Ok(end) => end,
+                Err(fault) => End::Faulted(fault),
+            };
+            let fault = match end {
+                End::Halted => return,
+                End::Reached => break,
+                End::Faulted(fault) => fault,
+            };
+            let saved = self.work.as_ref().map_or(Position(u64::MAX), |work| work.saved);
+            match (fault.kind, fault.at, how) {
+                (Kind::Store, ..) => {
+                    self.figures.lock().reason = format!("tries again: {}", fault.reason);
+                    if self.rest().await.is_break() {
+                        return;
+                    }
+                }
+                // The states of many partitions fill the heap; begun again it has those it needs.
+                (Kind::Memory, at, _) if out_of_memory_at != Some(at) => {
+                    out_of_memory_at = Some(at);
+                }
+                (Kind::Refused, Some(at), How::Freely) => how = How::Singly(at),
+                // What was done before the event counts: it is done again and saved.
+                (Kind::Program | Kind::Memory, Some(at), How::Freely | How::Singly(_))
+                    if self.spec.mode == Mode::Continuous && saved < at =>
+                {
+                    verdict = Some(fault);
+                    how = How::Before(at);
+                }
+                _ => {
+                    verdict.get_or_insert(fault);
+                    break;
+                }
             }
         }
-        tracing::error!(projection = self.spec.name, reason = fault.reason, "a projection stopped");
+        let reason = verdict.map(|fault| fault.reason).unwrap_or_default();
+        tracing::error!(projection = self.spec.name, reason, "a projection stopped");
         let mut figures = self.figures.lock();
         figures.status = Status::Faulted;
-        figures.reason = fault.reason;
+        figures.reason = reason;
     }
 
-    /// Opens the program and has it follow what it follows; to the end, or up to `until`.
-    async fn follow(&mut self, until: Option<Position>) -> End {
-        match self.followed(until).await {
-            Ok(end) => end,
-            Err(fault) => End::Faulted(fault),
-        }
-    }
-
-    async fn followed(&mut self, until: Option<Position>) -> Result<End, Fault> {
+    /// Opens the program and has it follow what it follows.
+    async fn followed(&mut self, how: How) -> Result<End, Fault> {
         let (journal, spec) = (self.journal.clone(), self.spec.clone());
         let opened = tokio::task::spawn_blocking(move || Work::open(journal, spec)).await;
         let opened = opened.map_err(|error| panicked(&error))?;
-        let mut work = opened.map_err(|error| Fault { at: None, reason: error.to_string() })?;
-        if let Some(until) = until {
-            work.stop_before(until);
+        let mut work = opened.map_err(|error| not_opened(&error))?;
+        match how {
+            How::Freely => {}
+            How::Singly(_) => work.go(Pace::Singly),
+            How::Before(position) => work.stop_before(position),
         }
         self.work = Some(Box::new(work));
         self.saved_at = self.journal.clock().monotonic();
@@ -174,17 +214,16 @@ impl Host {
             }
             let step = self.with(Work::step).await??;
             self.tell(step);
-            if self.is_due(step) && self.save().await?.is_break() {
+            let past = self.singly(how);
+            if (past.is_some() || self.is_due(step)) && self.save().await?.is_break() {
                 return Ok(End::Halted);
             }
             if step == Step::More {
                 continue;
             }
-            if until.is_some() {
-                if self.save().await?.is_break() {
-                    return Ok(End::Halted);
-                }
-                return Ok(End::Faulted(Fault { at: None, reason: String::new() }));
+            if let How::Before(_) = how {
+                let saved = self.save().await?;
+                return Ok(if saved.is_break() { End::Halted } else { End::Reached });
             }
             if self.spec.mode == Mode::OneTime {
                 self.figures.lock().status = Status::Completed;
@@ -192,6 +231,37 @@ impl Host {
             }
             if self.wait().await?.is_break() {
                 return Ok(End::Halted);
+            }
+        }
+    }
+
+    /// Whether it still goes event by event; once it is past where that is needed, no more.
+    fn singly(&mut self, how: How) -> Option<()> {
+        let How::Singly(past) = how else { return None };
+        let work = self.work.as_mut().expect("no step is under way");
+        if work.place().position() > past {
+            work.go(Pace::Freely);
+            return None;
+        }
+        Some(())
+    }
+
+    /// Waits a little before it tries again.
+    async fn rest(&mut self) -> ControlFlow<()> {
+        let again = tokio::time::sleep(RETRY_AFTER);
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = &mut again => return ControlFlow::Continue(()),
+                command = self.commands.recv() => match command {
+                    Some(Command::Halt(how)) => {
+                        self.halted(how);
+                        return ControlFlow::Break(());
+                    }
+                    // What was saved is shown instead.
+                    Some(Command::Show { .. }) => {}
+                    None => return ControlFlow::Break(()),
+                },
             }
         }
     }
@@ -206,7 +276,7 @@ impl Host {
         let command = tokio::select! {
             command = self.commands.recv() => command,
             waited = work.source().wait() => {
-                waited.map_err(|failed| Fault { at: None, reason: failed.to_string() })?;
+                waited.map_err(|failed| unread(&failed))?;
                 return Ok(ControlFlow::Continue(()));
             }
             () = tokio::time::sleep(left), if owes => return self.save().await,
@@ -244,11 +314,15 @@ impl Host {
                 if how == Halt::Save {
                     self.save_once().await?;
                 }
-                let mut figures = self.figures.lock();
-                figures.status = if how == Halt::Save { Status::Stopped } else { Status::Aborted };
+                self.halted(how);
                 Ok(ControlFlow::Break(()))
             }
         }
+    }
+
+    fn halted(&self, how: Halt) {
+        self.figures.lock().status =
+            if how == Halt::Save { Status::Stopped } else { Status::Aborted };
     }
 
     fn is_due(&self, step: Step) -> bool {
@@ -280,24 +354,12 @@ impl Host {
                 }
                 Err(failed) if may_pass(&failed) => {
                     self.figures.lock().reason = format!("waits to write: {failed}");
-                    let again = tokio::time::sleep(RETRY_AFTER);
-                    tokio::pin!(again);
-                    tokio::select! {
-                        () = &mut again => {}
-                        command = self.commands.recv() => match command {
-                            // What cannot be written now is done again later.
-                            Some(Command::Halt(how)) => {
-                                let mut figures = self.figures.lock();
-                                figures.status =
-                                    if how == Halt::Save { Status::Stopped } else { Status::Aborted };
-                                return Ok(ControlFlow::Break(()));
-                            }
-                            Some(show) => { let _ = self.obey(show).await?; }
-                            None => return Ok(ControlFlow::Break(())),
-                        },
+                    // What cannot be written now is done again later.
+                    if self.rest().await.is_break() {
+                        return Ok(ControlFlow::Break(()));
                     }
                 }
-                Err(failed) => return Err(unwritten(&failed)),
+                Err(failed) => return Err(self.unwritten(&failed)),
             }
         }
     }
@@ -351,6 +413,7 @@ impl Host {
         figures.partitions = work.partitions();
         figures.buffered = work.source().buffered();
         figures.unwritten = work.unwritten();
+        figures.reason.clear();
     }
 
     fn tell_saved(&self) {
@@ -360,6 +423,20 @@ impl Host {
         figures.written = work.written;
         figures.unwritten = 0;
         figures.reason.clear();
+    }
+
+    /// What the store will not take, whenever it is asked.
+    fn unwritten(&self, failed: &AppendError) -> Fault {
+        let work = self.work.as_ref().expect("no step is under way");
+        let kind = match failed {
+            AppendError::Read { .. }
+            | AppendError::Closed { .. }
+            | AppendError::Unknown { .. }
+            | AppendError::WrongExpectedRevision { .. } => Kind::Store,
+            _ => Kind::Refused,
+        };
+        let reason = work.of_last(&format!("what it writes is not taken: {failed}"));
+        Fault { kind, at: Some(work.place().position()), reason }
     }
 }
 
@@ -373,10 +450,15 @@ fn may_pass(failed: &AppendError) -> bool {
     )
 }
 
-fn unwritten(failed: &AppendError) -> Fault {
-    Fault { at: None, reason: format!("what it writes is not taken: {failed}") }
+fn not_opened(error: &ProjectionError) -> Fault {
+    let kind = match error {
+        ProjectionError::Read(_) => Kind::Store,
+        _ => Kind::Program,
+    };
+    Fault { kind, at: None, reason: error.to_string() }
 }
 
 fn panicked(error: &tokio::task::JoinError) -> Fault {
-    Fault { at: None, reason: ProjectionError::Panicked(error.to_string()).to_string() }
+    let reason = ProjectionError::Panicked(error.to_string()).to_string();
+    Fault { kind: Kind::Program, at: None, reason }
 }

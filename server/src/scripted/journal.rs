@@ -9,20 +9,19 @@ use daybook_model::metadata::METADATA_EVENT_TYPE;
 use daybook_model::{
     Clock, ContentType, Entropy, ExpectedRevision, NewEvent, RecordedEvent, Revision, StreamName,
 };
-use daybook_script::{Definition, Partitioning, Script};
+use daybook_script::Definition;
 use daybook_store::virtual_stream::LINK_EVENT_TYPE;
 use daybook_store::{
     Append, AppendError, Deletion, Direction, From, ReadError, ReadStream, Store, StreamCondition,
     StreamState,
 };
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::error::ProjectionError;
-use super::host::Show;
 use super::place::Place;
 use super::spec::{self, Spec};
 use super::{Leavings, Run};
@@ -96,6 +95,8 @@ pub struct Draft {
     pub place: Place,
     /// The checkpoint that it follows.
     pub after: Option<Revision>,
+    /// Whether the checkpoints' stream keeps only one of them.
+    pub keeps_one: bool,
 }
 
 impl Draft {
@@ -111,6 +112,8 @@ impl Draft {
 pub struct Saved {
     /// Its last checkpoint, of whichever run.
     pub checkpoint: Option<Revision>,
+    /// Whether only one is kept.
+    pub keeps_one: bool,
     /// How far it had come; none if it is to begin.
     pub place: Option<Place>,
     /// Its state.
@@ -122,10 +125,15 @@ pub struct Saved {
 /// The data of a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "there", skip_serializing_if = "Option::is_none")]
     state: Option<Box<RawValue>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "there", skip_serializing_if = "Option::is_none")]
     shared: Option<Box<RawValue>>,
+}
+
+/// A field that is there, also if it is null: a state may be that.
+fn there<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(field).map(Some)
 }
 
 /// The metadata of checkpoints and states.
@@ -157,11 +165,11 @@ impl Journal {
         uuid::Builder::from_random_bytes(self.entropy.bytes()).into_uuid()
     }
 
-    /// All that are kept, by name.
+    /// All that are kept, by name; of one that cannot be read, why.
     ///
     /// # Errors
-    /// [`ReadError`]
-    pub async fn specs(&self) -> Result<Vec<Spec>, ReadError> {
+    /// [`ReadError`] if the names cannot be read.
+    pub async fn specs(&self) -> Result<Vec<Result<Spec, (String, String)>>, ReadError> {
         let mut names = BTreeSet::new();
         self.each(&spec::list_stream(), |event| {
             let Ok(name) = String::from_utf8(event.data.to_vec()) else { return };
@@ -174,11 +182,16 @@ impl Journal {
         .await?;
         let mut specs = Vec::new();
         for name in names {
-            let Some(event) = self.last(&spec::spec_stream(&name)).await? else { continue };
-            match serde_json::from_slice::<Spec>(&event.data) {
-                Ok(spec) => specs.push(Spec { name, ..spec }),
-                Err(error) => tracing::error!(name, %error, "a projection cannot be loaded"),
-            }
+            let read = match self.last(&spec::spec_stream(&name)).await {
+                Ok(Some(event)) => serde_json::from_slice::<Spec>(&event.data)
+                    .map_err(|error| format!("what is kept of it cannot be understood: {error}")),
+                Ok(None) => Err("what is kept of it is gone".to_owned()),
+                Err(failed) => Err(format!("what is kept of it cannot be read: {failed}")),
+            };
+            specs.push(match read {
+                Ok(spec) => Ok(Spec { name, ..spec }),
+                Err(reason) => Err((name, reason)),
+            });
         }
         Ok(specs)
     }
@@ -229,7 +242,8 @@ impl Journal {
             going.push(spec::checkpoint_stream(&spec.name));
         }
         if leavings.results {
-            going.extend(definition.and_then(|of| spec::result_stream(&spec.name, of).ok()));
+            let results = definition.and_then(|of| spec::result_stream(&spec.name, of).ok());
+            going.extend(results.filter(|stream| spec::may_have_results(&spec.name, stream)));
         }
         if leavings.emitted_streams {
             let emitted = spec::emitted_stream(&spec.name);
@@ -255,8 +269,9 @@ impl Journal {
     /// [`ProjectionError::Invalid`] if that is no place in this log.
     pub async fn saved(&self, spec: &Spec) -> Result<Saved, ProjectionError> {
         let stream = spec::checkpoint_stream(&spec.name);
-        let checkpoint = self.store.stream_info(&stream).await?.head;
-        let begin = Saved { checkpoint, ..Saved::default() };
+        let info = self.store.stream_info(&stream).await?;
+        let (checkpoint, keeps_one) = (info.head, info.metadata.max_count.is_some());
+        let begin = Saved { checkpoint, keeps_one, ..Saved::default() };
         let Some(event) = self.last(&stream).await? else { return Ok(begin) };
         let Some(of) = of_run(&event, spec.run) else { return Ok(begin) };
         let text = |raw: Option<Box<RawValue>>| raw.map(|raw| raw.get().to_owned());
@@ -276,7 +291,7 @@ impl Journal {
             });
         }
         let (state, shared) = (text(saved.state), text(saved.shared));
-        Ok(Saved { checkpoint, place: of.place, state, shared })
+        Ok(Saved { checkpoint, keeps_one, place: of.place, state, shared })
     }
 
     /// The state of `partition`, if one was saved.
@@ -290,34 +305,20 @@ impl Journal {
         Ok(event.and_then(|event| String::from_utf8(event.data.to_vec()).ok()))
     }
 
-    /// What was saved of a projection that does not run.
+    /// The state of `partition` as it was saved last; for none, that of the whole projection.
     ///
     /// # Errors
     /// Why it cannot be told.
-    pub async fn show(
-        self,
-        spec: Spec,
-        partition: String,
-        show: Show,
+    pub async fn saved_state(
+        &self,
+        spec: &Spec,
+        partition: &str,
     ) -> Result<Option<String>, ProjectionError> {
-        let saved = self.saved(&spec).await?;
-        let state = if partition.is_empty() {
-            saved.state.or(saved.shared)
-        } else {
-            self.state(&spec, &partition).await?
-        };
-        let (Some(state), Show::Result) = (&state, show) else { return Ok(state) };
-        let state = state.clone();
-        let work = move || {
-            let mut script = Script::compile(&spec.query)?;
-            if partition.is_empty() && script.definition().partitioning != Partitioning::None {
-                return Ok(Some(state));
-            }
-            script.load(&partition, Some(&state))?;
-            script.result(&partition)
-        };
-        let shown = tokio::task::spawn_blocking(work).await;
-        Ok(shown.map_err(|error| ProjectionError::Panicked(error.to_string()))??)
+        if !partition.is_empty() {
+            return Ok(self.state(spec, partition).await?);
+        }
+        let saved = self.saved(spec).await?;
+        Ok(saved.state.or(saved.shared))
     }
 
     /// Writes a draft, whole or not at all. Answers the checkpoint's revision.
@@ -356,7 +357,6 @@ impl Journal {
                         None => self.expect(stream, &mut writing).await?,
                     };
                     writing.write(stream, event.clone());
-                    writing.next.insert(stream.clone(), next + 1);
                     writing.write(
                         link_from,
                         NewEvent {
@@ -386,7 +386,7 @@ impl Journal {
             writing.write(stream, event);
         }
         let stream = spec::checkpoint_stream(&spec.name);
-        if draft.after.is_none() {
+        if !draft.keeps_one {
             writing.write(&stream.metastream(), self.keep_one());
         }
         let raw = |text: &Option<String>| {
@@ -410,7 +410,10 @@ impl Journal {
         let index = writing.stream(stream);
         let expected = info.head.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         writing.append.streams[index].expected = expected;
-        Ok(info.head.map_or(0, |head| head.0 + 1))
+        let before = writing.append.events.iter().filter(|(of, _)| *of as usize == index).count();
+        let next = info.head.map_or(0, |head| head.0 + 1) + before as u64;
+        writing.next.insert(stream.clone(), next);
+        Ok(next)
     }
 
     fn streams_of(&self, draft: &Draft) -> BTreeSet<String> {
@@ -535,6 +538,9 @@ impl Writing {
 
     fn write(&mut self, stream: &StreamName, event: NewEvent) {
         let index = u32::try_from(self.stream(stream)).expect("a draft has few streams");
+        if let Some(next) = self.next.get_mut(stream) {
+            *next += 1;
+        }
         self.append.events.push((index, event));
     }
 }

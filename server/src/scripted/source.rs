@@ -30,6 +30,10 @@ use tokio::runtime::Handle;
 use super::place::Place;
 use crate::persistent::feed::owned;
 
+/// Events that are taken from a page at a time.
+const UNPACK_MAX: usize = 64;
+/// Their bytes, but for the last one's.
+const UNPACK_SIZE_MAX: usize = 1024 * 1024;
 /// Types that are followed one by one; beyond that the whole log is read.
 const TYPES_MAX: usize = 50;
 
@@ -65,8 +69,8 @@ struct Followed {
     subscription: Subscription,
     /// What lies before it was handled already, when another program followed other streams.
     skip_below: Position,
-    /// What a wait brought.
-    arrived: Option<Page>,
+    /// What was read, and how many of its events were looked at.
+    page: Option<(Page, usize)>,
     inputs: VecDeque<Input>,
     /// Whether it had nothing since `below` was set.
     drained: bool,
@@ -93,6 +97,8 @@ struct Wanted {
     handles_deleted: bool,
     /// Whether the system's streams are left out.
     own_only: bool,
+    /// Whether they come from `$ce-…` streams, as those that `fromCategory` names do.
+    category: bool,
 }
 
 impl Source {
@@ -103,22 +109,34 @@ impl Source {
             include_links: definition.include_links,
             handles_deleted: definition.handles_deleted,
             own_only: definition.sources == Sources::All,
+            category: matches!(&definition.sources, Sources::Streams(names)
+                if names.iter().all(|name| name.starts_with("$ce-"))),
         };
-        let names = streams(definition);
-        let followed = if names.is_empty() {
-            let from = place.position.checked_sub(1);
-            let from = from.map_or(SubscribeFrom::Start, SubscribeFrom::After);
-            vec![Followed::new(None, store.subscribe_all(from, None), Position(0))]
-        } else {
-            let follow = |name: StreamName| {
-                let next = place.next.get(name.as_str()).copied();
-                let from = next.and_then(|next| next.checked_sub(1));
-                let from = from.map_or(SubscribeFrom::Start, SubscribeFrom::After);
-                let subscription = store.subscribe_stream(&name, from).following();
-                let skip_below = if next.is_some() { Position(0) } else { place.position() };
-                Followed::new(Some(name), subscription, skip_below)
-            };
-            names.into_iter().map(follow).collect()
+        let from = |next: Option<u64>| {
+            let last = next.and_then(|next| next.checked_sub(1));
+            last.map_or(SubscribeFrom::Start, SubscribeFrom::After)
+        };
+        let mut place = place;
+        let followed = match followed(definition) {
+            None => {
+                place.next.clear();
+                let log = store.subscribe_all(from(Some(place.position)), None);
+                vec![Followed::new(None, log, Position(0))]
+            }
+            Some(names) => {
+                // What was followed once, and is again, is new: its place of then is no place now.
+                place.next.retain(|known, _| names.iter().any(|name| name.as_str() == known));
+                let follow = |name: StreamName| {
+                    let next = place.next.get(name.as_str()).copied();
+                    let subscription = store.subscribe_stream(&name, from(next));
+                    // The whole log shows what streams hide, so its parts do.
+                    let subscription =
+                        if wanted.own_only { subscription } else { subscription.following() };
+                    let skip_below = if next.is_some() { Position(0) } else { place.position() };
+                    Followed::new(Some(name), subscription, skip_below)
+                };
+                names.into_iter().map(follow).collect()
+            }
         };
         Source { store: store.clone(), wanted, followed, place, below: Position(0), until: None }
     }
@@ -219,7 +237,7 @@ impl Followed {
             stream,
             subscription,
             skip_below,
-            arrived: None,
+            page: None,
             inputs: VecDeque::new(),
             drained: false,
             ended: false,
@@ -227,11 +245,11 @@ impl Followed {
     }
 
     async fn wait(&mut self) -> Result<(), ReadError> {
-        if self.arrived.is_some() {
+        if self.page.is_some() {
             return Ok(());
         }
         match self.subscription.next().await {
-            Ok(Delivery::Events(page)) => self.arrived = Some(page),
+            Ok(Delivery::Events(page)) => self.page = Some((page, 0)),
             Ok(Delivery::Checkpoint { .. } | Delivery::CaughtUp { .. }) => {}
             Err(ReadError::StreamDeleted { .. }) => self.ended = true,
             Err(failed) => return Err(failed),
@@ -242,31 +260,32 @@ impl Followed {
     /// Sees to it that there is an event, or that it is known that there is none.
     fn fill(&mut self, store: &Store, wanted: &Wanted) -> Result<(), ReadError> {
         while self.inputs.is_empty() && !self.drained && !self.ended {
-            let page = match self.arrived.take() {
-                Some(page) => page,
-                None => match self.subscription.try_next() {
-                    Ok(Some(Delivery::Events(page))) => page,
-                    Ok(Some(_)) => continue,
-                    Ok(None) => {
-                        self.drained = true;
-                        continue;
-                    }
-                    Err(ReadError::StreamDeleted { .. }) => {
-                        self.ended = true;
-                        continue;
-                    }
-                    Err(failed) => return Err(failed),
-                },
-            };
-            self.unpack(&page, store, wanted)?;
+            if self.page.is_some() {
+                self.unpack(store, wanted)?;
+                continue;
+            }
+            match self.subscription.try_next() {
+                Ok(Some(Delivery::Events(page))) => self.page = Some((page, 0)),
+                Ok(Some(_)) => {}
+                Ok(None) => self.drained = true,
+                Err(ReadError::StreamDeleted { .. }) => self.ended = true,
+                Err(failed) => return Err(failed),
+            }
         }
         Ok(())
     }
 
-    fn unpack(&mut self, page: &Page, store: &Store, wanted: &Wanted) -> Result<(), ReadError> {
+    /// Makes inputs of a part of the page: a link of a few bytes may lead to an event of many.
+    fn unpack(&mut self, store: &Store, wanted: &Wanted) -> Result<(), ReadError> {
+        let Some((page, looked_at)) = &mut self.page else { return Ok(()) };
         let mut text = LinkText::default();
         let last = page.len().saturating_sub(1);
-        for (at, Target { number, event, hidden }) in page.targets().enumerate() {
+        let (begin, mut size) = (*looked_at, 0);
+        for (at, Target { number, event, hidden }) in page.targets().enumerate().skip(begin) {
+            if self.inputs.len() >= UNPACK_MAX || size >= UNPACK_SIZE_MAX {
+                return Ok(());
+            }
+            *looked_at = at + 1;
             let mut input = Input {
                 position: event.position,
                 number,
@@ -279,12 +298,15 @@ impl Followed {
                     input.follow(&event, store, wanted)?;
                 }
                 None => input.see(&event, wanted),
-                // A tombstone hides all of its stream but itself.
-                Some(_) if hidden && !event.tombstone => {}
                 Some(links) => {
                     let link = links.link(number, &event, &mut text);
                     if links.are_references() {
                         input.see(&link, wanted);
+                    } else if hidden && !event.tombstone {
+                        // A tombstone hides all of its stream but itself.
+                    } else if wanted.category && event.stream.starts_with("$$") {
+                        // A category has the news that a stream was deleted until it is opened
+                        // again: what may or may not be there is nothing to fold.
                     } else if links.lead_beyond(&event) {
                         input.follow(&link, store, wanted)?;
                     } else {
@@ -294,10 +316,12 @@ impl Followed {
                 }
             }
             // What nobody sees only says how far it is; the page's last says that for all.
+            size += input.event.as_ref().map_or(0, |event| event.data.len() + event.metadata.len());
             if input.event.is_some() || input.deleted.is_some() || at == last {
                 self.inputs.push_back(input);
             }
         }
+        self.page = None;
         Ok(())
     }
 }
@@ -349,20 +373,21 @@ impl Wanted {
 }
 
 /// The streams to follow; none if it is the whole log.
-fn streams(definition: &Definition) -> Vec<StreamName> {
+fn followed(definition: &Definition) -> Option<Vec<StreamName>> {
     let names: Vec<String> = match (&definition.sources, &definition.types) {
         (Sources::Streams(names), _) => names.clone(),
         (Sources::All, Some(types))
             if types.len() <= TYPES_MAX
+                && !types.is_empty()
                 && !definition.handles_deleted
                 && !types.contains(LINK_EVENT_TYPE) =>
         {
             types.iter().map(|name| format!("$et-{name}")).collect()
         }
-        (Sources::All, _) => Vec::new(),
+        (Sources::All, _) => return None,
     };
-    // A name that cannot be has no events.
-    names.iter().filter_map(|name| StreamName::new(name).ok()).collect()
+    // Those of streams were checked; a type that no event can have has no events.
+    Some(names.iter().filter_map(|name| StreamName::new(name).ok()).collect())
 }
 
 /// The stream that `event` says was deleted.

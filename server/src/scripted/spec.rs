@@ -15,7 +15,8 @@
 
 use daybook_model::stream::PROJECTION_PREFIX;
 use daybook_model::{InvalidStreamName, StreamName};
-use daybook_script::Definition;
+use daybook_script::{Definition, Sources};
+use daybook_store::virtual_stream::is_virtual;
 use serde::{Deserialize, Serialize};
 
 use super::Run;
@@ -175,6 +176,42 @@ pub fn partition_result_stream(
     }
 }
 
+/// Whether a projection called `name` may write results to `stream`: to its own, and to those that
+/// no part of the server writes alone.
+#[must_use]
+pub fn may_have_results(name: &str, stream: &StreamName) -> bool {
+    let of_name = stream.as_str().strip_prefix(PROJECTION_PREFIX);
+    match of_name.and_then(|rest| rest.strip_prefix(name)) {
+        Some(rest) => rest.starts_with('-') && rest.ends_with("-result"),
+        None => stream.owner().is_none() && !is_virtual(stream),
+    }
+}
+
+/// Checks what a program says of itself.
+///
+/// # Errors
+/// [`ProjectionError::Invalid`]
+pub fn check_definition(name: &str, definition: &Definition) -> Result<(), ProjectionError> {
+    let invalid = |reason: String| ProjectionError::Invalid { reason };
+    if let Sources::Streams(streams) = &definition.sources {
+        for stream in streams {
+            StreamName::new(stream)
+                .map_err(|why| invalid(format!("the program cannot follow '{stream}': {why}")))?;
+        }
+    }
+    let example = partition_result_stream(name, definition, "x");
+    for stream in [result_stream(name, definition), example] {
+        let stream = stream.map_err(|why| invalid(format!("results cannot be written: {why}")))?;
+        if !may_have_results(name, &stream) {
+            return Err(invalid(format!(
+                "results cannot be written to '{stream}', which a part of the server writes alone; \
+                 choose another stream"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn named(name: &str) -> StreamName {
     StreamName::new(name).expect("a checked name is a part of a stream's")
 }
@@ -191,6 +228,26 @@ mod tests {
         let long = "x".repeat(NAME_SIZE_MAX + 1);
         for name in ["", "$by_category", "a::b", "a\nb", "a-checkpoint", "a-result", &long] {
             assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn results_go_nowhere_that_is_anothers() {
+        let stream = |name: &str| StreamName::new(name).expect("a name");
+        for own in ["$projections-a-result", "$projections-a-p-result", "totals"] {
+            assert!(may_have_results("a", &stream(own)), "{own}");
+        }
+        for others in [
+            "$projections-a",
+            "$projections-a-checkpoint",
+            "$projections-b-checkpoint",
+            "$projections-ab-result",
+            "$projections-$all",
+            "ledger.account-1",
+            "$users",
+            "$ce-a",
+        ] {
+            assert!(!may_have_results("a", &stream(others)), "{others}");
         }
     }
 

@@ -13,11 +13,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use daybook_model::limits::{APPEND_SIZE_MAX, EVENT_SIZE_MAX};
 use daybook_model::{
-    ContentType, InvalidStreamName, NewEvent, Owner, Position, RecordedEvent, Revision, StreamName,
+    ContentType, InvalidEvent, InvalidStreamName, NewEvent, Position, RecordedEvent, Revision,
+    StreamName,
 };
 use daybook_script::{Definition, Event, Partitioning, Said, Script, ScriptError, Write};
 use daybook_store::ReadError;
+use daybook_store::virtual_stream::is_virtual;
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
@@ -37,16 +40,42 @@ const WRITES_MAX: usize = 500;
 const WRITES_SIZE_MAX: usize = 4 * 1024 * 1024;
 /// Partitions that may have changed since the last draft: each is an event of it.
 const CHANGED_MAX: usize = 1000;
+/// Bytes of their states, as they were last written. A quarter of what an append may have.
+const CHANGED_SIZE_MAX: usize = 16 * 1024 * 1024;
 /// Partitions whose states are kept in memory; others are read again when they are needed.
 const PARTITIONS_MAX: usize = 10_000;
-/// Bytes of one state.
-const STATE_SIZE_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of their states, as they were last written. In the engine's heap they take some times that.
+const STATES_SIZE_MAX: usize = 24 * 1024 * 1024;
+/// Bytes of one state. A checkpoint may have two, and is one event.
+const STATE_SIZE_MAX: usize = 7 * 1024 * 1024;
+/// Bytes that a state is taken to have until it is written first.
+const STATE_SIZE_FIRST: usize = 256;
 /// Lines that a program may log of one event; more are left out.
 const LINES_MAX: usize = 20;
+
+const _: () = assert!(2 * STATE_SIZE_MAX < EVENT_SIZE_MAX);
+const _: () = assert!(
+    CHANGED_SIZE_MAX + WRITES_SIZE_MAX + 2 * STATE_SIZE_MAX + EVENT_SIZE_MAX < APPEND_SIZE_MAX
+);
+
+/// What kind of thing stopped a projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Its program, or what that asks for.
+    Program,
+    /// The engine's heap was full, perhaps of what can be let go of.
+    Memory,
+    /// The store, which may work again.
+    Store,
+    /// The store will never take what is to be written.
+    Refused,
+}
 
 /// Why a projection stopped.
 #[derive(Clone, Debug)]
 pub struct Fault {
+    /// What kind of thing it was.
+    pub kind: Kind,
     /// The event's position, if it has to do with one.
     pub at: Option<Position>,
     /// Why.
@@ -62,6 +91,15 @@ pub enum Step {
     CaughtUp,
 }
 
+/// How many events a step has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// One.
+    Singly,
+    /// As many as there are.
+    Freely,
+}
+
 /// A partition in memory.
 #[derive(Default)]
 struct Partition {
@@ -69,8 +107,10 @@ struct Partition {
     saved: bool,
     changed: bool,
     used: u64,
-    /// What was last written of it.
-    result: Option<String>,
+    /// Bytes of its state, as it was last read or written.
+    size: usize,
+    /// A digest of the result that was last written of it.
+    result: Option<blake3::Hash>,
 }
 
 /// A program at work.
@@ -84,8 +124,14 @@ pub struct Work {
     effects: Vec<Effect>,
     effects_size: usize,
     changed: usize,
-    /// The checkpoint that the next one follows.
+    changed_size: usize,
+    /// The checkpoint that the next one follows, and whether its stream keeps only one.
     checkpoint: Option<Revision>,
+    keeps_one: bool,
+    /// Whether a step is one event.
+    singly: bool,
+    /// What was handled last.
+    last: Option<String>,
     /// Events handled since it was started, and since the last draft was saved.
     pub handled: u64,
     pub unsaved: u64,
@@ -117,7 +163,11 @@ impl Work {
             effects: Vec::new(),
             effects_size: 0,
             changed: 0,
+            changed_size: 0,
             checkpoint: saved.checkpoint,
+            keeps_one: saved.keeps_one,
+            singly: false,
+            last: None,
             handled: 0,
             unsaved: 0,
             saved: place.position(),
@@ -134,7 +184,10 @@ impl Work {
                 Some(_) => work.script.result("")?,
                 None => None,
             };
-            work.partitions.insert(String::new(), Partition { result, ..Partition::default() });
+            let size = saved.state.map_or(STATE_SIZE_FIRST, |state| state.len());
+            let result = digest(result.as_deref());
+            work.partitions
+                .insert(String::new(), Partition { size, result, ..Partition::default() });
         }
         Ok(work)
     }
@@ -142,6 +195,11 @@ impl Work {
     /// Stops before `position`: what comes there cannot be handled.
     pub fn stop_before(&mut self, position: Position) {
         self.source.stop_before(position);
+    }
+
+    /// Handles one event a step, or as many as there are.
+    pub fn go(&mut self, pace: Pace) {
+        self.singly = pace == Pace::Singly;
     }
 
     /// What it follows.
@@ -169,6 +227,7 @@ impl Work {
         self.effects.len() >= WRITES_MAX
             || self.effects_size >= WRITES_SIZE_MAX
             || self.changed >= CHANGED_MAX
+            || self.changed_size >= CHANGED_SIZE_MAX
     }
 
     /// Handles some events.
@@ -186,20 +245,29 @@ impl Work {
                 return Ok(Step::CaughtUp);
             };
             let position = input.position;
-            let named =
-                input.event.as_ref().map(|event| format!("{}@{}", event.revision, event.stream));
+            if let Some(event) = &input.event {
+                self.last = Some(format!("{}@{}", event.revision, event.stream));
+            }
+            let handled = self.handled;
             self.take(input).map_err(|failed| Fault {
+                kind: failed.kind(),
                 at: Some(position),
-                reason: match named {
-                    Some(event) => format!("event {event}: {failed}"),
-                    None => failed.to_string(),
-                },
+                reason: self.of_last(&failed.to_string()),
             })?;
-            if self.journal.clock().monotonic() >= until {
+            let enough = self.singly && self.handled > handled;
+            if enough || self.journal.clock().monotonic() >= until {
                 break;
             }
         }
         Ok(Step::More)
+    }
+
+    /// `reason`, with the event that was handled last.
+    pub fn of_last(&self, reason: &str) -> String {
+        match &self.last {
+            Some(event) => format!("event {event}: {reason}"),
+            None => reason.to_owned(),
+        }
     }
 
     fn take(&mut self, input: Input) -> Result<(), Failed> {
@@ -269,6 +337,8 @@ impl Work {
             loaded.used = self.turn;
             return Ok(false);
         }
+        // A name that cannot be a part of a stream's is told with the event that has it.
+        spec::partition_stream(&self.spec.name, partition)?;
         let saved = match self.spec.mode {
             Mode::Continuous => {
                 Handle::current().block_on(self.journal.state(&self.spec, partition))?
@@ -283,7 +353,13 @@ impl Work {
             None
         };
         let is_new = saved.is_none();
-        let loaded = Partition { saved: saved.is_some(), changed: false, used: self.turn, result };
+        let loaded = Partition {
+            saved: saved.is_some(),
+            changed: false,
+            used: self.turn,
+            size: saved.map_or(STATE_SIZE_FIRST, |state| state.len()),
+            result: digest(result.as_deref()),
+        };
         self.partitions.insert(partition.to_owned(), loaded);
         Ok(is_new)
     }
@@ -301,9 +377,6 @@ impl Work {
         }
         for Write { stream, event_type, is_json, data, metadata } in said.writes {
             let stream = StreamName::new(&stream)?;
-            if stream.owner().is_some() {
-                return Err(Failed::Owned(stream));
-            }
             let event = NewEvent {
                 id: self.journal.new_id(),
                 event_type,
@@ -311,6 +384,7 @@ impl Work {
                 metadata: caused(metadata.as_deref(), cause),
                 data: data.into(),
             };
+            check(&stream, &event)?;
             self.effect(Effect::Write { stream, event });
         }
         Ok(())
@@ -326,14 +400,14 @@ impl Work {
         }
         let result = self.script.result(partition)?;
         let loaded = self.partitions.get_mut(partition).expect("it was loaded");
-        if loaded.result == result {
+        if loaded.result == digest(result.as_deref()) {
             return Ok(());
         }
-        loaded.result.clone_from(&result);
+        loaded.result = digest(result.as_deref());
         let definition = self.script.definition();
         let (stream, link_from) = results(&self.spec.name, definition, partition)?;
         for written in std::iter::once(&stream).chain(&link_from) {
-            if written.owner().is_some_and(|owner| owner != Owner::Projections) {
+            if !spec::may_have_results(&self.spec.name, written) {
                 return Err(Failed::Owned(written.clone()));
             }
         }
@@ -345,6 +419,7 @@ impl Work {
             metadata: caused(None, cause),
             data: result.unwrap_or_default().into(),
         };
+        event.check()?;
         self.effect(match link_from {
             None => Effect::Write { stream, event },
             Some(link_from) => {
@@ -360,6 +435,7 @@ impl Work {
         if !loaded.changed && self.spec.mode == Mode::Continuous {
             loaded.changed = true;
             self.changed += 1;
+            self.changed_size += loaded.size;
         }
     }
 
@@ -374,7 +450,12 @@ impl Work {
     /// # Errors
     /// [`Fault`] if a state cannot be written.
     pub fn draft(&mut self) -> Result<Draft, Fault> {
-        self.drafted().map_err(|failed| Fault { at: None, reason: failed.to_string() })
+        let at = self.source.place().position();
+        self.drafted().map_err(|failed| Fault {
+            kind: if failed.kind() == Kind::Program { Kind::Refused } else { failed.kind() },
+            at: Some(at),
+            reason: self.of_last(&failed.to_string()),
+        })
     }
 
     fn drafted(&mut self) -> Result<Draft, Failed> {
@@ -384,18 +465,27 @@ impl Work {
             if !loaded.changed && !name.is_empty() {
                 continue;
             }
-            let text = self.script.state(name)?;
-            if text.as_ref().is_some_and(|text| text.len() > STATE_SIZE_MAX) {
+            // A state that was set to null is another than one that was never set.
+            let text = self.script.state(name)?.unwrap_or_else(|| "null".to_owned());
+            loaded.size = text.len();
+            if text.len() > STATE_SIZE_MAX {
                 return Err(Failed::LargeState(name.clone()));
             }
             if name.is_empty() {
-                state = text;
+                state = Some(text);
             } else {
                 let stream = spec::partition_stream(&self.spec.name, name)?;
-                states.push((stream, loaded.saved, text.unwrap_or_else(|| "null".to_owned())));
+                states.push((stream, loaded.saved, text));
             }
         }
-        let shared = if self.script.definition().bi_state { self.script.shared()? } else { None };
+        let shared = if self.script.definition().bi_state {
+            Some(self.script.shared()?.unwrap_or_else(|| "null".to_owned()))
+        } else {
+            None
+        };
+        if shared.as_ref().is_some_and(|text| text.len() > STATE_SIZE_MAX) {
+            return Err(Failed::LargeState("(shared)".to_owned()));
+        }
         Ok(Draft {
             effects: std::mem::take(&mut self.effects),
             states,
@@ -403,6 +493,7 @@ impl Work {
             shared,
             place: self.source.place().clone(),
             after: self.checkpoint,
+            keeps_one: self.keeps_one,
         })
     }
 
@@ -412,25 +503,34 @@ impl Work {
     /// [`Fault`]
     pub fn saved(&mut self, draft: &Draft, revision: Revision) -> Result<(), Fault> {
         self.checkpoint = Some(revision);
+        self.keeps_one = true;
         self.saved = draft.place.position();
         self.written += draft.effects.len() as u64;
         self.effects_size = 0;
         self.changed = 0;
+        self.changed_size = 0;
         self.unsaved = 0;
         for (name, loaded) in &mut self.partitions {
             loaded.saved |= loaded.changed && !name.is_empty();
             loaded.changed = false;
         }
-        self.evict().map_err(|failed| Fault { at: None, reason: failed.to_string() })
+        self.evict().map_err(|failed| Fault {
+            kind: failed.kind(),
+            at: None,
+            reason: failed.to_string(),
+        })
     }
 
     /// Lets go of the half that was not used for longest, if there are too many.
     fn evict(&mut self) -> Result<(), Failed> {
-        if self.partitions.len() <= PARTITIONS_MAX {
+        let size: usize = self.partitions.values().map(|loaded| loaded.size).sum();
+        let is_one = self.script.definition().partitioning == Partitioning::None;
+        if is_one || (self.partitions.len() <= PARTITIONS_MAX && size <= STATES_SIZE_MAX) {
             return Ok(());
         }
         let mut used: Vec<u64> = self.partitions.values().map(|loaded| loaded.used).collect();
-        let (_, median, _) = used.select_nth_unstable(PARTITIONS_MAX / 2);
+        let middle = used.len() / 2;
+        let (_, median, _) = used.select_nth_unstable(middle);
         let oldest = *median;
         let going = self.partitions.iter().filter(|(_, loaded)| loaded.used <= oldest);
         let going: Vec<String> = going.map(|(name, _)| name.clone()).collect();
@@ -496,6 +596,19 @@ fn results(
     Ok((stream, Some(root)))
 }
 
+/// Checks what a program asks to be written.
+fn check(stream: &StreamName, event: &NewEvent) -> Result<(), Failed> {
+    if stream.owner().is_some() || is_virtual(stream) {
+        return Err(Failed::Owned(stream.clone()));
+    }
+    event.check()?;
+    Ok(())
+}
+
+fn digest(result: Option<&str>) -> Option<blake3::Hash> {
+    result.map(|text| blake3::hash(text.as_bytes()))
+}
+
 /// `metadata`, and what caused it.
 fn caused(metadata: Option<&str>, cause: &RecordedEvent) -> Bytes {
     let parsed = metadata.and_then(|text| serde_json::from_str(text).ok());
@@ -518,6 +631,8 @@ enum Failed {
     Read(#[from] ReadError),
     #[error(transparent)]
     Name(#[from] InvalidStreamName),
+    #[error(transparent)]
+    Event(#[from] InvalidEvent),
     #[error(
         "'emit' is not allowed by the projection/configuration/mode; enable emit and try again"
     )]
@@ -528,6 +643,18 @@ enum Failed {
     LargeState(String),
 }
 
-fn unread(failed: &ReadError) -> Fault {
-    Fault { at: None, reason: format!("cannot read what it follows: {failed}") }
+impl Failed {
+    fn kind(&self) -> Kind {
+        match self {
+            Failed::Script(ScriptError::Memory { .. }) => Kind::Memory,
+            Failed::Read(_) => Kind::Store,
+            _ => Kind::Program,
+        }
+    }
+}
+
+/// What it follows cannot be read, now.
+pub fn unread(failed: &ReadError) -> Fault {
+    let reason = format!("cannot read what it follows: {failed}");
+    Fault { kind: Kind::Store, at: None, reason }
 }

@@ -24,6 +24,7 @@
     // A partition's state by its name; '' is the one of a program without partitions.
     const states = new Map();
     let shared;
+    let handling = false;
     let written = [];
     let lines = [];
 
@@ -179,8 +180,13 @@
 
     // ---- what a program may do
 
-    const metadataOf = (given, name) => (given === undefined ? null : stringify(object(given, name)));
+    const metadataOf = (given, name) => {
+        if (given === undefined) return null;
+        if (isArray(given)) throw new TypeError(`${name}: an object is needed, not an array`);
+        return stringify(object(given, name));
+    };
     const write = (stream, type, isJson, data, metadata) => {
+        if (!handling) throw new TypeError('only a handler of events writes');
         written.push([stream, type, isJson, data, metadata]);
     };
     const deeds = {
@@ -265,9 +271,21 @@
         states.set(partition, answer[0]);
         shared = answer[1];
     };
+    const handled = (handler) => {
+        handling = true;
+        try {
+            const answer = handler();
+            if (answer instanceof Promise) {
+                throw new TypeError('a handler answers a state at once: it cannot be async');
+            }
+            return answer;
+        } finally {
+            handling = false;
+        }
+    };
     const apply = (partition, handler, event) => {
         const state = given(partition);
-        const answer = handler(state, event);
+        const answer = handled(() => handler(state, event));
         taken(partition, answer === undefined && said.biState ? state : answer);
     };
 
@@ -305,7 +323,7 @@
         },
         deleted(partition, softly) {
             const state = given(partition);
-            taken(partition, deleted(state, null, partition, softly));
+            taken(partition, handled(() => deleted(state, null, partition, softly)));
             return told();
         },
         state: (partition) => stated(states.get(partition)),

@@ -215,6 +215,8 @@ fn what_a_handler_does_wrong_is_told() {
         ("linkTo('s', {})", "linkTo: no event is undefined@undefined"),
         ("e.metadata.no.such", "cannot read property"),
         ("fromAll()", "fromAll"),
+        ("emit('s', 'T', {}, [])", "emit: the metadata: an object is needed, not an array"),
+        ("return Promise.resolve({})", "cannot be async"),
     ];
     for (body, reason) in rows {
         let mut script = compiled(&format!("fromAll().when({{ T(s, e) {{ {body} }} }})"));
@@ -222,6 +224,19 @@ fn what_a_handler_does_wrong_is_told() {
         let failed = script.handle("", &event("s", 0, "T", "{}")).expect_err(body).to_string();
         assert!(failed.contains(reason), "{body}: {failed}");
     }
+}
+
+#[test]
+fn only_handlers_write() {
+    let mut script = compiled(
+        "fromAll().when({ $init() { emit('s', 'T', {}); return {} }, T() {} })
+            .transformBy(s => { linkTo('s', { sequenceNumber: 1, streamId: 'x' }) })",
+    );
+    let refused = script.load("", None).expect_err("it writes").to_string();
+    assert!(refused.contains("only a handler of events writes"), "{refused}");
+    script.load("", Some("{}")).unwrap();
+    let refused = script.result("").expect_err("it writes").to_string();
+    assert!(refused.contains("only a handler of events writes"), "{refused}");
 }
 
 #[test]

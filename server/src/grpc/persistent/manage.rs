@@ -125,7 +125,7 @@ pub async fn truncate_parked(
 /// Answers RestartSubsystem.
 pub async fn restart(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
     call::unary(request, |Empty {}| async {
-        context.persistent().restart().await;
+        context.persistent().restart().await.map_err(refuse)?;
         Ok(Empty {})
     })
     .await

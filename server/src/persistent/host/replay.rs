@@ -3,10 +3,14 @@
 //! INVARIANT: the place before which parked messages are forgotten never goes back, however many want
 //! to move it: one write at a time, each with the furthest place that is wanted by then.
 
-use daybook_store::persistent::Origin;
+use std::sync::Arc;
+
+use daybook_store::ReadError;
+use daybook_store::persistent::settings::TRY_AGAIN;
+use daybook_store::persistent::{Message, Origin};
 
 use super::super::error::GroupError;
-use super::super::feed::Shaping;
+use super::super::feed::{Item, Shaping};
 use super::super::journal::JournalError;
 use super::{Answer, Done, Host};
 
@@ -30,13 +34,15 @@ pub(super) enum Whose {
 impl Host {
     /// Reads parked messages, if some are to be replayed and there is room.
     pub(super) fn read_parked(&mut self) {
+        let now = self.now();
+        self.replay_again = self.replay_again.filter(|at| *at > now);
         let Some((next, end)) = self.replay else { return };
         if next >= end {
-            self.replay = None;
+            (self.replay, self.replay_trouble) = (None, None);
             return;
         }
         let room = self.room_within(self.group.settings().history_buffer_size);
-        if self.replay_is_read || room == 0 {
+        if self.replay_is_read || self.replay_again.is_some() || room == 0 {
             return;
         }
         self.replay_is_read = true;
@@ -44,30 +50,57 @@ impl Host {
         let strategy = self.definition.settings.strategy;
         self.work.push(Box::pin(async move {
             let count = room.min(REPLAY_BATCH) as u64;
-            let read = journal.read_parked(&key, (next, end), count).await;
+            let mut messages = Vec::new();
+            let events = match journal.read_parked(&key, (next, end), count).await {
+                Ok(events) => events,
+                Err(failed) => return Done::Replayed { next, messages, failed: Some(failed) },
+            };
+            let after = events.last().map_or(end, |event| event.revision.0 + 1);
             let shaping = Shaping { store: journal.store(), resolve_links: true, strategy };
-            match read {
-                Ok(events) if events.is_empty() => Done::Replayed { next: end, result: Ok(vec![]) },
-                Ok(events) => {
-                    let next = events.last().map_or(end, |event| event.revision.0 + 1);
-                    let mut messages = Vec::with_capacity(events.len());
-                    for event in events {
-                        let link = shaping.placed(&event.view());
-                        match shaping.replayed(link, event.revision.0).await {
-                            Ok(message) => messages.push(message),
-                            Err(failed) => {
-                                let result = Err(failed.into());
-                                return Done::Replayed { next: event.revision.0, result };
-                            }
-                        }
+            for event in events {
+                let (link, number) = (shaping.placed(&event.view()), event.revision.0);
+                match shaping.replayed(link, number).await {
+                    Ok(message) => messages.push(message),
+                    Err(failed) => {
+                        let failed = Some(failed.into());
+                        return Done::Replayed { next: number, messages, failed };
                     }
-                    Done::Replayed { next, result: Ok(messages) }
                 }
-                Err(failed) => Done::Replayed { next, result: Err(failed) },
             }
+            Done::Replayed { next: after, messages, failed: None }
         }));
     }
 
+    /// Parked messages were read, up to the one before `next`.
+    pub(super) fn replayed(
+        &mut self,
+        next: u64,
+        messages: Vec<Message<Arc<Item>>>,
+        failed: Option<JournalError>,
+    ) {
+        let now = self.now();
+        self.replay_is_read = false;
+        self.replay = self.replay.map(|(_, end)| (next, end));
+        for message in messages {
+            self.group.push(Origin::Parked, message, now);
+        }
+        match failed {
+            None => self.replay_trouble = None,
+            // The stop that closed the store also stops this.
+            Some(JournalError::Read(ReadError::Closed)) => self.replay = None,
+            Some(error) => {
+                if self.replay_trouble.is_none() {
+                    let group = &self.definition.key;
+                    tracing::warn!(%group, %error, "cannot replay on; it is tried again");
+                }
+                self.replay_trouble =
+                    Some(format!("cannot replay parked message {next}: {error}; it tries again"));
+                self.replay_again = Some(now + TRY_AGAIN);
+            }
+        }
+    }
+
+    /// Delivers parked messages again, at most `limit` beside those that are under way.
     pub(super) fn replay(&mut self, limit: Option<u64>) {
         let under_way = self.group.unsettled(Origin::Parked) > 0 || self.replay.is_some();
         let first = if under_way {
@@ -78,7 +111,10 @@ impl Host {
             self.parked.first
         };
         let end = limit.map_or(self.parked.next, |limit| first.saturating_add(limit));
-        self.replay = Some((first, end.min(self.parked.next)));
+        let end = end.min(self.parked.next);
+        // Who asked before is not given less than was said.
+        let end = self.replay.map_or(end, |(_, before)| end.max(before));
+        self.replay = Some((first, end));
     }
 
     pub(super) fn truncate(&mut self, limit: Option<u64>, answer: Answer) {

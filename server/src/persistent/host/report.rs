@@ -28,7 +28,8 @@ impl Host {
             })
         });
         let consumers = consumers.collect();
-        let trouble = self.write_trouble.clone().or_else(|| self.read_trouble.clone());
+        let troubles = [&self.write_trouble, &self.read_trouble, &self.replay_trouble];
+        let trouble = troubles.into_iter().flatten().next().cloned();
         let replaying = self.replay.is_some() || self.group.unsettled(Origin::Parked) > 0;
         let oldest = self.group.oldest().map_or(Duration::ZERO, |at| now.saturating_sub(at));
         GroupInfo {

@@ -57,19 +57,7 @@ impl Host {
                 self.noted(&result, "cannot write a checkpoint");
                 self.group.checkpointed(Origin::Source, result.is_ok(), now);
             }
-            Done::Replayed { next, result } => {
-                self.replay_is_read = false;
-                self.replay = self.replay.map(|(_, end)| (next, end));
-                match result {
-                    Ok(messages) => messages.into_iter().for_each(|message| {
-                        self.group.push(Origin::Parked, message, now);
-                    }),
-                    Err(failed) => {
-                        self.read_trouble = Some(format!("cannot replay: {failed}"));
-                        self.replay = None;
-                    }
-                }
-            }
+            Done::Replayed { next, messages, failed } => self.replayed(next, messages, failed),
             Done::Cut { first, cuts, result } => self.cut_done(first, cuts, result),
         }
     }

@@ -63,9 +63,9 @@ async fn a_consumer_whose_group_was_deleted_hears_that_also_when_it_answers() {
 
 /// A clock that panics once it is told to.
 #[derive(Debug)]
-struct FailingClock {
-    clock: SystemClock,
-    fails: Arc<AtomicBool>,
+pub struct FailingClock {
+    pub clock: SystemClock,
+    pub fails: Arc<AtomicBool>,
 }
 
 impl Clock for FailingClock {
