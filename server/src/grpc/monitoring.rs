@@ -35,7 +35,7 @@ const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// The longest; also what no number at all means.
 const PERIOD_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// The node's numbers, read at most once in [`PERIOD_MIN`] however many ask, and never on a thread
+/// The node's numbers, read at most once in `PERIOD_MIN` however many ask, and never on a thread
 /// that serves calls. A clone is another handle.
 #[derive(Clone)]
 pub struct Monitor {
@@ -62,7 +62,7 @@ impl Monitor {
     }
 }
 
-/// What was read last, or is being read: shared by all who ask within [`PERIOD_MIN`].
+/// What was read last, or is being read: shared by all who ask within `PERIOD_MIN`.
 struct Latest<T: Clone>(Arc<Mutex<Option<Begun<T>>>>);
 
 /// One reading, for all who asked for it.

@@ -4,7 +4,7 @@
 //! there is nothing to deliver, and nobody could make anything of it. Not so a message that was
 //! parked: that was promised to be kept, so its link is delivered alone.
 //!
-//! INVARIANT: holds one page, and so much as [`UNPACK_MAX`] and [`UNPACK_SIZE_MAX`] say was made of
+//! INVARIANT: holds one page, and so much as `UNPACK_MAX` and `UNPACK_SIZE_MAX` say was made of
 //! it; an abandoned wait loses nothing.
 
 use std::collections::VecDeque;

@@ -78,7 +78,7 @@ impl Running {
         Asker { mailbox: self.mailbox.clone() }
     }
 
-    /// Stops it and waits until it has, or for [`HALT_WAIT_MAX`].
+    /// Stops it and waits until it has, or for `HALT_WAIT_MAX`.
     pub async fn halt(self, how: Halt) {
         let halted = async {
             // One that ended by itself has no mailbox any more.

@@ -2,9 +2,9 @@
 //! server, over the same kind of connection.
 //!
 //! A group's consumer answers each message by itself, as most do, and has so many at a time as
-//! [`BUFFER`] says. An acknowledgement has no answer of its own on the wire; what a consumer waits
+//! `BUFFER` says. An acknowledgement has no answer of its own on the wire; what a consumer waits
 //! for is the message that it makes room for, so its latency is the time between the two: the n-th
-//! acknowledgement of a consumer admits the message [`BUFFER`] after the n-th.
+//! acknowledgement of a consumer admits the message `BUFFER` after the n-th.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

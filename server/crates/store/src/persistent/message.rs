@@ -56,7 +56,7 @@ pub enum ParkCause {
 /// What the host is to do.
 #[derive(Clone, Debug)]
 pub enum Action<P> {
-    /// Send a message; if it cannot be, [`Group::bounce`].
+    /// Send a message; if it cannot be, [`Group::bounce`](super::Group::bounce).
     Send {
         /// To whom.
         to: ConsumerId,
@@ -67,7 +67,7 @@ pub enum Action<P> {
         /// What.
         payload: P,
     },
-    /// Write it to the parked stream; then [`Group::parked`].
+    /// Write it to the parked stream; then [`Group::parked`](super::Group::parked).
     Park {
         /// Which.
         ticket: Ticket,
@@ -78,7 +78,7 @@ pub enum Action<P> {
         /// Why, for numbers.
         cause: ParkCause,
     },
-    /// Make this place durable; then [`Group::checkpointed`].
+    /// Make this place durable; then [`Group::checkpointed`](super::Group::checkpointed).
     Checkpoint {
         /// Of which stream.
         origin: Origin,
