@@ -31,6 +31,7 @@ pub mod figures;
 pub mod host;
 mod journal;
 pub mod metrics;
+mod partitions;
 mod place;
 mod source;
 pub mod spec;
@@ -241,6 +242,7 @@ impl Scripted {
         unhurt(async move {
             let found = this.found(&name)?;
             let mut running = found.running.lock().await;
+            this.still(&name, &found)?;
             let spec = found.spec.lock().clone();
             if spec.enabled && found.figures().status == Status::Running {
                 return Err(ProjectionError::Runs { name });
@@ -319,8 +321,9 @@ impl Scripted {
         let names: Vec<String> = self.inner.all.read().by_name.keys().cloned().collect();
         for name in names {
             match self.changed(&name, Halt::Save, |_| {}).await {
-                // Somebody deleted it meanwhile.
-                Ok(()) | Err(ProjectionError::NotFound { .. }) => {}
+                // Somebody deleted it meanwhile; or it cannot be read, and says so already.
+                Ok(())
+                | Err(ProjectionError::NotFound { .. } | ProjectionError::Invalid { .. }) => {}
                 Err(failed) => return Err(failed),
             }
         }
@@ -348,9 +351,10 @@ impl Scripted {
         how: Halt,
         change: impl FnOnce(&mut Spec) + Send + 'static,
     ) -> Result<(), ProjectionError> {
-        let (this, found) = (self.clone(), self.found(name)?);
+        let (this, found, name) = (self.clone(), self.found(name)?, name.to_owned());
         unhurt(async move {
             let mut running = found.running.lock().await;
+            this.still(&name, &found)?;
             // What is kept of it cannot be read: nothing may be written in its place.
             if found.spec.lock().run.is_nil() {
                 return Err(ProjectionError::Invalid { reason: found.figures().reason });
@@ -381,6 +385,15 @@ impl Scripted {
         }
         let found = all.by_name.get(name).cloned();
         found.ok_or_else(|| ProjectionError::NotFound { name: name.to_owned() })
+    }
+
+    /// Refuses if `found` was deleted while somebody waited for it: it must not begin again.
+    fn still(&self, name: &str, found: &Arc<Projection>) -> Result<(), ProjectionError> {
+        let listed = self.found(name)?;
+        if Arc::ptr_eq(&listed, found) {
+            return Ok(());
+        }
+        Err(ProjectionError::NotFound { name: name.to_owned() })
     }
 
     /// Compiles the program of the projection called `name`, and checks what it says of itself.

@@ -7,10 +7,11 @@
 //! ```
 
 use axum::extract::State;
-use bytes::Bytes;
+use daybook_script::SOURCE_SIZE_MAX;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::body::Held;
 use super::problem::{Kind, Problem};
 use super::query::{Params, parsed};
 use crate::node::Context;
@@ -39,7 +40,7 @@ pub struct CreateParams {
 pub async fn create(
     State(context): State<Context>,
     Params(params): Params<CreateParams>,
-    program: Bytes,
+    program: Held<SOURCE_SIZE_MAX>,
 ) -> Result<StatusCode, Problem> {
     if params.r#type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("js")) {
         return Err(Problem::field("type", "projections are written in JavaScript: js"));
@@ -47,7 +48,7 @@ pub async fn create(
     if params.trackemittedstreams == Some(true) && params.emit != Some(true) {
         return Err(Problem::field("trackemittedstreams", "needs emit=true"));
     }
-    let query = String::from_utf8(program.to_vec())
+    let query = String::from_utf8(program.bytes.to_vec())
         .map_err(|_| Problem::new(Kind::InvalidRequest, "the program is not UTF-8"))?;
     let spec = Spec {
         enabled: params.enabled.unwrap_or(true),

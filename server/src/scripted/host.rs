@@ -88,7 +88,7 @@ impl Running {
         match tokio::time::timeout(HALT_WAIT_MAX, halted).await {
             Ok(Ok(())) => {}
             Ok(Err(failed)) => tracing::error!(error = %failed, "a projection ended badly"),
-            // It cannot write any more: whoever comes after it has another checkpoint.
+            // Should it write once more, who came after it finds another checkpoint and begins again.
             Err(_) => tracing::error!("a projection's program does not stop; it is left alone"),
         }
     }
@@ -173,6 +173,8 @@ impl Host {
                     out_of_memory_at = Some(at);
                 }
                 (Kind::Refused, Some(at), How::Freely) => how = How::Singly(at),
+                // Another one, far behind the first.
+                (Kind::Refused, Some(at), How::Singly(past)) if at > past => how = How::Singly(at),
                 // What was done before the event counts: it is done again and saved.
                 (Kind::Program | Kind::Memory, Some(at), How::Freely | How::Singly(_))
                     if self.spec.mode == Mode::Continuous && saved < at =>

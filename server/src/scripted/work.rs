@@ -9,7 +9,6 @@
 //!
 //! INVARIANT: waits for nothing but the disk, and writes nothing: it runs on a thread that may block.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use tokio::runtime::Handle;
 
 use super::error::ProjectionError;
 use super::journal::{Draft, Effect, Journal, Saved};
+use super::partitions::{CHANGED_SIZE_MAX, Partition, Partitions};
 use super::place::Place;
 use super::source::{Deletion, Input, Source};
 use super::spec::{self, Mode, Spec};
@@ -38,18 +38,8 @@ const STEP_TIME_MAX: Duration = Duration::from_millis(100);
 const WRITES_MAX: usize = 500;
 /// Their bytes. A sixteenth of what an append may have.
 const WRITES_SIZE_MAX: usize = 4 * 1024 * 1024;
-/// Partitions that may have changed since the last draft: each is an event of it.
-const CHANGED_MAX: usize = 1000;
-/// Bytes of their states, as they were last written. A quarter of what an append may have.
-const CHANGED_SIZE_MAX: usize = 16 * 1024 * 1024;
-/// Partitions whose states are kept in memory; others are read again when they are needed.
-const PARTITIONS_MAX: usize = 10_000;
-/// Bytes of their states, as they were last written. In the engine's heap they take some times that.
-const STATES_SIZE_MAX: usize = 24 * 1024 * 1024;
 /// Bytes of one state. A checkpoint may have two, and is one event.
 const STATE_SIZE_MAX: usize = 7 * 1024 * 1024;
-/// Bytes that a state is taken to have until it is written first.
-const STATE_SIZE_FIRST: usize = 256;
 /// Lines that a program may log of one event; more are left out.
 const LINES_MAX: usize = 20;
 
@@ -100,38 +90,22 @@ pub enum Pace {
     Freely,
 }
 
-/// A partition in memory.
-#[derive(Default)]
-struct Partition {
-    /// Whether its state has a stream.
-    saved: bool,
-    changed: bool,
-    used: u64,
-    /// Bytes of its state, as it was last read or written.
-    size: usize,
-    /// A digest of the result that was last written of it.
-    result: Option<blake3::Hash>,
-}
-
 /// A program at work.
 pub struct Work {
     journal: Journal,
     spec: Spec,
     script: Script,
     source: Source,
-    partitions: BTreeMap<String, Partition>,
-    turn: u64,
+    partitions: Partitions,
     effects: Vec<Effect>,
     effects_size: usize,
-    changed: usize,
-    changed_size: usize,
     /// The checkpoint that the next one follows, and whether its stream keeps only one.
     checkpoint: Option<Revision>,
     keeps_one: bool,
     /// Whether a step is one event.
     singly: bool,
     /// What was handled last.
-    last: Option<String>,
+    last: Option<(Revision, StreamName)>,
     /// Events handled since it was started, and since the last draft was saved.
     pub handled: u64,
     pub unsaved: u64,
@@ -158,12 +132,9 @@ impl Work {
             spec,
             script,
             source,
-            partitions: BTreeMap::new(),
-            turn: 0,
+            partitions: Partitions::default(),
             effects: Vec::new(),
             effects_size: 0,
-            changed: 0,
-            changed_size: 0,
             checkpoint: saved.checkpoint,
             keeps_one: saved.keeps_one,
             singly: false,
@@ -184,10 +155,8 @@ impl Work {
                 Some(_) => work.script.result("")?,
                 None => None,
             };
-            let size = saved.state.map_or(STATE_SIZE_FIRST, |state| state.len());
-            let result = digest(result.as_deref());
-            work.partitions
-                .insert(String::new(), Partition { size, result, ..Partition::default() });
+            let root = Partition::new(saved.state.as_deref(), digest(result.as_deref()));
+            work.partitions.take("", root);
         }
         Ok(work)
     }
@@ -226,8 +195,7 @@ impl Work {
     pub fn is_full(&self) -> bool {
         self.effects.len() >= WRITES_MAX
             || self.effects_size >= WRITES_SIZE_MAX
-            || self.changed >= CHANGED_MAX
-            || self.changed_size >= CHANGED_SIZE_MAX
+            || self.partitions.are_full()
     }
 
     /// Handles some events.
@@ -245,8 +213,10 @@ impl Work {
                 return Ok(Step::CaughtUp);
             };
             let position = input.position;
-            if let Some(event) = &input.event {
-                self.last = Some(format!("{}@{}", event.revision, event.stream));
+            let seen =
+                input.event.as_ref().or(input.deleted.as_ref().map(|deleted| &deleted.event));
+            if let Some(event) = seen {
+                self.last = Some((event.revision, event.stream.clone()));
             }
             let handled = self.handled;
             self.take(input).map_err(|failed| Fault {
@@ -265,7 +235,7 @@ impl Work {
     /// `reason`, with the event that was handled last.
     pub fn of_last(&self, reason: &str) -> String {
         match &self.last {
-            Some(event) => format!("event {event}: {reason}"),
+            Some((revision, stream)) => format!("event {revision}@{stream}: {reason}"),
             None => reason.to_owned(),
         }
     }
@@ -332,9 +302,7 @@ impl Work {
 
     /// Sees to it that the state of `partition` is in memory. Answers whether it is new.
     fn load(&mut self, partition: &str) -> Result<bool, Failed> {
-        self.turn += 1;
-        if let Some(loaded) = self.partitions.get_mut(partition) {
-            loaded.used = self.turn;
+        if self.partitions.used(partition).is_some() {
             return Ok(false);
         }
         // A name that cannot be a part of a stream's is told with the event that has it.
@@ -352,16 +320,9 @@ impl Work {
         } else {
             None
         };
-        let is_new = saved.is_none();
-        let loaded = Partition {
-            saved: saved.is_some(),
-            changed: false,
-            used: self.turn,
-            size: saved.map_or(STATE_SIZE_FIRST, |state| state.len()),
-            result: digest(result.as_deref()),
-        };
-        self.partitions.insert(partition.to_owned(), loaded);
-        Ok(is_new)
+        let loaded = Partition::new(saved.as_deref(), digest(result.as_deref()));
+        self.partitions.take(partition, loaded);
+        Ok(saved.is_none())
     }
 
     /// Takes up what the program says of `cause`.
@@ -394,16 +355,20 @@ impl Work {
     fn after(&mut self, partition: &str, cause: &RecordedEvent) -> Result<(), Failed> {
         self.handled += 1;
         self.unsaved += 1;
-        self.change(partition);
+        // What is in memory alone is never drafted.
+        if self.spec.mode == Mode::Continuous {
+            self.partitions.change(partition);
+        }
         if !self.script.definition().output_state || self.spec.mode != Mode::Continuous {
             return Ok(());
         }
         let result = self.script.result(partition)?;
-        let loaded = self.partitions.get_mut(partition).expect("it was loaded");
-        if loaded.result == digest(result.as_deref()) {
+        let digest = digest(result.as_deref());
+        let loaded = self.partitions.used(partition).expect("it was loaded");
+        if loaded.result == digest {
             return Ok(());
         }
-        loaded.result = digest(result.as_deref());
+        loaded.result = digest;
         let definition = self.script.definition();
         let (stream, link_from) = results(&self.spec.name, definition, partition)?;
         for written in std::iter::once(&stream).chain(&link_from) {
@@ -429,16 +394,6 @@ impl Work {
         Ok(())
     }
 
-    fn change(&mut self, partition: &str) {
-        let loaded = self.partitions.get_mut(partition).expect("it was loaded");
-        // What is in memory alone is never drafted.
-        if !loaded.changed && self.spec.mode == Mode::Continuous {
-            loaded.changed = true;
-            self.changed += 1;
-            self.changed_size += loaded.size;
-        }
-    }
-
     fn effect(&mut self, effect: Effect) {
         let event = effect.event();
         self.effects_size += event.data.len() + event.metadata.len();
@@ -461,21 +416,13 @@ impl Work {
     fn drafted(&mut self) -> Result<Draft, Failed> {
         let mut states = Vec::new();
         let mut state = None;
-        for (name, loaded) in &mut self.partitions {
-            if !loaded.changed && !name.is_empty() {
-                continue;
-            }
-            // A state that was set to null is another than one that was never set.
-            let text = self.script.state(name)?.unwrap_or_else(|| "null".to_owned());
-            loaded.size = text.len();
-            if text.len() > STATE_SIZE_MAX {
-                return Err(Failed::LargeState(name.clone()));
-            }
-            if name.is_empty() {
-                state = Some(text);
-            } else {
+        let is_one = self.script.definition().partitioning == Partitioning::None;
+        if is_one {
+            state = Some(stated(&mut self.script, "")?);
+        } else {
+            for (name, is_there) in self.partitions.changed() {
                 let stream = spec::partition_stream(&self.spec.name, name)?;
-                states.push((stream, loaded.saved, text));
+                states.push((stream, is_there, stated(&mut self.script, name)?));
             }
         }
         let shared = if self.script.definition().bi_state {
@@ -507,36 +454,17 @@ impl Work {
         self.saved = draft.place.position();
         self.written += draft.effects.len() as u64;
         self.effects_size = 0;
-        self.changed = 0;
-        self.changed_size = 0;
         self.unsaved = 0;
-        for (name, loaded) in &mut self.partitions {
-            loaded.saved |= loaded.changed && !name.is_empty();
-            loaded.changed = false;
-        }
-        self.evict().map_err(|failed| Fault {
-            kind: failed.kind(),
-            at: None,
-            reason: failed.to_string(),
-        })
-    }
-
-    /// Lets go of the half that was not used for longest, if there are too many.
-    fn evict(&mut self) -> Result<(), Failed> {
-        let size: usize = self.partitions.values().map(|loaded| loaded.size).sum();
-        let is_one = self.script.definition().partitioning == Partitioning::None;
-        if is_one || (self.partitions.len() <= PARTITIONS_MAX && size <= STATES_SIZE_MAX) {
-            return Ok(());
-        }
-        let mut used: Vec<u64> = self.partitions.values().map(|loaded| loaded.used).collect();
-        let middle = used.len() / 2;
-        let (_, median, _) = used.select_nth_unstable(middle);
-        let oldest = *median;
-        let going = self.partitions.iter().filter(|(_, loaded)| loaded.used <= oldest);
-        let going: Vec<String> = going.map(|(name, _)| name.clone()).collect();
-        for name in going {
-            self.script.forget(&name)?;
-            self.partitions.remove(&name);
+        let root = draft.state.iter().map(String::len);
+        let sizes = root.chain(draft.states.iter().map(|(_, _, state)| state.len()));
+        self.partitions.saved(&sizes.collect::<Vec<_>>());
+        for name in self.partitions.evict() {
+            let forgotten = self.script.forget(&name).map_err(Failed::from);
+            forgotten.map_err(|failed| Fault {
+                kind: failed.kind(),
+                at: None,
+                reason: failed.to_string(),
+            })?;
         }
         Ok(())
     }
@@ -562,7 +490,7 @@ impl Work {
         partition: &str,
         show: impl FnOnce(&mut Script, &str) -> Result<Option<String>, ScriptError>,
     ) -> Result<Option<String>, ProjectionError> {
-        if self.partitions.contains_key(partition) {
+        if self.partitions.has(partition) {
             return Ok(show(&mut self.script, partition)?);
         }
         let definition = self.script.definition();
@@ -603,6 +531,15 @@ fn check(stream: &StreamName, event: &NewEvent) -> Result<(), Failed> {
     }
     event.check()?;
     Ok(())
+}
+
+/// The state of `partition`. One that was set to null is another than one that was never set.
+fn stated(script: &mut Script, partition: &str) -> Result<String, Failed> {
+    let text = script.state(partition)?.unwrap_or_else(|| "null".to_owned());
+    if text.len() > STATE_SIZE_MAX {
+        return Err(Failed::LargeState(partition.to_owned()));
+    }
+    Ok(text)
 }
 
 fn digest(result: Option<&str>) -> Option<blake3::Hash> {
