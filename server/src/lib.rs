@@ -29,6 +29,7 @@ pub mod persistent;
 pub mod query;
 pub mod readside;
 pub mod scripted;
+pub mod security;
 pub mod telemetry;
 pub mod users;
 

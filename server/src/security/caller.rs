@@ -1,0 +1,110 @@
+//! Who makes a request.
+
+use std::sync::Arc;
+
+use daybook_model::Timestamp;
+
+/// The group whose members may do everything, as in KurrentDB.
+pub const ADMINS: &str = "$admins";
+/// The group whose members may do what keeps a server running, as in KurrentDB.
+pub const OPERATORS: &str = "$ops";
+
+/// How a caller proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The server asks nobody.
+    Unasked,
+    /// It gave none.
+    None,
+    /// By a login and its password.
+    Password,
+    /// By a token that an issuer signed.
+    Token,
+    /// By a client certificate.
+    Certificate,
+}
+
+/// Who makes a request. Every request has one among its extensions; a clone is another handle.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    identity: Arc<Identity>,
+}
+
+#[derive(Debug)]
+struct Identity {
+    login: Option<String>,
+    groups: Vec<String>,
+    proof: Proof,
+    until: Option<Timestamp>,
+}
+
+impl Caller {
+    /// Of a server that asks nobody who they are: it may do everything.
+    #[must_use]
+    pub fn unasked() -> Caller {
+        Caller::of(None, vec![ADMINS.to_owned()], Proof::Unasked, None)
+    }
+
+    /// One that gave no proof.
+    #[must_use]
+    pub fn nobody() -> Caller {
+        Caller::of(None, Vec::new(), Proof::None, None)
+    }
+
+    /// One that proved to be `login`, which belongs to `groups`; the proof holds until `until`, if
+    /// it ever ends.
+    #[must_use]
+    pub fn known(
+        login: String,
+        groups: Vec<String>,
+        proof: Proof,
+        until: Option<Timestamp>,
+    ) -> Caller {
+        Caller::of(Some(login), groups, proof, until)
+    }
+
+    fn of(
+        login: Option<String>,
+        groups: Vec<String>,
+        proof: Proof,
+        until: Option<Timestamp>,
+    ) -> Caller {
+        Caller { identity: Arc::new(Identity { login, groups, proof, until }) }
+    }
+
+    /// Its name, if it said and proved one.
+    #[must_use]
+    pub fn login(&self) -> Option<&str> {
+        self.identity.login.as_deref()
+    }
+
+    /// What it belongs to.
+    #[must_use]
+    pub fn groups(&self) -> &[String] {
+        &self.identity.groups
+    }
+
+    /// How it proved who it is.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        self.identity.proof
+    }
+
+    /// When its proof ends, if it does: what it was allowed to follow ends then, too.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        self.identity.until
+    }
+
+    /// Whether it belongs to `group`.
+    #[must_use]
+    pub fn is_in(&self, group: &str) -> bool {
+        self.identity.groups.iter().any(|own| own == group)
+    }
+
+    /// Whether it may do everything.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.is_in(ADMINS)
+    }
+}
