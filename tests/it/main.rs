@@ -32,6 +32,7 @@ mod client_bulk;
 mod client_examples;
 mod client_proxy;
 mod client_typed;
+mod commands;
 mod connectors;
 mod directory;
 mod faults;

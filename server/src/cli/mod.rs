@@ -7,13 +7,16 @@
 pub mod append;
 pub mod backup;
 pub mod bench;
+pub mod config;
 pub mod connectors;
 pub mod delete;
 pub mod demo;
 pub mod entrance;
 pub mod export;
 pub mod health;
+pub mod help;
 pub mod import;
+pub mod ledger;
 pub mod load;
 pub mod place;
 pub mod projections;
@@ -23,6 +26,7 @@ pub mod remote;
 pub mod report;
 pub mod scavenge;
 pub mod serve;
+pub mod settings;
 pub mod signals;
 pub mod stats;
 pub mod streams;
@@ -30,13 +34,19 @@ pub mod subscriptions;
 pub mod tail;
 pub mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::telemetry::logging;
+
+/// How this program is called.
+const PROGRAM: &str = "daybook";
+/// The exit code of wrong usage.
+const USAGE: u8 = 2;
 
 /// An event-store database: append, read and follow events that are never lost or reordered.
 #[derive(Debug, Parser)]
@@ -52,6 +62,16 @@ pub struct Cli {
         help_heading = "Global"
     )]
     log: Option<String>,
+
+    /// A file of settings, in TOML; see `daybook config example`
+    #[arg(
+        long,
+        global = true,
+        env = "DAYBOOK_CONFIG",
+        value_name = "FILE",
+        help_heading = "Global"
+    )]
+    config: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Command,
@@ -78,6 +98,14 @@ enum Command {
     Streams(streams::StreamsArgs),
     /// Make, see and replay persistent subscriptions.
     Subscriptions(subscriptions::SubscriptionsArgs),
+    /// See accounts, and what moved on them; open, pay in, freeze.
+    Accounts(ledger::accounts::AccountsArgs),
+    /// See transfers and their steps; make one.
+    Transfers(ledger::transfers::TransfersArgs),
+    /// See transfers that are not over; let a failed one go on, or give it up.
+    Sagas(ledger::sagas::SagasArgs),
+    /// See and change the rules for transfers; flag an account.
+    Risk(ledger::risk::RiskArgs),
     /// Delete a stream, softly or for ever.
     Delete(delete::DeleteArgs),
     /// Ask a server whether it is ready.
@@ -102,6 +130,10 @@ enum Command {
     Load(load::LoadArgs),
     /// Measure appends, reads and the feed, beside what the machine allows.
     Bench(bench::BenchArgs),
+    /// See what can be set, what is set, and by whom.
+    Config(config::ConfigArgs),
+    /// Print a script that completes arguments in a shell.
+    Completions(config::CompletionsArgs),
     /// The server that `bench` measures ours by.
     #[command(hide = true)]
     BenchLimit(bench::limit::LimitArgs),
@@ -122,10 +154,24 @@ impl Command {
     }
 }
 
+/// The command line that this program understands.
+#[must_use]
+pub fn command() -> clap::Command {
+    help::grouped(Cli::command())
+}
+
 /// Runs the command that the process' arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let told = match settings::parse(&command(), std::env::args_os().collect()) {
+        Ok(Ok(told)) => told,
+        Ok(Err(usage)) => usage.exit(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let cli = Cli::from_arg_matches(&told.matches).unwrap_or_else(|usage| usage.exit());
     match run(cli) {
         Ok(code) => code,
         // Whoever read the answer had enough of it (`daybook read | head`).
@@ -162,6 +208,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail::run(args),
         Command::Streams(args) => streams::run(args),
         Command::Subscriptions(args) => subscriptions::run(args),
+        Command::Accounts(args) => ledger::accounts::run(args),
+        Command::Transfers(args) => ledger::transfers::run(args),
+        Command::Sagas(args) => ledger::sagas::run(args),
+        Command::Risk(args) => ledger::risk::run(args),
         Command::Delete(args) => delete::run(args),
         Command::Health(args) => health::run(args),
         Command::Stats(args) => stats::run(args),
@@ -174,6 +224,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Config(args) => config::run(args, cli.config.as_deref()),
+        Command::Completions(args) => config::completions(&args),
         Command::BenchLimit(args) => bench::limit::run(args),
         Command::BenchStore(args) => bench::subject::run(args),
     }
@@ -193,13 +245,11 @@ pub fn runtime(threads: Option<usize>) -> anyhow::Result<Runtime> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

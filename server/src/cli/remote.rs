@@ -6,16 +6,20 @@ use clap::Args;
 use daybook_client::{AllFrom, Checkpoint, Client, Position, ReadAll, ReadError, Settings};
 use daybook_model::Epoch;
 use futures_util::StreamExt as _;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 /// Bytes of an answer over HTTP: a page of 1,000 names of streams, many times over.
 const ANSWER_SIZE_MAX: usize = 16 * 1024 * 1024;
+
+/// The name under which a change is known to the server.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Which server a command talks to.
 #[derive(Clone, Debug, Args)]
@@ -51,6 +55,10 @@ impl Remote {
         path_and_query: &str,
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
+        self.send(request(method, path_and_query, body)?).await
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let settings = plain(&self.url).context("--url cannot be used")?;
         let host = settings.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, settings.port)).await.with_context(|| {
@@ -58,12 +66,8 @@ impl Remote {
         })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path_and_query)
-            .header(header::HOST, format!("{}:{}", settings.host, settings.port))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
+        let host = HeaderValue::try_from(format!("{}:{}", settings.host, settings.port))?;
+        request.headers_mut().insert(header::HOST, host);
         sender.send_request(request).await.context("the server did not answer")
     }
 
@@ -73,12 +77,24 @@ impl Remote {
     /// As [`Remote::begin`]; or if the answer is larger than such answers are.
     pub async fn http(&self, path_and_query: &str) -> anyhow::Result<(StatusCode, Bytes)> {
         let answer = self.begin("GET", path_and_query, Bytes::new()).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_SIZE_MAX).collect().await;
-        match body {
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) => bail!("the server's answer cannot be read: {error}"),
-        }
+        collected(answer).await
+    }
+
+    /// Asks for something to be done, once however often it is asked under `key`.
+    ///
+    /// # Errors
+    /// As [`Remote::http`].
+    pub async fn act(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        key: Uuid,
+        body: &Value,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut request = request(method, path_and_query, Bytes::from(body.to_string()))?;
+        let key = HeaderValue::try_from(key.to_string())?;
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        collected(self.send(request).await?).await
     }
 
     /// `GET`s JSON.
@@ -123,6 +139,23 @@ impl Remote {
             }
         }
         bail!("the server has no event at position {position}")
+    }
+}
+
+fn request(
+    method: &str,
+    path_and_query: &str,
+    body: Bytes,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let request = Request::builder().method(method).uri(path_and_query);
+    Ok(request.header(header::CONTENT_TYPE, "application/json").body(Full::new(body))?)
+}
+
+async fn collected(answer: Response<Incoming>) -> anyhow::Result<(StatusCode, Bytes)> {
+    let status = answer.status();
+    match Limited::new(answer.into_body(), ANSWER_SIZE_MAX).collect().await {
+        Ok(body) => Ok((status, body.to_bytes())),
+        Err(error) => bail!("the server's answer cannot be read: {error}"),
     }
 }
 
