@@ -5,28 +5,27 @@
 //! BLAKE3. It can be taken while a server runs: segments only grow, and the cut is a position
 //! that is durable.
 //!
-//! A restore verifies the backup before it touches the target, writes everything under temporary
-//! names, and gives the names newest first: until the oldest segment has its name, the directory
-//! is refused because of a gap, so that an interrupted restore is never taken for a store. The
-//! last segment is sealed, and an empty one of the next epoch follows it: whoever holds a position
-//! of the history that was rewound is told so.
+//! This is what the server sends as a tar file. Repositories (the crate `daybook-backup`) hold the
+//! same segments in pieces; they share how far a backup goes into a segment ([`Cut`]) and how a
+//! log is put back ([`put_back`]).
+
+mod cut;
+mod restore;
 
 use std::sync::Arc;
 
-use daybook_model::{Entropy, Epoch, Position};
+use daybook_model::{Epoch, Position};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::chain::ChainValue;
 use crate::disk::{Disk, DiskError, DiskFile};
-use crate::frame::{self, Kind};
-use crate::journal::Sizes;
-use crate::recovery::{self, OpenError, Recovery, chain_of};
+use crate::recovery::{self, OpenError, Recovery};
 use crate::scan::{Found, Scanner};
-use crate::segment::{
-    FORMAT, FORMAT_REWRITTEN, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment, SegmentHeader,
-};
-use crate::verify::{Verified, verify};
+use crate::segment::{FORMAT, FORMAT_REWRITTEN, SEGMENT_HEADER_SIZE, SEGMENT_SUFFIX, Segment};
+
+pub use cut::{Commit, Cut};
+pub use restore::{Origin, OriginFile, Restored, put_back, restore, unhex};
 
 /// The file that makes a directory a backup.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -36,13 +35,6 @@ pub const MANIFEST_VERSION: u32 = 1;
 const MANIFEST_SIZE_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes copied at once.
 const STEP: usize = 1024 * 1024;
-/// The least and the number of steps by which a restore raises the epoch; fewer than the 256 that
-/// clients can tell apart.
-const EPOCH_STEP_MIN: u32 = 1;
-const EPOCH_STEPS: u32 = 100;
-/// How a file is named until a restore is complete.
-const TEMPORARY: &str = ".restore.tmp";
-
 /// What a backup holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +102,16 @@ pub enum BackupError {
         /// A file in it.
         file: String,
     },
+    /// The target has less room than the backup takes.
+    #[error("{location} has {free} bytes free, and the backup takes {needed}; make room")]
+    NoRoom {
+        /// The directory.
+        location: String,
+        /// What it has.
+        free: u64,
+        /// What is needed, at least.
+        needed: u64,
+    },
 }
 
 /// One segment of a backup.
@@ -140,6 +142,57 @@ impl Part {
     }
 }
 
+/// The part of a log that is durable: what a backup may hold.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// All of its segments, oldest first.
+    pub segments: Vec<Arc<Segment>>,
+    /// Every position below is durable.
+    pub committed: Position,
+}
+
+impl Extent {
+    /// All of a stopped store's log.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the log is not sound.
+    pub fn of_disk(disk: &dyn Disk) -> Result<Extent, OpenError> {
+        let segments = recovery::load(disk, &mut Recovery::default())?;
+        let mut committed = segments.last().map_or(Position::FIRST, |s| s.header.first);
+        if let Some(last) = segments.last() {
+            let mut scanner = Scanner::new(last);
+            while let Found::Frame { header, .. } = scanner.step()? {
+                committed = Position(header.first.0 + u64::from(header.count));
+            }
+        }
+        Ok(Extent { segments, committed })
+    }
+
+    /// The segments that hold events. An empty one holds nothing but the news of its epoch.
+    #[must_use]
+    pub fn filled(&self) -> &[Arc<Segment>] {
+        let empty = |segment: &&Arc<Segment>| {
+            segment.header.first >= self.committed && segment.header.previous.is_some()
+        };
+        &self.segments[..self.segments.len() - self.segments.iter().rev().take_while(empty).count()]
+    }
+
+    /// The epoch that the log is in.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.segments.last().map_or(Epoch(0), |segment| segment.header.epoch)
+    }
+}
+
+fn no_segment() -> OpenError {
+    OpenError::Damaged {
+        file: "the log".to_owned(),
+        offset: 0,
+        position: Position::FIRST,
+        reason: "it has no segment",
+    }
+}
+
 /// A backup that is about to be taken: which bytes of which files.
 #[derive(Clone, Debug)]
 pub struct Backup {
@@ -152,28 +205,23 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// A backup of `segments` up to `committed`, which is durable.
+    /// A backup of all of `extent`.
     ///
     /// # Errors
     /// [`OpenError`] if the last segment is not sound up to there.
-    pub fn new(segments: &[Arc<Segment>], committed: Position) -> Result<Backup, OpenError> {
-        let mut parts: Vec<Part> = segments
+    pub fn new(extent: &Extent) -> Result<Backup, OpenError> {
+        let mut parts: Vec<Part> = extent
+            .filled()
             .iter()
-            .filter(|s| s.header.first < committed || s.header.previous.is_none())
             .map(|segment| Part { segment: segment.clone(), size: segment.header.size })
             .collect();
-        // An empty segment holds nothing but the news of its epoch, which the manifest has.
-        let epoch = segments.last().map_or(Epoch(0), |segment| segment.header.epoch);
-        let last = parts.last_mut().ok_or_else(|| OpenError::Damaged {
-            file: "the log".to_owned(),
-            offset: 0,
-            position: Position::FIRST,
-            reason: "it has no segment",
-        })?;
-        let (size, chain) = cut(&last.segment, committed)?;
-        last.size = size;
-        let header = &last.segment.header;
-        Ok(Backup { store: header.store_id, epoch, end: committed, chain, parts })
+        let last = parts.last_mut().ok_or_else(no_segment)?;
+        let mut cut = Cut::before(&last.segment);
+        cut.advance(&last.segment, extent.committed, &mut |_| true)?;
+        last.size = cut.size;
+        let store = last.segment.header.store_id;
+        let (epoch, end) = (extent.epoch(), extent.committed);
+        Ok(Backup { store, epoch, end, chain: cut.chain, parts })
     }
 
     /// A backup of a stopped store.
@@ -181,15 +229,7 @@ impl Backup {
     /// # Errors
     /// [`OpenError`] if the log is not sound.
     pub fn of_disk(disk: &dyn Disk) -> Result<Backup, OpenError> {
-        let segments = recovery::load(disk, &mut Recovery::default())?;
-        let mut end = segments.last().map_or(Position::FIRST, |s| s.header.first);
-        if let Some(last) = segments.last() {
-            let mut scanner = Scanner::new(last);
-            while let Found::Frame { header, .. } = scanner.step()? {
-                end = Position(header.first.0 + u64::from(header.count));
-            }
-        }
-        Backup::new(&segments, end)
+        Backup::new(&Extent::of_disk(disk)?)
     }
 
     /// Bytes in all.
@@ -216,33 +256,6 @@ impl Backup {
             files: files.collect(),
         }
     }
-}
-
-/// Bytes of `segment` up to and including the last frame below `committed`, and the chain there.
-fn cut(segment: &Segment, committed: Position) -> Result<(u64, ChainValue), OpenError> {
-    let mut scanner = Scanner::new(segment);
-    let mut size = SEGMENT_HEADER_SIZE as u64;
-    let mut chain = segment.header.chain;
-    let mut end = segment.header.first;
-    while end < committed {
-        let (offset, header) = match scanner.step()? {
-            Found::Frame { offset, header } => (offset, header),
-            Found::End { offset } | Found::Bad { offset, .. } => {
-                return Err(OpenError::Damaged {
-                    file: segment.name.clone(),
-                    offset,
-                    position: end,
-                    reason: "the log ends before its durable position",
-                });
-            }
-        };
-        if header.kind.has_records() {
-            chain = chain_of(header.kind, scanner.body()).unwrap_or(chain);
-        }
-        end = Position(header.first.0 + u64::from(header.count));
-        size = offset + header.frame_size() as u64;
-    }
-    Ok((size, chain))
 }
 
 /// Takes `backup` into the empty directory `to`, then reads it back and compares. `progress` is
@@ -355,129 +368,11 @@ fn read_manifest(from: &dyn Disk) -> Result<Manifest, BackupError> {
     Ok(manifest)
 }
 
-/// A store that was restored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
-    /// What was restored.
-    pub manifest: Manifest,
-    /// The epoch that follows.
-    pub epoch: Epoch,
-    /// The restored log, read once more.
-    pub verified: Verified,
-}
-
-/// Restores the backup in `from` to the empty directory `to`, and begins the next epoch there.
+/// Refuses a target that has files.
 ///
 /// # Errors
-/// [`BackupError`]; the target is not a store then, and can be removed.
-pub fn restore(
-    from: &dyn Disk,
-    to: &dyn Disk,
-    entropy: &dyn Entropy,
-    sizes: Sizes,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Restored, BackupError> {
-    refuse_unless_empty(to)?;
-    let manifest = check(from, &mut |_, _| {})?;
-    let location = from.location();
-    let total = manifest.files.iter().map(|file| file.size).sum();
-    let mut done = 0;
-    let mut names = Vec::new();
-    let mut last = None;
-    for expected in &manifest.files {
-        let damaged = |reason| BackupError::Damaged {
-            location: location.clone(),
-            file: expected.name.clone(),
-            reason,
-        };
-        let source = from.open(&expected.name)?;
-        let header = Segment::read_header(&*source)?
-            .map_err(|_| damaged("it has no segment's header that this version knows"))?;
-        if header.name() != expected.name || header.size < expected.size {
-            return Err(damaged("its header does not fit the manifest"));
-        }
-        let target = to.create(&format!("{}{TEMPORARY}", expected.name))?;
-        copy(expected.size, &mut |b, at| source.read_at(b, at), Some(&*target), &mut |n| {
-            done += n;
-            progress(done, total);
-        })?;
-        zeros(&*target, expected.size, header.size)?;
-        target.sync()?;
-        names.push(expected.name.clone());
-        last = Some(Segment { header, name: expected.name.clone(), file: target });
-    }
-    let last = last.expect("a manifest names files");
-    let next = begin_epoch(&last, &manifest, to, entropy, sizes)?;
-    names.push(next.name());
-    // Newest first: see the essay above.
-    for (i, name) in names.iter().enumerate().rev() {
-        if i == 0 {
-            // The oldest makes it a store: not before all others are named for good.
-            to.sync_names()?;
-        }
-        to.rename(&format!("{name}{TEMPORARY}"), name)?;
-    }
-    to.sync_names()?;
-    let verified = verify(to, &mut |_| {}, &mut |_| {})?;
-    if hex(&verified.chain) != manifest.chain || verified.events != manifest.end {
-        return Err(BackupError::Damaged {
-            location,
-            file: MANIFEST_NAME.to_owned(),
-            reason: "the restored log does not end where the manifest says",
-        });
-    }
-    Ok(Restored { manifest, epoch: next.epoch, verified })
-}
-
-/// Seals the last segment, and makes an empty one of the next epoch.
-fn begin_epoch(
-    last: &Segment,
-    manifest: &Manifest,
-    to: &dyn Disk,
-    entropy: &dyn Entropy,
-    sizes: Sizes,
-) -> Result<SegmentHeader, BackupError> {
-    let mut scanner = Scanner::new(last);
-    let mut sealed = false;
-    let mut chain = last.header.chain;
-    let offset = loop {
-        match scanner.step()? {
-            Found::Frame { header, .. } => {
-                sealed = header.kind == Kind::Seal;
-                if header.kind.has_records() {
-                    chain = chain_of(header.kind, scanner.body()).unwrap_or(chain);
-                }
-            }
-            Found::End { offset } | Found::Bad { offset, .. } => break offset,
-        }
-    };
-    let end = Position(manifest.end);
-    if !sealed {
-        let salt = last.header.frame_salt();
-        let seal = frame::mark(Kind::Seal, end, end, &chain, salt, offset);
-        last.file.write_at(&seal, offset)?;
-        last.file.sync()?;
-    }
-    // Two restores of one backup are two histories: a step that is drawn tells them apart.
-    let step = u32::from(entropy.bytes()[0]) % EPOCH_STEPS;
-    let header = SegmentHeader {
-        store_id: last.header.store_id,
-        epoch: Epoch(manifest.epoch + EPOCH_STEP_MIN + step),
-        generation: 0,
-        first: end,
-        previous: Some(last.header.first),
-        size: sizes.after(last.header.size),
-        salt: entropy.bytes(),
-        chain,
-    };
-    let file = to.create(&format!("{}{TEMPORARY}", header.name()))?;
-    file.write_at(&header.encode(), 0)?;
-    zeros(&*file, SEGMENT_HEADER_SIZE as u64, header.size)?;
-    file.sync()?;
-    Ok(header)
-}
-
-fn refuse_unless_empty(to: &dyn Disk) -> Result<(), BackupError> {
+/// [`BackupError::NotEmpty`] names one.
+pub fn refuse_unless_empty(to: &dyn Disk) -> Result<(), BackupError> {
     match to.list()?.into_iter().next() {
         None => Ok(()),
         Some(file) => Err(BackupError::NotEmpty { location: to.location(), file }),

@@ -48,7 +48,12 @@ impl<'a> Scanner<'a> {
     /// A scanner before the segment's first frame.
     #[must_use]
     pub fn new(segment: &'a Segment) -> Scanner<'a> {
-        let start = SEGMENT_HEADER_SIZE as u64;
+        Scanner::at(segment, SEGMENT_HEADER_SIZE as u64)
+    }
+
+    /// A scanner before the frame that begins at `start`.
+    #[must_use]
+    pub fn at(segment: &'a Segment, start: u64) -> Scanner<'a> {
         let salt = segment.header.frame_salt();
         Scanner {
             segment,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use daybook_log::backup::Backup;
+use daybook_log::backup::{Backup, Extent};
 use daybook_log::disk::{Disk, DiskError};
 use daybook_log::{Recovery, Sizes};
 use daybook_model::{Clock, Entropy, Epoch, Position};
@@ -228,17 +228,23 @@ impl Store {
         }
     }
 
+    /// Everything that is durable now, for a backup.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let committed = self.committed();
+        let view = self.core().view.load();
+        let sealed = view.sealed.iter().map(|each| each.segment.clone());
+        let young = view.memtables.iter().map(|table| table.segment.clone());
+        Extent { segments: sealed.chain(young).collect(), committed }
+    }
+
     /// A backup of everything that is durable now, about to be taken. Blocks for as long as it
     /// takes to read the active segment.
     ///
     /// # Errors
     /// [`daybook_log::OpenError`] if the active segment is not sound.
     pub fn backup(&self) -> Result<Backup, daybook_log::OpenError> {
-        let committed = self.committed();
-        let view = self.core().view.load();
-        let sealed = view.sealed.iter().map(|each| each.segment.clone());
-        let young = view.memtables.iter().map(|table| table.segment.clone());
-        Backup::new(&sealed.chain(young).collect::<Vec<_>>(), committed)
+        Backup::new(&self.extent())
     }
 
     /// Takes no more appends, makes durable what waits, stops the threads. Subscriptions end.

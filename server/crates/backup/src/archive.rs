@@ -1,0 +1,354 @@
+//! Continuous archiving: what was appended since the last round goes to the repository, so that
+//! no more than an interval is ever lost with the machine.
+//!
+//! ```text
+//!   a round    sealed segments that have no copy ─> what the last segment has grown by ─> manifest
+//!              ─> one segment that a scavenge rewrote, to be named by the next round
+//! ```
+//!
+//! The last segment is kept in pieces that grow: a new one takes in those before it that are not
+//! more than twice its size, so that there are few (each is more than twice as large as all that
+//! it is followed by, about) and no byte is written again more often than pieces double. When the
+//! segment is sealed it is copied as backups copy it, and its small pieces go.
+//!
+//! A manifest of an archive replaces the one before: two are kept. Pieces that no manifest names
+//! any more stay for a day, for whoever is restoring just now.
+//!
+//! INVARIANT: state in memory never claims more than is in the repository; a round that fails is
+//! made up for by the next.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use daybook_log::backup::{Cut, Extent, hex};
+use daybook_log::segment::Segment;
+use daybook_model::{Position, Timestamp};
+
+use crate::copy::{Copier, Known, Moved, PIECE_SIZE, advance, read};
+use crate::error::RepositoryError;
+use crate::manifest::{Kind, ListRef, Manifest, Piece, SegmentCopy, VERSION};
+use crate::repository::{Name, Repository, TAILS};
+use crate::take::no_log;
+
+/// Manifests of an archive that are kept.
+const MANIFESTS_KEPT: usize = 2;
+/// How long pieces stay that no manifest names any more, in nanoseconds: a day.
+const REPLACED_KEPT_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
+/// Objects removed in one round, so that none takes long.
+const REMOVED_MAX: usize = 64;
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Everything below this position is in the archive.
+    pub end: Position,
+    /// What was copied.
+    pub moved: Moved,
+    /// Whether another round has work that waits for it: a segment that was rewritten.
+    pub more: bool,
+}
+
+/// The archive of one store, in one epoch.
+pub struct Archive {
+    repository: Repository,
+    epoch: u32,
+    /// What the repository had before: what backups brought there need not be brought again.
+    known: Option<Known>,
+    /// By first position.
+    sealed: BTreeMap<u64, SegmentCopy>,
+    /// Where `sealed` is listed; none if it has changed since.
+    list: Option<ListRef>,
+    tail: Option<Tail>,
+    /// Whether the last manifest does not say all that is here.
+    unsaid: bool,
+    manifests: VecDeque<Name>,
+    /// Pieces that the next manifest will not name.
+    replaced: Vec<String>,
+    /// Pieces that no manifest names, and since when.
+    unnamed: VecDeque<(Timestamp, String)>,
+}
+
+/// The last segment.
+struct Tail {
+    copy: SegmentCopy,
+    cut: Cut,
+}
+
+impl Archive {
+    /// Takes up the archive in `repository` of the store that holds `extent`, or begins one.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Diverged`] if what is archived is not what the store has.
+    pub fn open(repository: Repository, extent: &Extent) -> Result<Archive, RepositoryError> {
+        let epoch = extent.epoch().0;
+        let known = Known::of(&repository, epoch)?;
+        let mut archive = Archive {
+            repository,
+            epoch,
+            known: Some(known),
+            sealed: BTreeMap::new(),
+            list: None,
+            tail: None,
+            unsaid: true,
+            manifests: VecDeque::new(),
+            replaced: Vec::new(),
+            unnamed: VecDeque::new(),
+        };
+        archive.take_up(extent)?;
+        Ok(archive)
+    }
+
+    /// Its repository.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    fn take_up(&mut self, extent: &Extent) -> Result<(), RepositoryError> {
+        let ours = |name: &Name| name.kind() == Kind::Archive && name.epoch == self.epoch;
+        let names: Vec<Name> = self.repository.names()?.into_iter().filter(ours).collect();
+        let mut named: Vec<String> = Vec::new();
+        if let Some(newest) = names.last() {
+            let read = self.repository.manifest(newest);
+            match read.and_then(|found| self.repository.segments(&found).map(|s| (found, s))) {
+                Ok((manifest, segments)) => {
+                    named.extend(segments.iter().flat_map(keys));
+                    if manifest.recipients == self.repository.recipients() {
+                        self.go_on_from(&manifest, segments, extent)?;
+                    }
+                }
+                Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::Missing { .. })) => {
+                    tracing::warn!(%error, "the archive is begun anew: its manifest is of no use");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.manifests = names.into();
+        for found in self.repository.objects().list(&self.prefix())? {
+            if !named.contains(&found.key) {
+                self.unnamed.push_back((found.modified, found.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what `manifest` says, after holding it against the store.
+    fn go_on_from(
+        &mut self,
+        manifest: &Manifest,
+        mut segments: Vec<SegmentCopy>,
+        extent: &Extent,
+    ) -> Result<(), RepositoryError> {
+        if manifest.end > extent.committed.0 {
+            let (archived, committed) = (manifest.end, extent.committed);
+            let reason = format!("it goes to position {archived}, the store to {committed}");
+            return Err(self.diverged(reason));
+        }
+        let tail = segments.pop().ok_or_else(no_log)?;
+        self.sealed = segments.into_iter().map(|copy| (copy.first, copy)).collect();
+        self.list = manifest.list.clone();
+        let here = extent.filled().iter().find(|segment| tail.is_of(&segment.header));
+        let Some(segment) = here else {
+            // Rewritten since: it is sealed, and compared by its chain.
+            self.replaced.extend(keys(&tail));
+            return Ok(());
+        };
+        let mut cut = Cut::before(segment);
+        cut.advance(segment, Position(tail.end), &mut |_| true)?;
+        if hex(&cut.chain) != tail.chain || cut.size != tail.size {
+            let reason = format!("{} has other events before position {}", tail.name, tail.end);
+            return Err(self.diverged(reason));
+        }
+        self.tail = Some(Tail { copy: tail, cut });
+        Ok(())
+    }
+
+    /// Brings everything in `extent` to the repository, at the time `now`.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; what was brought counts for the next round.
+    pub fn round(&mut self, extent: &Extent, now: Timestamp) -> Result<Round, RepositoryError> {
+        let filled = extent.filled();
+        let (last, sealed) = filled.split_last().ok_or_else(no_log)?;
+        let mut moved = Moved::default();
+        for (segment, next) in sealed.iter().zip(&filled[1..]) {
+            let copy = self.sealed.get(&segment.header.first.0);
+            if !copy.is_some_and(|copy| holds(copy, next)) {
+                self.bring(segment, next, &mut moved)?;
+            }
+        }
+        // What a history that was given up had after this one's beginning.
+        let beyond = self.sealed.split_off(&last.header.first.0);
+        if !beyond.is_empty() {
+            self.list = None;
+        }
+        self.grow(last, extent.committed, &mut moved)?;
+        if self.unsaid {
+            self.say(now)?;
+        }
+        self.remove_old(now);
+        // A rewritten one has the same events but those that nobody may read any more.
+        let mut rewritten = sealed.iter().zip(&filled[1..]).filter(|(segment, _)| {
+            !self.sealed.get(&segment.header.first.0).is_some_and(|copy| copy.is_of(&segment.header))
+        });
+        let (next, more) = (rewritten.next(), rewritten.next().is_some());
+        let more = if let Some((segment, next)) = next {
+            self.bring(segment, next, &mut moved)?;
+            true
+        } else {
+            more
+        };
+        Ok(Round { end: extent.committed, moved, more })
+    }
+
+    /// Copies a sealed segment.
+    fn bring(
+        &mut self,
+        segment: &Segment,
+        next: &Segment,
+        moved: &mut Moved,
+    ) -> Result<(), RepositoryError> {
+        let known = self.known.take().unwrap_or_default();
+        let mut copier = Copier {
+            repository: &self.repository,
+            known,
+            moved: *moved,
+            progress: &mut |_| {},
+        };
+        let copied = copier.sealed(segment, next.header.first, &next.header.chain);
+        (self.known, *moved) = (Some(copier.known), copier.moved);
+        let copy = copied?;
+        self.sealed.insert(copy.first, copy);
+        (self.list, self.unsaid) = (None, true);
+        Ok(())
+    }
+
+    /// Copies what the last segment has more than its copy.
+    fn grow(
+        &mut self,
+        segment: &Segment,
+        committed: Position,
+        moved: &mut Moved,
+    ) -> Result<(), RepositoryError> {
+        let prefix = self.prefix();
+        let kept = self.tail.take();
+        let mut tail = match kept {
+            Some(tail) if tail.copy.is_of(&segment.header) => tail,
+            other => {
+                self.replaced.extend(other.iter().flat_map(|tail| keys(&tail.copy)));
+                self.unsaid = true;
+                Tail { copy: SegmentCopy::empty(&segment.header), cut: Cut::before(segment) }
+            }
+        };
+        let mut grown = Ok(());
+        while tail.cut.end < committed && grown.is_ok() {
+            grown = self.grow_by_one(&mut tail, segment, (committed, &prefix), moved);
+        }
+        self.tail = Some(tail);
+        grown
+    }
+
+    /// Adds one piece to `tail`, which takes in those before it that are small.
+    fn grow_by_one(
+        &mut self,
+        tail: &mut Tail,
+        segment: &Segment,
+        (below, prefix): (Position, &str),
+        moved: &mut Moved,
+    ) -> Result<(), RepositoryError> {
+        let mut cut = tail.cut;
+        let until = advance(&mut cut, segment, below, tail.copy.size)?;
+        let mut from = tail.copy.size;
+        let mut kept = tail.copy.pieces.len();
+        while let Some(last) = tail.copy.pieces[..kept].last()
+            && last.size <= 2 * (cut.size - from)
+            && cut.size - last.from <= PIECE_SIZE
+        {
+            (from, kept) = (last.from, kept - 1);
+        }
+        let plain = read(segment, from, cut.size)?;
+        // What is taken in was sound when it was first read; it must be so still.
+        for piece in &tail.copy.pieces[kept..] {
+            let at = (piece.from - from) as usize;
+            let again = &plain[at..at + piece.size as usize];
+            if crc32fast::hash(again) != piece.crc32 {
+                return Err(self.diverged(format!("{} has changed where it was read", segment.name)));
+            }
+        }
+        let piece = self.repository.put_piece(prefix, &segment.name, from, plain)?;
+        moved.objects += 1;
+        moved.bytes += piece.size;
+        self.replaced.extend(tail.copy.pieces.drain(kept..).map(|piece| piece.key));
+        tail.copy.pieces.push(piece);
+        tail.copy.reaches(&cut, until);
+        tail.cut = cut;
+        self.unsaid = true;
+        Ok(())
+    }
+
+    /// Writes a manifest of all that is here.
+    fn say(&mut self, now: Timestamp) -> Result<(), RepositoryError> {
+        let tail = self.tail.as_ref().ok_or_else(no_log)?.copy.clone();
+        if self.list.is_none() {
+            let sealed: Vec<SegmentCopy> = self.sealed.values().cloned().collect();
+            self.list = self.repository.put_list(&sealed, self.epoch)?;
+        }
+        let all = || self.sealed.values().chain([&tail]);
+        let manifest = Manifest {
+            version: VERSION,
+            format: Manifest::format_of(all()),
+            kind: Kind::Archive,
+            store: self.repository.store(),
+            epoch: self.epoch,
+            end: tail.end,
+            chain: tail.chain.clone(),
+            taken: now.0,
+            size: all().map(|copy| copy.size).sum(),
+            recipients: self.repository.recipients(),
+            list: self.list.clone(),
+            tail,
+        };
+        let name = self.repository.put_manifest(&manifest)?;
+        self.manifests.retain(|known| *known != name);
+        self.manifests.push_back(name);
+        self.unnamed.extend(self.replaced.drain(..).map(|key| (now, key)));
+        self.unsaid = false;
+        Ok(())
+    }
+
+    /// Removes manifests that were replaced, and pieces that nobody has named for a day. What
+    /// cannot be removed stays: it harms nobody, and `prune` takes it.
+    fn remove_old(&mut self, now: Timestamp) {
+        let mut old = Vec::new();
+        while self.manifests.len() > MANIFESTS_KEPT && old.len() < REMOVED_MAX {
+            old.extend(self.manifests.pop_front().map(|name| name.key));
+        }
+        while let Some((since, _)) = self.unnamed.front()
+            && now.0.saturating_sub(since.0) >= REPLACED_KEPT_NS
+            && old.len() < REMOVED_MAX
+        {
+            old.extend(self.unnamed.pop_front().map(|(_, key)| key));
+        }
+        for key in old {
+            if let Err(error) = self.repository.objects().remove(&key) {
+                tracing::debug!(%error, "an object of the archive that is of no use any more stays");
+            }
+        }
+    }
+
+    fn prefix(&self) -> String {
+        format!("{TAILS}/{:010}", self.epoch)
+    }
+
+    fn diverged(&self, reason: String) -> RepositoryError {
+        RepositoryError::Diverged { location: self.repository.location().to_owned(), reason }
+    }
+}
+
+/// Whether `copy` has all events up to where `next` begins.
+fn holds(copy: &SegmentCopy, next: &Segment) -> bool {
+    copy.end == next.header.first.0 && copy.chain == hex(&next.header.chain)
+}
+
+fn keys(copy: &SegmentCopy) -> impl Iterator<Item = String> + '_ {
+    copy.pieces.iter().map(|piece: &Piece| piece.key.clone())
+}

@@ -1,0 +1,216 @@
+//! A place for objects: a directory, or a bucket. Each object is written whole or not at all.
+//!
+//! What a bucket needs to be reached (keys, region, endpoint) comes from the environment, under the
+//! names that its own tools use: `AWS_…`, `GOOGLE_…`, `AZURE_…`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use daybook_model::Timestamp;
+use futures_util::TryStreamExt as _;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt as _, PutMode};
+use tokio::runtime::Handle;
+
+use crate::error::RepositoryError;
+
+/// Bytes of an object; a larger one is not read. Pieces hold at least one frame, and a frame can
+/// be as large as an append.
+const OBJECT_SIZE_MAX: u64 = 512 * 1024 * 1024;
+/// Time that one request to an object store may take: for a piece of 32 MiB over a line of 1 Mbit/s.
+const REQUEST_TIMEOUT: &str = "300 seconds";
+
+/// What is to be done with a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is there, and nothing is changed.
+    Read,
+    /// It is made if it is not there.
+    Write,
+}
+
+/// An object that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub key: String,
+    /// Its bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
+}
+
+/// A place for objects. A clone is another handle.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+    location: String,
+}
+
+impl Objects {
+    /// The objects of `store`, which an operator knows as `location`; requests run on `runtime`.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, location: String, runtime: Handle) -> Objects {
+        Objects { store, runtime, location }
+    }
+
+    /// The place that `url` names: a directory, or a URL of an object store.
+    ///
+    /// # Errors
+    /// [`RepositoryError::BadUrl`] if there is no such place.
+    pub fn open(url: &str, access: Access, runtime: Handle) -> Result<Objects, RepositoryError> {
+        let bad = |reason: String| RepositoryError::BadUrl { url: url.to_owned(), reason };
+        let told = |error: object_store::Error| bad(error.to_string());
+        let (scheme, rest) = url.split_once("://").unwrap_or(("file", url));
+        if scheme == "file" {
+            let store = directory(rest, access).map_err(bad)?;
+            return Ok(Objects::new(Arc::new(store), rest.to_owned(), runtime));
+        }
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(bad("it names no bucket".to_owned()));
+        }
+        let store: Arc<dyn ObjectStore> = match scheme {
+            "s3" => {
+                let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
+                let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+                Arc::new(builder.with_config(timeout, REQUEST_TIMEOUT).build().map_err(told)?)
+            }
+            "gs" => {
+                let timeout = GoogleConfigKey::Client(ClientConfigKey::Timeout);
+                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+                Arc::new(builder.with_config(timeout, REQUEST_TIMEOUT).build().map_err(told)?)
+            }
+            "az" => {
+                let timeout = AzureConfigKey::Client(ClientConfigKey::Timeout);
+                let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
+                Arc::new(builder.with_config(timeout, REQUEST_TIMEOUT).build().map_err(told)?)
+            }
+            _ => return Err(bad(format!("{scheme}:// is not known"))),
+        };
+        let prefix = prefix.trim_end_matches('/');
+        let store: Arc<dyn ObjectStore> =
+            if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
+        Ok(Objects::new(store, url.to_owned(), runtime))
+    }
+
+    /// The place as an operator knows it.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Writes an object, which may be there already.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Object`]; it is not known whether it is there.
+    pub fn put(&self, key: &str, bytes: Bytes) -> Result<(), RepositoryError> {
+        self.put_as(key, bytes, PutMode::Overwrite).map(|_| ())
+    }
+
+    /// Writes an object unless it is there. Answers whether it was not.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Object`]; it is not known whether it is there.
+    pub fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, RepositoryError> {
+        self.put_as(key, bytes, PutMode::Create)
+    }
+
+    fn put_as(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<bool, RepositoryError> {
+        let path = Path::from(key);
+        let put = self.store.put_opts(&path, bytes.into(), mode.into());
+        match self.runtime.block_on(put) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(source) => Err(self.failed("write", key, source)),
+        }
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Missing`] if it is not there.
+    pub fn get(&self, key: &str) -> Result<Bytes, RepositoryError> {
+        let path = Path::from(key);
+        let got = self.runtime.block_on(async {
+            let found = self.store.get(&path).await?;
+            let size = found.meta.size;
+            if size > OBJECT_SIZE_MAX { Ok(Err(size)) } else { found.bytes().await.map(Ok) }
+        });
+        match got {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(size)) => Err(self.damaged(key, format!("it has {size} bytes"))),
+            Err(object_store::Error::NotFound { .. }) => Err(RepositoryError::Missing {
+                object: key.to_owned(),
+                location: self.location.clone(),
+            }),
+            Err(source) => Err(self.failed("read", key, source)),
+        }
+    }
+
+    /// The objects whose names begin with `prefix` and a slash, sorted.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Object`].
+    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, RepositoryError> {
+        let path = Path::from(prefix);
+        let listed = self.store.list(Some(&path)).try_collect::<Vec<_>>();
+        let found = self.runtime.block_on(listed);
+        let found = found.map_err(|source| self.failed("list", prefix, source))?;
+        let listed = |meta: object_store::ObjectMeta| Listed {
+            key: meta.location.to_string(),
+            size: meta.size,
+            modified: Timestamp(meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX)),
+        };
+        let mut found: Vec<Listed> = found.into_iter().map(listed).collect();
+        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+
+    /// Removes an object; it need not be there.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Object`].
+    pub fn remove(&self, key: &str) -> Result<(), RepositoryError> {
+        match self.runtime.block_on(self.store.delete(&Path::from(key))) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(self.failed("remove", key, source)),
+        }
+    }
+
+    /// Waits on the clock of the runtime that the requests run on.
+    pub(crate) fn wait(&self, until: impl Future<Output = ()>) {
+        self.runtime.block_on(until);
+    }
+
+    pub(crate) fn damaged(&self, key: &str, reason: impl Into<String>) -> RepositoryError {
+        let (object, location) = (key.to_owned(), self.location.clone());
+        RepositoryError::Damaged { object, location, reason: reason.into() }
+    }
+
+    fn failed(
+        &self,
+        action: &'static str,
+        key: &str,
+        source: object_store::Error,
+    ) -> RepositoryError {
+        let (object, location) = (key.to_owned(), self.location.clone());
+        RepositoryError::Object { action, object, location, source }
+    }
+}
+
+/// A directory, every object of which is durable before it counts as written.
+fn directory(path: &str, access: Access) -> Result<LocalFileSystem, String> {
+    if access == Access::Write {
+        #[expect(clippy::disallowed_methods, reason = "a repository is not a store's directory")]
+        std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
+    }
+    let store = LocalFileSystem::new_with_prefix(path).map_err(|error| error.to_string())?;
+    Ok(store.with_fsync(true))
+}
