@@ -32,6 +32,7 @@ pub mod scripted;
 pub mod security;
 pub mod telemetry;
 pub mod users;
+pub mod verification;
 
 /// This server's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -52,6 +52,7 @@ use crate::scripted::Scripted;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::users::Users;
+use crate::verification::Verification;
 use context::Parts;
 use door::{Door, SnapshotDoor};
 use entrance::Entrance;
@@ -206,6 +207,7 @@ impl Node {
         }
         let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
         let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
+        let safeguards = metrics.safeguards.clone();
         let context = Context::new(Parts {
             store: Door::new(store.clone()),
             snapshots: snapshots.clone().map(SnapshotDoor::new),
@@ -216,6 +218,7 @@ impl Node {
             users: Users::new(store.clone(), entropy.clone()),
             builtin: Builtin::new(store.clone(), entropy.clone()),
             scripted,
+            verification: Verification::new(store.clone(), clock.clone(), safeguards),
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -287,6 +290,7 @@ impl Node {
         if let Some(connectors) = self.context.connectors() {
             connectors.stop().await;
         }
+        self.context.verification().stop();
         self.context.persistent().stop().await;
         self.context.scripted().stop().await;
         self.store.close().await;

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
 use daybook_store::scavenge::{Finished, Outcome, Progress, ScavengeStatus, Start};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::event::rfc3339;
 use super::problem::{Kind, Problem};
 use crate::node::Context;
+use crate::verification::{Begun, Found};
 
 /// `POST /admin/clock/accept`: accepts the clock after it leapt, so that appends resume.
 pub async fn accept_clock(State(context): State<Context>) -> StatusCode {
@@ -49,6 +51,51 @@ pub async fn stop_scavenge(
         }
         _ => Err(Problem::new(Kind::ScavengeNotFound, "no such scavenge is running".to_owned())),
     }
+}
+
+/// `POST /admin/verify`: begins to read the log again from its beginning, if nobody does so already.
+pub async fn start_verification(State(context): State<Context>) -> Response {
+    let (status, result) = match context.verification().start() {
+        Begun::Started => (StatusCode::ACCEPTED, "started"),
+        Begun::InProgress => (StatusCode::OK, "inProgress"),
+    };
+    (status, Json(json!({ "result": result }))).into_response()
+}
+
+/// `GET /admin/verify`: how far that is, and what the last one found.
+pub async fn verification(State(context): State<Context>) -> Json<Value> {
+    let status = context.verification().status();
+    let running = status.running.map(|running| {
+        json!({
+            "started": rfc3339(running.started),
+            "file": running.file,
+            "bytesRead": running.done,
+            "bytes": running.total,
+        })
+    });
+    let last = status.last.map(|last| {
+        let (result, damage) = match last.found {
+            Found::Sound => ("sound", None),
+            Found::Damaged(what) => ("damaged", Some(what)),
+            Found::Stopped => ("stopped", None),
+        };
+        json!({
+            "started": rfc3339(last.started),
+            "ended": rfc3339(last.ended),
+            "committed": last.committed.0,
+            "bytesRead": last.bytes,
+            "result": result,
+            "damage": damage,
+        })
+    });
+    Json(json!({ "running": running, "last": last }))
+}
+
+/// `POST /admin/shutdown`: stops the server as SIGTERM does.
+pub async fn shutdown(State(context): State<Context>) -> StatusCode {
+    tracing::warn!("a client asked for a shutdown");
+    context.life().ask_to_stop();
+    StatusCode::ACCEPTED
 }
 
 /// What is known of scavenges, as JSON.

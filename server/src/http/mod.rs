@@ -17,6 +17,8 @@
 //!   /projections/continuous              likewise                             projections
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/scavenge                      GET  POST; DELETE /{id}             admin
+//!   /admin/verify                        GET  POST                            admin
+//!   /admin/shutdown                      POST                                 admin
 //!   /admin/backup                        GET  a tar file                     backup
 //! ```
 //!
@@ -85,6 +87,8 @@ pub fn routes(context: Context) -> Router {
         .route("/admin/clock/accept", post(admin::accept_clock))
         .route("/admin/scavenge", get(admin::scavenge_status).post(admin::start_scavenge))
         .route("/admin/scavenge/{id}", delete(admin::stop_scavenge))
+        .route("/admin/verify", get(admin::verification).post(admin::start_verification))
+        .route("/admin/shutdown", post(admin::shutdown))
         .route("/admin/backup", get(backup::download))
         .route("/projections/continuous", post(projections::create))
         .route("/subscriptions", get(subscriptions::all))

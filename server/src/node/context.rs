@@ -18,6 +18,7 @@ use crate::readside::ReadSide;
 use crate::scripted::Scripted;
 use crate::telemetry::metrics::Metrics;
 use crate::users::Users;
+use crate::verification::Verification;
 
 /// The node's parts, as its `http` and `grpc` rooms share them. A clone is another handle.
 #[derive(Clone)]
@@ -51,6 +52,8 @@ pub struct Parts {
     pub builtin: Builtin,
     /// The projections that users write.
     pub scripted: Scripted,
+    /// What reads the log again to see that it is sound.
+    pub verification: Verification,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -134,6 +137,12 @@ impl Context {
     #[must_use]
     pub fn scripted(&self) -> &Scripted {
         &self.inner.parts.scripted
+    }
+
+    /// What reads the log again to see that it is sound.
+    #[must_use]
+    pub fn verification(&self) -> &Verification {
+        &self.inner.parts.verification
     }
 
     /// The time.

@@ -13,6 +13,8 @@ pub struct Safeguards {
     backup_time: IntGauge,
     trial_balance_off: IntGauge,
     trial_balance_time: IntGauge,
+    log_damaged: IntGauge,
+    log_time: IntGauge,
 }
 
 impl Safeguards {
@@ -42,7 +44,22 @@ impl Safeguards {
                 "When the trial balance was last compared with all accounts, in seconds since \
                  1970; 0 if never since the start.",
             ),
+            log_damaged: gauge(
+                "daybook_log_damaged",
+                "1 if the last verification of the running log found damage: alert on it.",
+            ),
+            log_time: gauge(
+                "daybook_log_verified_timestamp_seconds",
+                "When a verification of the running log last ended, in seconds since 1970; 0 if \
+                 none did since the start.",
+            ),
         }
+    }
+
+    /// The log was read from its beginning: whether it is sound.
+    pub fn log_verified(&self, sound: bool, now: Timestamp) {
+        self.log_damaged.set(i64::from(!sound));
+        self.log_time.set(seconds(now));
     }
 
     /// A whole backup was sent.

@@ -37,7 +37,9 @@ impl Known {
                 .and_then(|found| repository.segments(&found).map(|segments| (found, segments)));
             match read {
                 Ok((manifest, segments)) => known.add(repository, &manifest, segments),
-                Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::Missing { .. })) => {
+                Err(
+                    error @ (RepositoryError::Damaged { .. } | RepositoryError::Missing { .. }),
+                ) => {
                     tracing::warn!(%error, "an earlier backup cannot be built upon");
                 }
                 Err(error) => return Err(error),

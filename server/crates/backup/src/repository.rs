@@ -11,9 +11,7 @@ use uuid::Uuid;
 
 use crate::error::RepositoryError;
 use crate::keys::Keys;
-use crate::manifest::{
-    Encrypted, Identity, Kind, ListRef, Manifest, Piece, SegmentCopy, VERSION,
-};
+use crate::manifest::{Encrypted, Identity, Kind, ListRef, Manifest, Piece, SegmentCopy, VERSION};
 use crate::objects::Objects;
 use crate::pace::Pace;
 
@@ -241,7 +239,8 @@ impl Repository {
             let encrypted = Encrypted { size: stored.len() as u64, blake3: hash(&stored) };
             (stored, Some(encrypted), ".age")
         };
-        let name = &encrypted.as_ref().map_or(&blake3, |encrypted| &encrypted.blake3)[..HASH_DIGITS];
+        let name =
+            &encrypted.as_ref().map_or(&blake3, |encrypted| &encrypted.blake3)[..HASH_DIGITS];
         let key = format!("{prefix}/{segment}/{from:012}-{name}{suffix}");
         let stored_size = stored.len() as u64;
         self.objects.put(&key, stored.into())?;

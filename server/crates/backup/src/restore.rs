@@ -219,10 +219,8 @@ fn choose(
         }
     }
     let Some((_, newest)) = found.iter().max_by_key(|(_, manifest)| manifest.taken) else {
-        let reason = named.map_or_else(
-            || "there is none".to_owned(),
-            |named| format!("none is named {named}"),
-        );
+        let reason = named
+            .map_or_else(|| "there is none".to_owned(), |named| format!("none is named {named}"));
         return Err(none(reason));
     };
     let (epoch, end, taken) = (newest.epoch, newest.end, newest.taken);

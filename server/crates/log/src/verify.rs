@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use daybook_model::Position;
 
+use crate::backup::Extent;
 use crate::chain::{self, CHAIN_START, ChainValue, Link};
 use crate::disk::Disk;
 use crate::frame::{Form, Kind};
@@ -30,6 +31,20 @@ pub struct Verified {
     pub torn_tail: bool,
 }
 
+impl Verified {
+    /// Nothing yet, of a log of so many segments.
+    fn nothing(segments: usize) -> Verified {
+        Verified {
+            segments: segments as u64,
+            events: 0,
+            commits: 0,
+            bytes: 0,
+            chain: CHAIN_START,
+            torn_tail: false,
+        }
+    }
+}
+
 /// Verifies the log on `disk`. Calls `segment` before each segment, `visit` for each record.
 ///
 /// # Errors
@@ -40,14 +55,7 @@ pub fn verify(
     visit: &mut dyn FnMut(RecoveredRecord<'_>),
 ) -> Result<Verified, OpenError> {
     let segments = recovery::load(disk, &mut Recovery::default())?;
-    let mut verified = Verified {
-        segments: segments.len() as u64,
-        events: 0,
-        commits: 0,
-        bytes: 0,
-        chain: CHAIN_START,
-        torn_tail: false,
-    };
+    let mut verified = Verified::nothing(segments.len());
     for (i, each) in segments.iter().enumerate() {
         segment(each);
         let place = if i + 1 < segments.len() { Place::Sealed } else { Place::Last };
@@ -57,6 +65,29 @@ pub fn verify(
     Ok(verified)
 }
 
+/// Verifies the durable part of a log that is being written. `go_on` is told of each frame's file
+/// and bytes, and may wait. None if it says no.
+///
+/// # Errors
+/// The first thing that is wrong, with its file, offset and position.
+pub fn verify_extent(
+    extent: &Extent,
+    go_on: &mut dyn FnMut(&str, u64) -> bool,
+) -> Result<Option<Verified>, OpenError> {
+    let segments = extent.filled();
+    let mut verified = Verified::nothing(segments.len());
+    for (i, each) in segments.iter().enumerate() {
+        let last = i + 1 == segments.len();
+        let place = if last { Place::Growing(extent.committed) } else { Place::Sealed };
+        let mut go_on = |bytes| go_on(&each.name, bytes);
+        let mut watch = Watch { visit: &mut |_| {}, go_on: &mut go_on };
+        if !verify_segment(each, place, &mut verified, &mut watch)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(verified))
+}
+
 /// Where in its log a segment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -64,6 +95,8 @@ enum Place {
     Sealed,
     /// At the end: it may be torn.
     Last,
+    /// At the end, and written to: what lies at this position and behind is not looked at.
+    Growing(Position),
 }
 
 /// Checks a sealed segment alone, from what its header says of what comes before. Answers where it
@@ -126,8 +159,15 @@ fn verify_segment(
     let mut scanner = Scanner::new(segment);
     let mut sealed = false;
     loop {
+        if matches!(place, Place::Growing(committed) if end(verified) >= committed) {
+            return Ok(true);
+        }
         let (offset, header) = match scanner.step()? {
             Found::Frame { offset, header } => (offset, header),
+            Found::End { offset } if matches!(place, Place::Growing(_)) => {
+                let reason = "the log ends before its durable position";
+                return Err(damaged(offset, end(verified), reason));
+            }
             Found::End { .. } => break,
             Found::Bad { offset, reason } => {
                 let last = place == Place::Last && !sealed;
