@@ -18,6 +18,8 @@
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/scavenge                      GET  POST; DELETE /{id}             admin
 //!   /admin/backup                        GET  a tar file                     backup
+//!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
+//!   /admin/backup/status                 GET, POST   backups and archiving   backup/status
 //! ```
 //!
 //! A `GET` that accepts `text/event-stream` subscribes, so that a browser's `EventSource` can be
@@ -86,6 +88,9 @@ pub fn routes(context: Context) -> Router {
         .route("/admin/scavenge", get(admin::scavenge_status).post(admin::start_scavenge))
         .route("/admin/scavenge/{id}", delete(admin::stop_scavenge))
         .route("/admin/backup", get(backup::download))
+        .route("/admin/backup/segments", get(backup::segments::list))
+        .route("/admin/backup/segments/{name}", get(backup::segments::bytes))
+        .route("/admin/backup/status", get(backup::status::show).post(backup::status::report))
         .route("/projections/continuous", post(projections::create))
         .route("/subscriptions", get(subscriptions::all))
         .route("/subscriptions/restart", post(subscriptions::restart))

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::door::{Door, SnapshotDoor};
 use super::life::Life;
+use crate::backup::Archiver;
 use crate::builtin::Builtin;
 use crate::connectors::Running;
 use crate::ledger::Ledger;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub builtin: Builtin,
     /// The projections that users write.
     pub scripted: Scripted,
+    /// What archives the log; none if nothing does.
+    pub archive: Option<Archiver>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -134,6 +137,12 @@ impl Context {
     #[must_use]
     pub fn scripted(&self) -> &Scripted {
         &self.inner.parts.scripted
+    }
+
+    /// What archives the log, if anything does.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Archiver> {
+        self.inner.parts.archive.as_ref()
     }
 
     /// The time.

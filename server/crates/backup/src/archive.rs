@@ -80,7 +80,7 @@ impl Archive {
     /// [`RepositoryError::Diverged`] if what is archived is not what the store has.
     pub fn open(repository: Repository, extent: &Extent) -> Result<Archive, RepositoryError> {
         let epoch = extent.epoch().0;
-        let known = Known::of(&repository, epoch)?;
+        let known = Known::of(&repository)?;
         let mut archive = Archive {
             repository,
             epoch,
@@ -116,7 +116,9 @@ impl Archive {
                         self.go_on_from(&manifest, segments, extent)?;
                     }
                 }
-                Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::Missing { .. })) => {
+                Err(
+                    error @ (RepositoryError::Damaged { .. } | RepositoryError::Missing { .. }),
+                ) => {
                     tracing::warn!(%error, "the archive is begun anew: its manifest is of no use");
                 }
                 Err(error) => return Err(error),
@@ -188,7 +190,10 @@ impl Archive {
         self.remove_old(now);
         // A rewritten one has the same events but those that nobody may read any more.
         let mut rewritten = sealed.iter().zip(&filled[1..]).filter(|(segment, _)| {
-            !self.sealed.get(&segment.header.first.0).is_some_and(|copy| copy.is_of(&segment.header))
+            !self
+                .sealed
+                .get(&segment.header.first.0)
+                .is_some_and(|copy| copy.is_of(&segment.header))
         });
         let (next, more) = (rewritten.next(), rewritten.next().is_some());
         let more = if let Some((segment, next)) = next {
@@ -208,12 +213,8 @@ impl Archive {
         moved: &mut Moved,
     ) -> Result<(), RepositoryError> {
         let known = self.known.take().unwrap_or_default();
-        let mut copier = Copier {
-            repository: &self.repository,
-            known,
-            moved: *moved,
-            progress: &mut |_| {},
-        };
+        let mut copier =
+            Copier { repository: &self.repository, known, moved: *moved, progress: &mut |_| {} };
         let copied = copier.sealed(segment, next.header.first, &next.header.chain);
         (self.known, *moved) = (Some(copier.known), copier.moved);
         let copy = copied?;
@@ -271,7 +272,9 @@ impl Archive {
             let at = (piece.from - from) as usize;
             let again = &plain[at..at + piece.size as usize];
             if crc32fast::hash(again) != piece.crc32 {
-                return Err(self.diverged(format!("{} has changed where it was read", segment.name)));
+                return Err(
+                    self.diverged(format!("{} has changed where it was read", segment.name))
+                );
             }
         }
         let piece = self.repository.put_piece(prefix, &segment.name, from, plain)?;

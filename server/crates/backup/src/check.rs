@@ -74,8 +74,7 @@ pub fn check(
     findings.unnamed = there.keys().filter(|key| !objects.contains(*key)).count();
     let total = pieces.values().map(|piece| piece.stored_size()).sum();
     for piece in pieces.values() {
-        let looked =
-            if findings.read { repository.plain(piece) } else { repository.stored(piece) };
+        let looked = if findings.read { repository.plain(piece) } else { repository.stored(piece) };
         if let Err(error) = looked {
             findings.problems.push(problem(error)?);
         }

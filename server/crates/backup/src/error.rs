@@ -51,7 +51,9 @@ pub enum RepositoryError {
         expected: Uuid,
     },
     /// A newer version wrote it.
-    #[error("{object} in {location} is of version {version}, which is not known here; use a newer daybook")]
+    #[error(
+        "{object} in {location} is of version {version}, which is not known here; use a newer daybook"
+    )]
     Version {
         /// The object.
         object: String,
@@ -61,7 +63,9 @@ pub enum RepositoryError {
         version: u32,
     },
     /// An object is not what was written.
-    #[error("{object} in {location} is damaged: {reason}; use another backup, or another copy of it")]
+    #[error(
+        "{object} in {location} is damaged: {reason}; use another backup, or another copy of it"
+    )]
     Damaged {
         /// The object.
         object: String,

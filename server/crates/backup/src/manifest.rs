@@ -86,6 +86,8 @@ pub struct SegmentCopy {
     pub chain: String,
     /// The time of its last event, in nanoseconds since 1970.
     pub until: i64,
+    /// Whether it is all of a segment that another follows, seal included.
+    pub sealed: bool,
     /// Bytes, to the end of a frame.
     pub size: u64,
     /// What they are made of, in order.
@@ -145,6 +147,7 @@ impl SegmentCopy {
             end: header.first.0,
             chain: hex(&header.chain),
             until: i64::MIN,
+            sealed: false,
             size: 0,
             pieces: Vec::new(),
         }
@@ -154,6 +157,7 @@ impl SegmentCopy {
     pub(crate) fn reaches(&mut self, cut: &Cut, until: Option<i64>) {
         self.end = cut.end.0;
         self.chain = hex(&cut.chain);
+        self.sealed = cut.sealed;
         self.size = cut.size;
         self.until = until.unwrap_or(self.until);
     }

@@ -113,8 +113,8 @@ pub fn put_back(
 ) -> Result<(Epoch, Verified), BackupError> {
     refuse_unless_empty(to)?;
     refuse_without_room(origin, to)?;
-    let written = write(origin, to, progress)
-        .and_then(|last| begin_epoch(&last, origin, to, entropy, sizes));
+    let written =
+        write(origin, to, progress).and_then(|last| begin_epoch(&last, origin, to, entropy, sizes));
     let next = match written {
         Ok(next) => next,
         Err(error) => {
