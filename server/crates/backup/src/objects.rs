@@ -234,6 +234,9 @@ fn directory(path: &str, access: Access) -> Result<LocalFileSystem, String> {
         #[expect(clippy::disallowed_methods, reason = "a repository is not a store's directory")]
         std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
     }
+    if !std::path::Path::new(path).is_dir() {
+        return Err("there is no such directory".to_owned());
+    }
     let store = LocalFileSystem::new_with_prefix(path).map_err(|error| error.to_string())?;
     Ok(store.with_fsync(true))
 }
