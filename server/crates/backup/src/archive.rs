@@ -333,7 +333,7 @@ impl Archive {
         }
         for key in old {
             if let Err(error) = self.repository.objects().remove(&key) {
-                tracing::debug!(%error, "an object of the archive that is of no use any more stays");
+                tracing::debug!(%error, "an object of the archive stays, of no use");
             }
         }
     }

@@ -193,8 +193,8 @@ impl SegmentCopy {
 
 impl Manifest {
     /// The format of segments of which one has this name.
-    pub(crate) fn format_of<'a>(segments: impl Iterator<Item = &'a SegmentCopy>) -> u32 {
+    pub(crate) fn format_of<'a>(mut segments: impl Iterator<Item = &'a SegmentCopy>) -> u32 {
         let rewritten = |copy: &SegmentCopy| !copy.name.ends_with("-0.log");
-        if segments.map(rewritten).any(|yes| yes) { FORMAT_REWRITTEN } else { FORMAT }
+        if segments.any(rewritten) { FORMAT_REWRITTEN } else { FORMAT }
     }
 }

@@ -205,7 +205,7 @@ impl Objects {
         source: object_store::Error,
     ) -> RepositoryError {
         let (object, location) = (key.to_owned(), self.location.clone());
-        RepositoryError::Object { action, object, location, source }
+        RepositoryError::Object { action, object, location, source: Box::new(source) }
     }
 }
 
