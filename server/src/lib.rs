@@ -7,6 +7,7 @@
 //!                      ledger       ── accounts and transfers over the store
 //!                      readside     ── the built-in views, kept up with the store
 //!                      scripted     ── projections that users write, in JavaScript
+//!                      backup      ── archiving: what was appended goes elsewhere
 //!                      telemetry    ── log lines and metrics
 //!   cli ──> query ── http/readside over read models in PostgreSQL, without a node     both through
 //!   cli ──> connectors ── http/connectors over the network, without a node            front
@@ -15,6 +16,7 @@
 //! INVARIANT: nothing in here decides what an event store does; that is `daybook-store`'s. Proto
 //! types do not leave `grpc`, serde types do not leave `http`, and `anyhow` does not leave `cli`.
 
+pub mod backup;
 pub mod builtin;
 pub mod cli;
 pub mod config;

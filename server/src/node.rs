@@ -43,6 +43,8 @@ use tokio::task::JoinHandle;
 pub use context::{Context, Endless, Phase};
 pub use life::Life;
 
+use crate::backup::metrics::ArchiveMetrics;
+use crate::backup::{ArchiveSettings, Archiver};
 use crate::builtin::Builtin;
 use crate::connectors::{self, metrics::ConnectorMetrics};
 use crate::ledger::{self, Ledger};
@@ -86,6 +88,8 @@ pub struct Config {
     pub connectors: Vec<ConnectorSettings>,
     /// When scavenges begin, and how fast they are.
     pub scavenge: Schedule,
+    /// Where the log is archived, if anywhere.
+    pub archive: Option<ArchiveSettings>,
 }
 
 impl Config {
@@ -100,6 +104,7 @@ impl Config {
             read_models: readside::Place::default(),
             connectors: Vec::new(),
             scavenge: Schedule::default(),
+            archive: None,
         }
     }
 }
@@ -208,6 +213,11 @@ impl Node {
         let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
         let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
         let safeguards = metrics.safeguards.clone();
+        let archive =
+            config.archive.map(|settings| Archiver::start(settings, store.clone(), clock.clone()));
+        if let Some(archive) = &archive {
+            metrics.register(Box::new(ArchiveMetrics::new(archive.clone())));
+        }
         let context = Context::new(Parts {
             store: Door::new(store.clone()),
             snapshots: snapshots.clone().map(SnapshotDoor::new),
@@ -219,6 +229,7 @@ impl Node {
             builtin: Builtin::new(store.clone(), entropy.clone()),
             scripted,
             verification: Verification::new(store.clone(), clock.clone(), safeguards),
+            archive,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -293,6 +304,9 @@ impl Node {
         self.context.verification().stop();
         self.context.persistent().stop().await;
         self.context.scripted().stop().await;
+        if let Some(archive) = self.context.archive() {
+            archive.stop().await;
+        }
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();

@@ -15,6 +15,7 @@
 //!   ledger…      accounts and transfers: input, doors, history, crashes, risk
 //!   connectors   what is relayed to elsewhere
 //!   readside…    lists from views, their freshness, pauses and rebuilds; views over the network
+//!   backup       repositories of backups, archiving, restores to a position or a time
 //!   lifecycle    signals, restarts, index files that are gone
 //!   moving       what another server or a file holds, brought in, and written out
 //!   scripted     projections that users write
@@ -29,6 +30,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test arranges files and asks the machine")]
 
 mod admin;
+mod backup;
 mod client_bulk;
 mod client_examples;
 mod client_proxy;

@@ -44,7 +44,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A server that calls a risk service, which is not there, and relays to a file.
+/// A server that calls a risk service, which is not there, relays to a file, and archives.
 fn serve(directory: &Path) -> Daemon {
     let connectors = directory.join("connectors.toml");
     let relayed = directory.join("relayed.jsonl");
@@ -54,6 +54,7 @@ fn serve(directory: &Path) -> Daemon {
     let mut command = daybook(&["serve", "--listen", "127.0.0.1:0", "--data"]);
     command.arg(directory.join("data")).arg("--connectors").arg(connectors);
     command.args(["--risk-url", "http://127.0.0.1:1/nobody"]);
+    command.arg("--archive").arg(directory.join("archive"));
     Daemon::spawn(command, PATIENCE).unwrap_or_else(|said| panic!("no server: {said}"))
 }
 

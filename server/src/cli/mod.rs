@@ -5,6 +5,7 @@
 //! errors to standard error. The exit code is 0 for success, 1 for failure, 2 for wrong usage.
 
 pub mod append;
+pub mod archive;
 pub mod backup;
 pub mod bench;
 pub mod config;
@@ -114,10 +115,10 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Check every byte of a stopped store.
     Verify(verify::VerifyArgs),
-    /// Take a full backup, of a running server or a stopped store.
+    /// Take a backup of a running server or a stopped store; list, check and prune them.
     Backup(backup::BackupArgs),
-    /// Restore a backup into an empty data directory.
-    Restore(backup::RestoreArgs),
+    /// Restore a backup into an empty data directory: all of it, or up to a position or a time.
+    Restore(backup::restore::RestoreArgs),
     /// Give back the space of events that nobody may read any more.
     Scavenge(scavenge::ScavengeArgs),
     /// Bring in the events of another server or of a file, as they were there.
@@ -217,7 +218,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Backup(args) => backup::run(args),
-        Command::Restore(args) => backup::run_restore(args),
+        Command::Restore(args) => backup::restore::run(args),
         Command::Scavenge(args) => scavenge::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),

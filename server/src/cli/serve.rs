@@ -19,6 +19,7 @@ use daybook_projections::connect;
 use daybook_store::scavenge::Schedule;
 use owo_colors::OwoColorize;
 
+use super::archive::ArchiveArgs;
 use super::entrance::{EntranceArgs, bind};
 use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
@@ -123,6 +124,9 @@ pub struct ServeArgs {
     /// Relay events as this file says: to RabbitMQ, webhooks and files
     #[arg(long, env = "DAYBOOK_CONNECTORS", value_name = "FILE")]
     connectors: Option<PathBuf>,
+
+    #[command(flatten)]
+    archive: ArchiveArgs,
 }
 
 /// What happens to a transfer that the risk service says nothing about.
@@ -214,6 +218,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         read_models,
         connectors,
         scavenge: args.scavenge(),
+        archive: args.archive.settings()?,
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {

@@ -1,5 +1,7 @@
 //! `daybook verify`: reads every byte of a stopped store and checks it.
 
+mod trial;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,15 +14,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize as _;
 use serde_json::{Value, json};
 
+use self::trial::Trial;
 use super::report::{Json, colours, facts};
 use crate::config::DATA_DEFAULT;
 
-/// Checks a stopped store: every frame, checksum, revision and digest of its log, and its index
-/// against the log. Changes nothing.
+/// Checks a stopped store: every frame, checksum, revision and digest of its log, its index against
+/// the log, and the trial balance of its accounts. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Exits 0 if the store is sound, 1 if not. Damage of the log is named with \
     its file, offset and position: restore from a backup. Index files that are wrong can be \
-    deleted: the next start builds them again.")]
+    deleted: the next start builds them again. Books that do not balance are named with the event \
+    that began it: keep the directory, and ask for help.")]
 pub struct VerifyArgs {
     /// The data directory of the stopped store
     #[arg(long, env = "DAYBOOK_DATA", value_name = "DIR", default_value = DATA_DEFAULT)]
@@ -46,13 +50,19 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         bar.set_position(progress.done);
         bar.set_message(progress.file);
     };
-    let verified = verify(&disk, &mut show);
+    let mut trial = Trial::default();
+    let verified = verify(&disk, &mut show, &mut |event| trial.enter(event));
     bar.finish_and_clear();
     match verified {
         Ok(report) => {
             let index = Index::of(&report, &disk.list()?);
-            args.json.answer(&to_json(&report, &index), &to_text(&report, &index))?;
-            Ok(if index.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let sound = index.wrong.is_empty() && trial.off().is_none();
+            let mut value = to_json(&report, &index);
+            value["sound"] = json!(sound);
+            value["trialBalance"] = trial.to_json();
+            let text = to_text(&report, &index, trial.rows());
+            args.json.answer(&value, &text)?;
+            Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
             let value = json!({ "sound": false, "error": error.to_string() });
@@ -82,7 +92,6 @@ impl Index {
 
 fn to_json(report: &Report, index: &Index) -> Value {
     json!({
-        "sound": index.wrong.is_empty(),
         "segments": report.log.segments,
         "events": report.log.events,
         "commits": report.log.commits,
@@ -97,7 +106,7 @@ fn to_json(report: &Report, index: &Index) -> Value {
     })
 }
 
-fn to_text(report: &Report, index: &Index) -> String {
+fn to_text(report: &Report, index: &Index, trial: Vec<(&'static str, String)>) -> String {
     let sound = index.wrong.is_empty();
     let state = if sound { "sound" } else { "the log is sound, its index is not" };
     let state = match (colours(), sound) {
@@ -121,6 +130,7 @@ fn to_text(report: &Report, index: &Index) -> String {
         let text = "the last write was cut off and never acknowledged; the next start clears it";
         rows.push(("torn tail", text.to_owned()));
     }
+    rows.extend(trial);
     for file in &index.missing {
         rows.push(("index", format!("{file} is missing; the next start builds it")));
     }

@@ -10,6 +10,9 @@
 //! Unpack it into a directory, and that is what `daybook restore` takes. The files are read on a
 //! thread that blocks, no faster than the client takes them.
 
+pub mod segments;
+pub mod status;
+
 use std::io::{self, BufWriter, Read, Write};
 
 use axum::body::Body;

@@ -20,6 +20,8 @@
 //!   /admin/verify                        GET  POST                            admin
 //!   /admin/shutdown                      POST                                 admin
 //!   /admin/backup                        GET  a tar file                     backup
+//!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
+//!   /admin/backup/status                 GET, POST   backups and archiving   backup/status
 //! ```
 //!
 //! A `GET` that accepts `text/event-stream` subscribes, so that a browser's `EventSource` can be
@@ -90,6 +92,9 @@ pub fn routes(context: Context) -> Router {
         .route("/admin/verify", get(admin::verification).post(admin::start_verification))
         .route("/admin/shutdown", post(admin::shutdown))
         .route("/admin/backup", get(backup::download))
+        .route("/admin/backup/segments", get(backup::segments::list))
+        .route("/admin/backup/segments/{name}", get(backup::segments::bytes))
+        .route("/admin/backup/status", get(backup::status::show).post(backup::status::report))
         .route("/projections/continuous", post(projections::create))
         .route("/subscriptions", get(subscriptions::all))
         .route("/subscriptions/restart", post(subscriptions::restart))

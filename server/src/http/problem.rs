@@ -54,6 +54,8 @@ pub enum Kind {
     ConnectorState,
     /// No such scavenge is at work.
     ScavengeNotFound,
+    /// The log has no such segment, or no more.
+    SegmentNotFound,
     /// There is no such group of a persistent subscription.
     GroupNotFound,
     /// No such message is parked.
@@ -133,6 +135,7 @@ impl Kind {
                 (S::CONFLICT, "connector-state", "The connector cannot do that now")
             }
             Kind::GroupNotFound => (S::NOT_FOUND, "group-not-found", "There is no such group"),
+            Kind::SegmentNotFound => (S::NOT_FOUND, "segment-not-found", "No such segment"),
             Kind::ScavengeNotFound => {
                 (S::NOT_FOUND, "scavenge-not-found", "No such scavenge is at work")
             }

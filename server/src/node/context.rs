@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::door::{Door, SnapshotDoor};
 use super::life::Life;
+use crate::backup::Archiver;
 use crate::builtin::Builtin;
 use crate::connectors::Running;
 use crate::ledger::Ledger;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub scripted: Scripted,
     /// What reads the log again to see that it is sound.
     pub verification: Verification,
+    /// What archives the log; none if nothing does.
+    pub archive: Option<Archiver>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -143,6 +146,12 @@ impl Context {
     #[must_use]
     pub fn verification(&self) -> &Verification {
         &self.inner.parts.verification
+    }
+
+    /// What archives the log, if anything does.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Archiver> {
+        self.inner.parts.archive.as_ref()
     }
 
     /// The time.

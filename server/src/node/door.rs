@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use daybook_log::backup::Backup;
+use daybook_log::backup::{Backup, Extent};
 use daybook_model::{
     Epoch, EventStore as _, ExpectedRevision, Position, ReadFailed, Revision, StreamName,
 };
@@ -242,6 +242,12 @@ impl Door {
     #[must_use]
     pub fn scavenge(&self) -> &Scavenge {
         self.store.scavenge()
+    }
+
+    /// As [`Store::extent`].
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        self.store.extent()
     }
 
     /// As [`Store::backup`]. Blocks.

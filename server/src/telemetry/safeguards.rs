@@ -68,6 +68,13 @@ impl Safeguards {
         self.backup_time.set(seconds(now));
     }
 
+    /// When the last whole backup was taken, to the second; none if none was since the start.
+    #[must_use]
+    pub fn last_backup(&self) -> Option<Timestamp> {
+        let seconds = self.backup_time.get();
+        (seconds > 0).then(|| Timestamp(seconds.saturating_mul(1_000_000_000)))
+    }
+
     /// A backup broke off.
     pub fn backup_broke_off(&self) {
         self.backups.with_label_values(&["broken_off"]).inc();

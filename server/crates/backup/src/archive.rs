@@ -80,7 +80,7 @@ impl Archive {
     /// [`RepositoryError::Diverged`] if what is archived is not what the store has.
     pub fn open(repository: Repository, extent: &Extent) -> Result<Archive, RepositoryError> {
         let epoch = extent.epoch().0;
-        let known = Known::of(&repository, epoch)?;
+        let known = Known::of(&repository)?;
         let mut archive = Archive {
             repository,
             epoch,
@@ -333,7 +333,7 @@ impl Archive {
         }
         for key in old {
             if let Err(error) = self.repository.objects().remove(&key) {
-                tracing::debug!(%error, "an object of the archive that is of no use any more stays");
+                tracing::debug!(%error, "an object of the archive stays, of no use");
             }
         }
     }

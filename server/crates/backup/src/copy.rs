@@ -13,7 +13,11 @@ use crate::repository::{Name, Repository, SEGMENTS};
 
 /// Bytes of a piece, unless one frame is larger. Small enough to be held in memory twice and sent
 /// again if a line breaks; large enough that a store of a terabyte has tens of thousands of them.
+#[cfg(not(test))]
 pub(crate) const PIECE_SIZE: u64 = 32 * 1024 * 1024;
+/// So that segments of tests have several.
+#[cfg(test)]
+pub(crate) const PIECE_SIZE: u64 = 2048;
 
 /// What the repository has already.
 #[derive(Default)]
@@ -23,13 +27,13 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// What the last backup and the last archive up to `epoch` name, if whom they are encrypted
-    /// to is the same as now.
-    pub fn of(repository: &Repository, epoch: u32) -> Result<Known, RepositoryError> {
+    /// What the last backup and the last archive name, if whom they are encrypted to is the same
+    /// as now.
+    pub fn of(repository: &Repository) -> Result<Known, RepositoryError> {
         let names = repository.names()?;
         let mut known = Known::default();
         for kind in [Kind::Archive, Kind::Backup] {
-            let wanted = |name: &&Name| name.kind() == kind && name.epoch <= epoch;
+            let wanted = |name: &&Name| name.kind() == kind;
             let Some(name) = names.iter().rev().find(wanted) else { continue };
             // One that is damaged saves no work, and is no reason not to take another.
             let read = repository
@@ -58,7 +62,7 @@ impl Known {
                 let key = (copy.name.clone(), piece.from, piece.blake3.clone());
                 self.pieces.insert(key, piece.clone());
             }
-            if copy.pieces.iter().all(|piece| piece.key.starts_with(SEGMENTS)) {
+            if copy.sealed {
                 self.segments.insert(copy.name.clone(), copy);
             }
         }

@@ -29,7 +29,7 @@ pub enum RepositoryError {
         location: String,
         /// The reason.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// There is no repository.
     #[error("{location} holds no backups: it has no repository.json; take one with daybook backup")]
@@ -52,7 +52,8 @@ pub enum RepositoryError {
     },
     /// A newer version wrote it.
     #[error(
-        "{object} in {location} is of version {version}, which is not known here; use a newer daybook"
+        "{object} in {location} is of version {version}, which is not known here; use a newer \
+         daybook"
     )]
     Version {
         /// The object.

@@ -4,8 +4,10 @@
 //! Who takes backups needs the recipients only, so that a stolen server cannot read its own
 //! backups.
 
+use std::fmt;
 use std::io::{Read as _, Write as _};
 
+use age::secrecy::ExposeSecret as _;
 use age::x25519::{Identity, Recipient};
 
 use crate::error::RepositoryError;
@@ -25,6 +27,12 @@ pub struct Keys {
     pub recipients: Recipients,
     /// What it is read with.
     pub identities: Identities,
+}
+
+impl fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
 }
 
 impl Recipients {
@@ -111,6 +119,15 @@ impl Identities {
     }
 }
 
+/// A new key: its file, as `age-keygen` writes one, and the recipient's name.
+#[must_use]
+pub fn generate() -> (String, String) {
+    let identity = Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let secret = identity.to_string();
+    (format!("# public key: {recipient}\n{}\n", secret.expose_secret()), recipient)
+}
+
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
@@ -130,6 +147,16 @@ mod tests {
         assert_eq!(Identities(vec![ours]).decrypt(&stored).as_deref(), Ok(&b"plain"[..]));
         assert!(Identities(vec![others]).decrypt(&stored).is_err());
         assert!(Identities::default().decrypt(&stored).is_err());
+    }
+
+    #[test]
+    fn a_generated_key_reads_what_is_written_for_it() {
+        let (file, recipient) = generate();
+        let mut keys = Keys::default();
+        keys.recipients.add(&recipient).expect("a recipient");
+        keys.identities.add(&file).expect("an identity");
+        let stored = keys.recipients.encrypt(b"plain").expect("encrypted");
+        assert_eq!(keys.identities.decrypt(&stored).as_deref(), Ok(&b"plain"[..]));
     }
 
     #[test]

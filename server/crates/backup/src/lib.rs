@@ -7,9 +7,9 @@
 //!   repository.json                                  whose repository this is
 //!   segments/<segment>/<offset>-<hash>[.age]         segments in pieces of up to 32 MiB
 //!   tails/<epoch>/<segment>/<offset>-<hash>[.age]    what archiving has of the last segment
-//!   lists/<end>-<epoch>-<hash>.json                  the sealed segments and their pieces
-//!   backups/<end>-<epoch>-<hash>.json                a manifest: the end of the log, its list, its
-//!   archive/<end>-<epoch>-<hash>.json                  last segment; written last
+//!   lists/<epoch>-<end>-<hash>.json                  the sealed segments and their pieces
+//!   backups/<taken>-<epoch>-<end>-<hash>.json        a manifest: the end of the log, its list, its
+//!   archive/<taken>-<epoch>-<end>-<hash>.json          last segment; written last
 //!
 //!   take ──┐                                   ┌──> plan ──> verify ──> restore
 //!          ├──> pieces, list, then manifest ───┤
@@ -44,11 +44,12 @@ pub mod take;
 mod tests;
 
 pub use archive::{Archive, Round};
+pub use copy::Moved;
 pub use error::RepositoryError;
 pub use keys::{Identities, Keys, Recipients};
 pub use manifest::{Kind, Manifest, Piece, SegmentCopy};
 pub use objects::{Access, Objects};
 pub use pace::Pace;
-pub use repository::{Name, Repository};
+pub use repository::{Halt, Name, Repository};
 pub use restore::{Plan, Until};
 pub use take::{Taken, take};

@@ -86,6 +86,8 @@ pub struct SegmentCopy {
     pub chain: String,
     /// The time of its last event, in nanoseconds since 1970.
     pub until: i64,
+    /// Whether it is all of a segment that another follows, seal included.
+    pub sealed: bool,
     /// Bytes, to the end of a frame.
     pub size: u64,
     /// What they are made of, in order.
@@ -145,6 +147,7 @@ impl SegmentCopy {
             end: header.first.0,
             chain: hex(&header.chain),
             until: i64::MIN,
+            sealed: false,
             size: 0,
             pieces: Vec::new(),
         }
@@ -154,6 +157,7 @@ impl SegmentCopy {
     pub(crate) fn reaches(&mut self, cut: &Cut, until: Option<i64>) {
         self.end = cut.end.0;
         self.chain = hex(&cut.chain);
+        self.sealed = cut.sealed;
         self.size = cut.size;
         self.until = until.unwrap_or(self.until);
     }
@@ -189,8 +193,8 @@ impl SegmentCopy {
 
 impl Manifest {
     /// The format of segments of which one has this name.
-    pub(crate) fn format_of<'a>(segments: impl Iterator<Item = &'a SegmentCopy>) -> u32 {
+    pub(crate) fn format_of<'a>(mut segments: impl Iterator<Item = &'a SegmentCopy>) -> u32 {
         let rewritten = |copy: &SegmentCopy| !copy.name.ends_with("-0.log");
-        if segments.map(rewritten).any(|yes| yes) { FORMAT_REWRITTEN } else { FORMAT }
+        if segments.any(rewritten) { FORMAT_REWRITTEN } else { FORMAT }
     }
 }

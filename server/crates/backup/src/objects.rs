@@ -67,16 +67,14 @@ impl Objects {
     pub fn open(url: &str, access: Access, runtime: Handle) -> Result<Objects, RepositoryError> {
         let bad = |reason: String| RepositoryError::BadUrl { url: url.to_owned(), reason };
         let told = |error: object_store::Error| bad(error.to_string());
-        let (scheme, rest) = url.split_once("://").unwrap_or(("file", url));
-        if scheme == "file" {
-            let store = directory(rest, access).map_err(bad)?;
-            return Ok(Objects::new(Arc::new(store), rest.to_owned(), runtime));
-        }
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() {
-            return Err(bad("it names no bucket".to_owned()));
-        }
-        let store: Arc<dyn ObjectStore> = match scheme {
+        let (bucket, prefix) = match parse(url)? {
+            Kind::Directory(path) => {
+                let store = directory(path, access).map_err(bad)?;
+                return Ok(Objects::new(Arc::new(store), path.to_owned(), runtime));
+            }
+            Kind::Bucket { bucket, prefix } => (bucket, prefix),
+        };
+        let store: Arc<dyn ObjectStore> = match url.split("://").next().unwrap_or_default() {
             "s3" => {
                 let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
                 let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
@@ -87,17 +85,23 @@ impl Objects {
                 let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
                 Arc::new(builder.with_config(timeout, REQUEST_TIMEOUT).build().map_err(told)?)
             }
-            "az" => {
+            _ => {
                 let timeout = AzureConfigKey::Client(ClientConfigKey::Timeout);
                 let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
                 Arc::new(builder.with_config(timeout, REQUEST_TIMEOUT).build().map_err(told)?)
             }
-            _ => return Err(bad(format!("{scheme}:// is not known"))),
         };
-        let prefix = prefix.trim_end_matches('/');
         let store: Arc<dyn ObjectStore> =
             if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         Ok(Objects::new(store, url.to_owned(), runtime))
+    }
+
+    /// Whether `url` is one that [`Objects::open`] understands; nothing is asked.
+    ///
+    /// # Errors
+    /// [`RepositoryError::BadUrl`] if it is not.
+    pub fn understand(url: &str) -> Result<(), RepositoryError> {
+        parse(url).map(|_| ())
     }
 
     /// The place as an operator knows it.
@@ -201,7 +205,26 @@ impl Objects {
         source: object_store::Error,
     ) -> RepositoryError {
         let (object, location) = (key.to_owned(), self.location.clone());
-        RepositoryError::Object { action, object, location, source }
+        RepositoryError::Object { action, object, location, source: Box::new(source) }
+    }
+}
+
+/// What a URL names.
+enum Kind<'a> {
+    Directory(&'a str),
+    Bucket { bucket: &'a str, prefix: &'a str },
+}
+
+fn parse(url: &str) -> Result<Kind<'_>, RepositoryError> {
+    let bad = |reason: String| RepositoryError::BadUrl { url: url.to_owned(), reason };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("file", url));
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    match scheme {
+        "file" if rest.is_empty() => Err(bad("it names no directory".to_owned())),
+        "file" => Ok(Kind::Directory(rest)),
+        "s3" | "gs" | "az" if bucket.is_empty() => Err(bad("it names no bucket".to_owned())),
+        "s3" | "gs" | "az" => Ok(Kind::Bucket { bucket, prefix: prefix.trim_end_matches('/') }),
+        _ => Err(bad(format!("{scheme}:// is not known"))),
     }
 }
 
@@ -211,6 +234,35 @@ fn directory(path: &str, access: Access) -> Result<LocalFileSystem, String> {
         #[expect(clippy::disallowed_methods, reason = "a repository is not a store's directory")]
         std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
     }
+    if !std::path::Path::new(path).is_dir() {
+        return Err("there is no such directory".to_owned());
+    }
     let store = LocalFileSystem::new_with_prefix(path).map_err(|error| error.to_string())?;
     Ok(store.with_fsync(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_directory_or_a_known_stores_bucket() {
+        for (url, good) in [
+            ("/var/backups", true),
+            ("backups", true),
+            ("file:///var/backups", true),
+            ("s3://bucket", true),
+            ("s3://bucket/a/b/", true),
+            ("gs://bucket/a", true),
+            ("az://container/a", true),
+            ("s3://", false),
+            ("s3:///a", false),
+            ("file://", false),
+            ("", false),
+            ("memory://a", false),
+            ("https://bucket.s3.amazonaws.com", false),
+        ] {
+            assert_eq!(Objects::understand(url).is_ok(), good, "{url}");
+        }
+    }
 }

@@ -70,7 +70,6 @@ pub fn prune(
             Err(error) => return Err(error),
         }
     }
-    all.sort_by_key(|(_, manifest)| manifest.taken);
     let stays = kept(&all, keep);
     let mut pruned = Pruned::default();
     let mut named = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! A repository: objects that are named by what they hold, and whose they are.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ const HASH_DIGITS: usize = 32;
 /// The name of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
+    /// When it was taken, in nanoseconds since 1970.
+    pub taken: i64,
     /// The epoch of its log.
     pub epoch: u32,
     /// How many events it holds.
@@ -49,11 +51,12 @@ impl Name {
 
     fn of(key: &str) -> Option<Name> {
         let (_, file) = key.split_once('/')?;
-        let mut parts = file.strip_suffix(JSON)?.splitn(3, '-');
-        let end = parts.next()?.parse().ok()?;
+        let mut parts = file.strip_suffix(JSON)?.splitn(4, '-');
+        let taken = parts.next()?.parse().ok()?;
         let epoch = parts.next()?.parse().ok()?;
+        let end = parts.next()?.parse().ok()?;
         parts.next()?;
-        Some(Name { epoch, end, key: key.to_owned() })
+        Some(Name { taken, epoch, end, key: key.to_owned() })
     }
 }
 
@@ -63,7 +66,18 @@ pub struct Repository {
     store: Uuid,
     keys: Keys,
     pace: Pace,
-    halted: AtomicBool,
+    halt: Halt,
+}
+
+/// Stops whoever is at work in a repository. A clone is another handle.
+#[derive(Clone, Debug, Default)]
+pub struct Halt(Arc<AtomicBool>);
+
+impl Halt {
+    /// Stops it before the next object.
+    pub fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Repository {
@@ -118,7 +132,7 @@ impl Repository {
     }
 
     fn of(objects: Objects, store: Uuid, keys: Keys, pace: Pace) -> Repository {
-        Repository { objects, store, keys, pace, halted: AtomicBool::new(false) }
+        Repository { objects, store, keys, pace, halt: Halt::default() }
     }
 
     /// Whose it is.
@@ -148,16 +162,17 @@ impl Repository {
         manifest.recipients.is_empty() || !self.keys.identities.is_empty()
     }
 
-    /// Tells whoever is at work here to stop before the next object.
-    pub fn halt(&self) {
-        self.halted.store(true, Ordering::Relaxed);
+    /// Stops whoever is at work here.
+    #[must_use]
+    pub fn halt(&self) -> Halt {
+        self.halt.clone()
     }
 
     fn go_on(&self) -> Result<(), RepositoryError> {
-        if self.halted.load(Ordering::Relaxed) { Err(RepositoryError::Halted) } else { Ok(()) }
+        if self.halt.0.load(Ordering::Relaxed) { Err(RepositoryError::Halted) } else { Ok(()) }
     }
 
-    /// The manifests that are there, by epoch and end.
+    /// The manifests that are there, by the time at which they were taken.
     ///
     /// # Errors
     /// If they cannot be listed.
@@ -176,8 +191,7 @@ impl Repository {
     /// [`RepositoryError::Damaged`] if it is not what was written.
     pub fn manifest(&self, name: &Name) -> Result<Manifest, RepositoryError> {
         let bytes = self.objects.get(&name.key)?;
-        let hash = blake3::hash(&bytes).to_hex();
-        if !name.key.ends_with(&format!("-{}{JSON}", &hash[..HASH_DIGITS])) {
+        if !name.key.ends_with(&format!("-{}{JSON}", short(&hash(&bytes)))) {
             return Err(self.damaged(&name.key, "its bytes are not those that its name says"));
         }
         let manifest: Manifest = parse(&self.objects, &name.key, &bytes)?;
@@ -239,8 +253,7 @@ impl Repository {
             let encrypted = Encrypted { size: stored.len() as u64, blake3: hash(&stored) };
             (stored, Some(encrypted), ".age")
         };
-        let name =
-            &encrypted.as_ref().map_or(&blake3, |encrypted| &encrypted.blake3)[..HASH_DIGITS];
+        let name = short(encrypted.as_ref().map_or(&blake3, |encrypted| &encrypted.blake3));
         let key = format!("{prefix}/{segment}/{from:012}-{name}{suffix}");
         let stored_size = stored.len() as u64;
         self.objects.put(&key, stored.into())?;
@@ -289,7 +302,7 @@ impl Repository {
         let Some(last) = segments.last() else { return Ok(None) };
         let text = json(&segments);
         let (size, blake3) = (text.len() as u64, hash(&text));
-        let key = named(LISTS, last.end, epoch, &blake3);
+        let key = format!("{LISTS}/{epoch:010}-{:020}-{}{JSON}", last.end, short(&blake3));
         self.objects.put(&key, text.into())?;
         Ok(Some(ListRef { key, size, blake3 }))
     }
@@ -302,9 +315,11 @@ impl Repository {
             Kind::Archive => ARCHIVE,
         };
         let text = json(manifest);
-        let key = named(prefix, manifest.end, manifest.epoch, &hash(&text));
+        let Manifest { taken, epoch, end, .. } = *manifest;
+        let hash = hash(&text);
+        let key = format!("{prefix}/{taken:020}-{epoch:010}-{end:020}-{}{JSON}", short(&hash));
         self.objects.put(&key, text.into())?;
-        Ok(Name { epoch: manifest.epoch, end: manifest.end, key })
+        Ok(Name { taken, epoch, end, key })
     }
 
     /// Compares what is there with what `segments` are made of, by name and size.
@@ -339,10 +354,9 @@ fn hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-fn named(prefix: &str, end: u64, epoch: u32, hash: &str) -> String {
-    let mut key = String::new();
-    let _ = write!(key, "{prefix}/{end:020}-{epoch:010}-{}{JSON}", &hash[..HASH_DIGITS]);
-    key
+/// As much of a hash as a name has.
+fn short(hash: &str) -> &str {
+    &hash[..HASH_DIGITS]
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -16,9 +16,12 @@ use daybook_model::{Entropy, Epoch, Position, Timestamp};
 
 use crate::copy::time;
 use crate::error::RepositoryError;
-use crate::manifest::{Manifest, SegmentCopy};
+use crate::manifest::{Kind, Manifest, SegmentCopy};
 use crate::read::{CopyFile, segment};
 use crate::repository::{Name, Repository};
+
+/// Times that a manifest is looked for which is replaced while it is.
+const ATTEMPTS: u32 = 3;
 
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Plan {
         until: Until,
         named: Option<&str>,
     ) -> Result<Plan, RepositoryError> {
-        let (name, manifest) = choose(repository, until, named)?;
+        let (name, manifest) = found(repository, until, named)?;
         if !repository.can_read(&manifest) {
             let (object, location) = (name.key.clone(), repository.location().to_owned());
             let reason = "it is encrypted; give the key with --identity".to_owned();
@@ -202,40 +205,54 @@ fn choose(
     repository: &Repository,
     until: Until,
     named: Option<&str>,
-) -> Result<(Name, Manifest), RepositoryError> {
+) -> Result<Name, RepositoryError> {
     let none = |reason: String| {
         let location = repository.location().to_owned();
         RepositoryError::NoSuchBackup { location, reason }
     };
-    let mut found = Vec::new();
-    for name in repository.names()? {
-        if named.is_none_or(|named| name.key.starts_with(named)) {
-            match repository.manifest(&name) {
-                Ok(manifest) => found.push((name, manifest)),
-                // Of a server that archives: the next one has taken its place meanwhile.
-                Err(RepositoryError::Missing { .. }) if named.is_none() => {}
-                Err(error) => return Err(error),
+    let mut names = repository.names()?;
+    names.retain(|name| named.is_none_or(|named| name.key.starts_with(named)));
+    let Some(newest) = names.last().cloned() else {
+        let missing = || "there is none".to_owned();
+        return Err(none(named.map_or_else(missing, |named| format!("none is named {named}"))));
+    };
+    let holds = |name: &&Name| match until {
+        Until::End => **name == newest,
+        Until::Position(position) => name.end > position.0,
+        Until::Time(time) => name.taken >= time.0,
+    };
+    let found = names.iter().filter(|name| name.epoch == newest.epoch).find(holds);
+    let Some(name) = found else {
+        return Err(match until {
+            Until::Time(_) => none(
+                "all were taken before that time, and what came after them is not known; restore \
+                 without --to-time, or to an earlier one"
+                    .to_owned(),
+            ),
+            _ => none(format!("the newest ends before position {}", newest.end)),
+        });
+    };
+    Ok(name.clone())
+}
+
+/// The backup to restore from, and what it says.
+fn found(
+    repository: &Repository,
+    until: Until,
+    named: Option<&str>,
+) -> Result<(Name, Manifest), RepositoryError> {
+    let mut attempt = 1;
+    loop {
+        let name = choose(repository, until, named)?;
+        match repository.manifest(&name) {
+            Ok(manifest) => return Ok((name, manifest)),
+            // A server that archives has put another in its place meanwhile.
+            Err(RepositoryError::Missing { .. })
+                if name.kind() == Kind::Archive && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
             }
+            Err(error) => return Err(error),
         }
     }
-    let Some((_, newest)) = found.iter().max_by_key(|(_, manifest)| manifest.taken) else {
-        let reason = named
-            .map_or_else(|| "there is none".to_owned(), |named| format!("none is named {named}"));
-        return Err(none(reason));
-    };
-    let (epoch, end, taken) = (newest.epoch, newest.end, newest.taken);
-    let holds = |manifest: &Manifest| match until {
-        Until::End => manifest.taken == taken,
-        Until::Position(position) => manifest.end > position.0,
-        Until::Time(time) => manifest.taken >= time.0,
-    };
-    let fits = found.into_iter().filter(|(_, manifest)| manifest.epoch == epoch && holds(manifest));
-    fits.min_by_key(|(_, manifest)| manifest.taken).ok_or_else(|| match until {
-        Until::Time(_) => none(
-            "all were taken before that time, and what came after them is not known; restore \
-             without --to-time, or to an earlier one"
-                .to_owned(),
-        ),
-        _ => none(format!("the newest ends before position {end}")),
-    })
 }

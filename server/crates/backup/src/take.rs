@@ -41,7 +41,7 @@ pub fn take(
     let mut done = 0;
     let mut copier = Copier {
         repository,
-        known: Known::of(repository, epoch)?,
+        known: Known::of(repository)?,
         moved: Moved::default(),
         progress: &mut |bytes| {
             done += bytes;

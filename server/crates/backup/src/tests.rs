@@ -1,1 +1,6 @@
+//! What backups promise: a restored log is the original up to where it was cut, only what is new
+//! is copied, and whatever breaks or is broken leaves earlier backups and the target alone.
 
+mod faults;
+mod log;
+mod scenes;

@@ -6,7 +6,7 @@ use daybook_log::disk::Disk;
 use daybook_log::disk::sim::SimDisk;
 use daybook_log::verify::{Verified, verify as verify_log};
 use daybook_log::{OpenError, RecoveredRecord, Segment};
-use daybook_model::Position;
+use daybook_model::{EventView, Position};
 
 use crate::index::directory::{self, Holdings};
 use crate::index::key::{IdentityState, KeyMap};
@@ -71,6 +71,7 @@ pub enum VerifyError {
 }
 
 /// Verifies the store on `disk`, which no server uses. Holds a number for each stream in memory.
+/// Shows each event that was not removed, in order, once it is known to be sound.
 ///
 /// # Errors
 /// [`VerifyError`] is the first thing that is wrong with the log. Index files that are wrong are
@@ -78,6 +79,7 @@ pub enum VerifyError {
 pub fn verify(
     disk: &Arc<dyn Disk>,
     progress: &mut dyn FnMut(Progress),
+    event: &mut dyn FnMut(EventView<'_>),
 ) -> Result<Report, VerifyError> {
     let segments = daybook_log::recovery::load(&**disk, &mut daybook_log::Recovery::default())?;
     let total: u64 = segments.iter().map(|segment| segment.header.size).sum();
@@ -93,7 +95,8 @@ pub fn verify(
         },
         &mut |found| {
             let position = found.position;
-            let Some((key, revision)) = hasher.and_then(|hasher| place(&hasher, &found)) else {
+            let Some((key, revision)) = hasher.and_then(|hasher| place(&hasher, &found, event))
+            else {
                 wrong.get_or_insert(VerifyError::Unknown { position });
                 return;
             };
@@ -121,13 +124,19 @@ pub fn verify(
     Ok(report)
 }
 
-/// The stream of a stored event, and its revision there; none if it is of an unknown form.
-fn place(hasher: &KeyHasher, found: &RecoveredRecord<'_>) -> Option<(Key, u64)> {
+/// The stream of a stored event, and its revision there; none if it is of an unknown form. Shows
+/// the event.
+fn place(
+    hasher: &KeyHasher,
+    found: &RecoveredRecord<'_>,
+    show: &mut dyn FnMut(EventView<'_>),
+) -> Option<(Key, u64)> {
     if found.removed {
         let trace = trace::decode(found.position, found.payload)?;
         return Some((*trace.keys.first()?, trace.hole.revision.0));
     }
     let event = record::view(found.position, found.payload)?;
+    show(event);
     Some((hasher.key(crate::index::KeyKind::Stream, event.stream), event.revision.0))
 }
 

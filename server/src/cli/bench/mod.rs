@@ -9,6 +9,7 @@
 //!   subscribers   what 1,000 that wait cost, and what 100 slow ones cost a fast one
 //!   projections   the built-in views into sled: catching up, and how soon an event is visible
 //!   persistent    groups of consumers, beside plain subscriptions to the same
+//!   backup    appends over gRPC to a server that archives, and to one that is backed up meanwhile
 //!   breaker   what a circuit breaker adds to a call that succeeds
 //!   large   ten million events in a million streams: filling, memory, index, opening
 //! ```
@@ -21,6 +22,7 @@
 //!
 //! Not here: other people's servers (see `tests/bench`), open loops, networks.
 
+pub mod backup;
 pub mod breaker;
 pub mod feed;
 pub mod large;
@@ -162,6 +164,8 @@ enum Part {
     Projections,
     /// Groups of consumers, beside plain subscriptions.
     Persistent,
+    /// Appends while the log is archived or backed up, beside appends while it is not.
+    Backup,
     /// What a circuit breaker costs.
     Breaker,
     /// A large store: filling, memory, index, opening.
@@ -203,6 +207,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
                 Part::Subscribers => bench.subscribers(&mut rows).await?,
                 Part::Projections => bench.projections(&mut rows).await?,
                 Part::Persistent => bench.persistent(&mut rows).await?,
+                Part::Backup => bench.backup(&mut rows).await?,
                 Part::Breaker => rows.extend(breaker::measure().await?),
                 Part::Large => bench.large(&mut rows)?,
             }

@@ -37,6 +37,28 @@ impl Server {
         .await
     }
 
+    /// As [`Server::store`], with its log archived in `archive` every second.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn archiving(data: &Path, archive: &Path) -> anyhow::Result<Server> {
+        Server::start(|address| {
+            let listen = address.to_string();
+            vec![
+                "serve".into(),
+                "--data".into(),
+                data.into(),
+                "--listen".into(),
+                listen.into(),
+                "--archive".into(),
+                archive.into(),
+                "--archive-every".into(),
+                "1s".into(),
+            ]
+        })
+        .await
+    }
+
     /// Starts the ceiling's server on the raw file `file`.
     ///
     /// # Errors
