@@ -15,6 +15,7 @@
 //! process, and only `cli::serve` knows of signals.
 
 mod acks;
+pub mod admitted;
 pub mod context;
 pub mod door;
 pub mod entrance;
@@ -40,6 +41,7 @@ use daybook_store::{Environment, OpenError, Options, Store, WithSnapshots};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use admitted::Admitted;
 pub use context::{Context, Endless, Phase};
 pub use life::Life;
 
@@ -51,12 +53,14 @@ use crate::ledger::{self, Ledger};
 use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
+use crate::security::audit::Audit;
+use crate::security::rules::Rules;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::users::Users;
 use crate::verification::Verification;
 use context::Parts;
-use door::{Door, SnapshotDoor};
+use door::Works;
 use entrance::Entrance;
 use listener::Connections;
 
@@ -218,9 +222,12 @@ impl Node {
         if let Some(archive) = &archive {
             metrics.register(Box::new(ArchiveMetrics::new(archive.clone())));
         }
+        let audit = Audit::start(store.clone(), clock.clone(), entropy.clone(), &metrics);
+        let rules = Rules::load(&store, audit).await.map_err(OpenError::from)?;
         let context = Context::new(Parts {
-            store: Door::new(store.clone()),
-            snapshots: snapshots.clone().map(SnapshotDoor::new),
+            works: Works::new(store.clone()),
+            rules: Arc::new(rules),
+            snapshots: snapshots.clone(),
             ledger,
             read_side,
             connectors,
@@ -307,6 +314,7 @@ impl Node {
         if let Some(archive) = self.context.archive() {
             archive.stop().await;
         }
+        self.context.audit().flush().await;
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();

@@ -75,7 +75,8 @@ pub fn start(
 }
 
 fn routes(state: State) -> Router {
-    let lists = OpenApiRouter::with_openapi(Description::openapi()).merge(readside::front());
+    let lists =
+        OpenApiRouter::with_openapi(Description::openapi()).merge(readside::front().unguarded());
     let routes = described(lists)
         .route("/health/live", get(about::live))
         .route("/health/ready", get(about::ready))

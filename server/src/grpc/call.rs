@@ -231,7 +231,9 @@ fn with_body(body: Body) -> Response<Body> {
     response
 }
 
-fn trailers(status: &Status) -> HeaderMap {
+/// `status` as it stands at the end of an answer.
+#[must_use]
+pub fn trailers(status: &Status) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     // It fails only on a message with bytes that no header can carry, and those are encoded.
     if status.add_header(&mut headers).is_err() {

@@ -21,9 +21,9 @@
 //! bytes that arrived. And a message over the limit is RESOURCE_EXHAUSTED, where tonic says
 //! OUT_OF_RANGE. The proto types, the status type and the clients are still the generated ones.
 //!
-//! What clients send but one node without authentication has no need of is ignored:
-//! `requires-leader`, and but for showing them `authorization` and `connection-name`. What is not
-//! served answers UNIMPLEMENTED, which clients understand as "not supported".
+//! What clients send but one node has no need of is ignored: `requires-leader`, and but for showing
+//! it `connection-name`. What is not served answers UNIMPLEMENTED, which clients understand as "not
+//! supported". Each method names the right that it asks for, and cannot be made without.
 //!
 //! Errors become statuses and trailers in [`status`] and nowhere else. The texts are the
 //! protocol's: clients take them apart with regular expressions.
@@ -48,7 +48,6 @@ pub mod v2;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::post;
 use daybook_wire::FILE_DESCRIPTOR_SET;
 use tonic::Status;
 use tonic::server::NamedService;
@@ -57,14 +56,38 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
 use crate::node::Context;
+use crate::security::gate::{Gate, Routes, Row, Tongue};
+use crate::security::rights::Right;
 use health::HealthService;
-use streams::Room;
+use streams::Hall;
 
 /// All services of a node.
 ///
 /// # Panics
 /// If the descriptors compiled into this program are not valid: then no node starts at all.
 pub fn routes(context: Context) -> Router {
+    let (routes, _) = guarded(&context).into_parts();
+    routes.fallback(unimplemented)
+}
+
+/// What each method asks of its caller. Those of a service that is made elsewhere are one.
+#[must_use]
+pub fn rights(context: &Context) -> Vec<Row> {
+    guarded(context).into_parts().1
+}
+
+fn guarded(context: &Context) -> Routes<()> {
+    let gate = context.gate(Tongue::Grpc);
+    standard(&gate, context)
+        .merge(of_streams(&gate, context))
+        .merge(of_groups(&gate, context))
+        .merge(of_others(&gate, context))
+        .merge(management(&gate, context))
+        .merge(of_projections(&gate, context))
+}
+
+/// The services that every server of gRPC may have.
+fn standard(gate: &Gate, context: &Context) -> Routes<()> {
     let describe = || {
         Reflection::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -73,86 +96,108 @@ pub fn routes(context: Context) -> Router {
     let v1 = describe().build_v1().expect("our own descriptors are valid");
     let v1alpha = describe().build_v1alpha().expect("our own descriptors are valid");
     let health = HealthServer::new(HealthService::new(context.clone()));
-    let standard = Router::new()
-        .route_service(&all_of(&health), health)
-        .route_service(&all_of(&v1), v1)
-        .route_service(&all_of(&v1alpha), v1alpha)
-        .fallback(unimplemented);
-    let streams = Router::new()
-        .route("/event_store.client.streams.Streams/Read", post(streams::read::read))
-        .route("/event_store.client.streams.Streams/Append", post(streams::append::append))
-        .route("/event_store.client.streams.Streams/BatchAppend", post(streams::batch::append))
-        .route("/event_store.client.streams.Streams/Delete", post(streams::delete::delete))
-        .route("/event_store.client.streams.Streams/Tombstone", post(streams::delete::tombstone))
-        .route(V2_APPEND_SESSION, post(v2::session::append))
-        .route(V2_APPEND_RECORDS, post(v2::records::append))
-        .with_state(Room::new(context.clone()));
+    Routes::new(gate)
+        .service(&all_of(&health), Right::Anyone, health)
+        .service(&all_of(&v1), Right::Known, v1)
+        .service(&all_of(&v1alpha), Right::Known, v1alpha)
+}
+
+/// What may be done with a stream, its lists say: see [`crate::node::door`].
+fn of_streams(gate: &Gate, context: &Context) -> Routes<()> {
+    use Right::Known;
+    let streams = |method: &str| format!("/event_store.client.streams.Streams/{method}");
+    Routes::new(gate)
+        .post(&streams("Read"), Known, streams::read::read)
+        .post(&streams("Append"), Known, streams::append::append)
+        .post(&streams("BatchAppend"), Known, streams::batch::append)
+        .post(&streams("Delete"), Known, streams::delete::delete)
+        .post(&streams("Tombstone"), Known, streams::delete::tombstone)
+        .post(V2_APPEND_SESSION, Known, v2::session::append)
+        .post(V2_APPEND_RECORDS, Known, v2::records::append)
+        .with_state(Hall::new(context.clone()))
+}
+
+/// Consuming asks for the right to read the stream; all else is for operators, as in KurrentDB.
+fn of_groups(gate: &Gate, context: &Context) -> Routes<()> {
+    use Right::{Inspect, Known, Operate};
     let groups = |method: &str| {
         format!("/event_store.client.persistent_subscriptions.PersistentSubscriptions/{method}")
     };
-    let persistent = Router::new()
-        .route(&groups("Create"), post(persistent::manage::create))
-        .route(&groups("Update"), post(persistent::manage::update))
-        .route(&groups("Delete"), post(persistent::manage::delete))
-        .route(&groups("Read"), post(persistent::read::read))
-        .route(&groups("GetInfo"), post(persistent::manage::get_info))
-        .route(&groups("List"), post(persistent::manage::list))
-        .route(&groups("ReplayParked"), post(persistent::manage::replay_parked))
-        .route(&groups("TruncateParked"), post(persistent::manage::truncate_parked))
-        .route(&groups("RestartSubsystem"), post(persistent::manage::restart))
-        .with_state(context.clone());
-    let others = Router::new()
-        .route("/event_store.client.gossip.Gossip/Read", post(gossip::read))
-        .route(
-            "/event_store.client.server_features.ServerFeatures/GetSupportedMethods",
-            post(features::get_supported_methods),
-        )
-        .route("/daybook.v1.Snapshots/Put", post(snapshots::put))
-        .route("/daybook.v1.Snapshots/GetLatest", post(snapshots::get_latest))
-        .route("/daybook.v1.Snapshots/Delete", post(snapshots::delete))
-        .route("/daybook.v1.Transactions/Find", post(transactions::find))
-        .with_state(context.clone());
-    let monitor = monitoring::Monitor::new(context.clone());
-    let numbers = Router::new()
-        .route("/event_store.client.monitoring.Monitoring/Stats", post(monitoring::stats))
-        .with_state(monitor);
-    let others = others.merge(management(context)).merge(numbers);
-    standard.merge(streams).merge(persistent).merge(others)
+    Routes::new(gate)
+        .post(&groups("Create"), Operate, persistent::manage::create)
+        .post(&groups("Update"), Operate, persistent::manage::update)
+        .post(&groups("Delete"), Operate, persistent::manage::delete)
+        .post(&groups("Read"), Known, persistent::read::read)
+        .post(&groups("GetInfo"), Inspect, persistent::manage::get_info)
+        .post(&groups("List"), Inspect, persistent::manage::list)
+        .post(&groups("ReplayParked"), Operate, persistent::manage::replay_parked)
+        .post(&groups("TruncateParked"), Operate, persistent::manage::truncate_parked)
+        .post(&groups("RestartSubsystem"), Operate, persistent::manage::restart)
+        .with_state(context.clone())
 }
 
-/// What operators call: users, operations, numbers, projections.
-fn management(context: Context) -> Router {
+fn of_others(gate: &Gate, context: &Context) -> Routes<()> {
+    use Right::{Anyone, Known, Monitor};
+    let numbers = Routes::new(gate)
+        .post("/event_store.client.monitoring.Monitoring/Stats", Monitor, monitoring::stats)
+        .with_state(monitoring::Monitor::new(context.clone()));
+    Routes::new(gate)
+        .post("/event_store.client.gossip.Gossip/Read", Anyone, gossip::read)
+        .post(
+            "/event_store.client.server_features.ServerFeatures/GetSupportedMethods",
+            Anyone,
+            features::get_supported_methods,
+        )
+        .post("/daybook.v1.Snapshots/Put", Known, snapshots::put)
+        .post("/daybook.v1.Snapshots/GetLatest", Known, snapshots::get_latest)
+        .post("/daybook.v1.Snapshots/Delete", Known, snapshots::delete)
+        .post("/daybook.v1.Transactions/Find", Known, transactions::find)
+        .with_state(context.clone())
+        .merge(numbers)
+}
+
+/// What operators call: users and operations.
+fn management(gate: &Gate, context: &Context) -> Routes<()> {
+    use Right::{Administer, Known, Operate, Rescue};
     let users = |method: &str| format!("/event_store.client.users.Users/{method}");
     let operations = |method: &str| format!("/event_store.client.operations.Operations/{method}");
-    let of_projections =
+    Routes::new(gate)
+        .post(&users("Create"), Administer, users::create)
+        .post(&users("Update"), Administer, users::update)
+        .post(&users("Delete"), Administer, users::delete)
+        .post(&users("Enable"), Administer, users::enable)
+        .post(&users("Disable"), Administer, users::disable)
+        // A user changes its own, and looks at itself; these ask that themselves.
+        .post(&users("ChangePassword"), Known, users::change_password)
+        .post(&users("ResetPassword"), Administer, users::reset_password)
+        .post(&users("Details"), Known, users::details)
+        .post(&operations("StartScavenge"), Operate, operations::start_scavenge)
+        .post(&operations("StopScavenge"), Rescue, operations::stop_scavenge)
+        .post(&operations("Shutdown"), Rescue, operations::shutdown)
+        .post(&operations("MergeIndexes"), Operate, operations::nothing)
+        .post(&operations("ResignNode"), Operate, operations::nothing)
+        .post(&operations("SetNodePriority"), Operate, operations::nothing)
+        .post(&operations("RestartPersistentSubscriptions"), Operate, persistent::manage::restart)
+        .with_state(context.clone())
+}
+
+/// A program sees the whole log, whoever wrote it: only who may read everything may write one.
+fn of_projections(gate: &Gate, context: &Context) -> Routes<()> {
+    use Right::{Administer, Inspect, Monitor, Operate};
+    let projections =
         |method: &str| format!("/event_store.client.projections.Projections/{method}");
-    Router::new()
-        .route(&users("Create"), post(users::create))
-        .route(&users("Update"), post(users::update))
-        .route(&users("Delete"), post(users::delete))
-        .route(&users("Enable"), post(users::enable))
-        .route(&users("Disable"), post(users::disable))
-        .route(&users("ChangePassword"), post(users::change_password))
-        .route(&users("ResetPassword"), post(users::reset_password))
-        .route(&users("Details"), post(users::details))
-        .route(&operations("StartScavenge"), post(operations::start_scavenge))
-        .route(&operations("StopScavenge"), post(operations::stop_scavenge))
-        .route(&operations("Shutdown"), post(operations::shutdown))
-        .route(&operations("MergeIndexes"), post(operations::nothing))
-        .route(&operations("ResignNode"), post(operations::nothing))
-        .route(&operations("SetNodePriority"), post(operations::nothing))
-        .route(&operations("RestartPersistentSubscriptions"), post(persistent::manage::restart))
-        .route(&of_projections("Create"), post(projections::create))
-        .route(&of_projections("Update"), post(projections::update))
-        .route(&of_projections("Delete"), post(projections::delete))
-        .route(&of_projections("Enable"), post(projections::enable))
-        .route(&of_projections("Disable"), post(projections::disable))
-        .route(&of_projections("Reset"), post(projections::reset))
-        .route(&of_projections("State"), post(projections::state))
-        .route(&of_projections("Result"), post(projections::result))
-        .route(&of_projections("Statistics"), post(projections::statistics))
-        .route(&of_projections("RestartSubsystem"), post(projections::restart))
-        .with_state(context)
+    Routes::new(gate)
+        .post(&projections("Create"), Administer, projections::create)
+        .post(&projections("Update"), Administer, projections::update)
+        .post(&projections("Delete"), Operate, projections::delete)
+        .post(&projections("Enable"), Operate, projections::enable)
+        .post(&projections("Disable"), Operate, projections::disable)
+        .post(&projections("Reset"), Operate, projections::reset)
+        .post(&projections("State"), Inspect, projections::state)
+        .post(&projections("Result"), Inspect, projections::result)
+        .post(&projections("Statistics"), Monitor, projections::statistics)
+        .post(&projections("RestartSubsystem"), Operate, projections::restart)
+        .with_state(context.clone())
 }
 
 const V2_APPEND_SESSION: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendSession";

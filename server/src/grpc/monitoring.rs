@@ -135,7 +135,7 @@ fn message(context: &Context) -> Bytes {
 }
 
 fn numbers(context: &Context) -> BTreeMap<String, String> {
-    let store = context.store();
+    let store = context.works();
     let stats = store.stats();
     let last = Position(stats.committed.saturating_sub(1));
     let mut numbers = Numbers::default();

@@ -23,7 +23,7 @@ pub async fn start_scavenge(
     request: Request<Body>,
 ) -> Response<Body> {
     call::unary(request, |_: proto::StartScavengeReq| async move {
-        let (id, result) = match context.store().scavenge().start() {
+        let (id, result) = match context.works().scavenge().start() {
             Start::Started(id) => (id, ScavengeResult::Started),
             Start::InProgress(id) => (id, ScavengeResult::InProgress),
         };
@@ -43,7 +43,7 @@ pub async fn stop_scavenge(
             .ok_or_else(|| status::invalid(&InvalidRequest::Missing { field: "options" }))?;
         let unknown = || status::scavenge_not_found(&options.scavenge_id);
         let id = Uuid::try_parse(&options.scavenge_id).map_err(|_| unknown())?;
-        context.store().scavenge().stop(id).map_err(|_| unknown())?;
+        context.works().scavenge().stop(id).map_err(|_| unknown())?;
         Ok(answer(id, ScavengeResult::Stopped))
     })
     .await

@@ -223,7 +223,7 @@ async fn chosen(context: &Context, which: Which) -> Result<Vec<Details>, Status>
 async fn builtin_details(context: &Context, name: &str) -> Result<Details, Status> {
     let running = context.builtin().running(name).await;
     let running = running.map_err(|failed| status::builtin(&failed))?;
-    let place = place(context, context.store().committed());
+    let place = place(context, context.works().committed());
     Ok(Details {
         effective_name: name.to_owned(),
         name: name.to_owned(),
@@ -238,7 +238,7 @@ async fn builtin_details(context: &Context, name: &str) -> Result<Details, Statu
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a per cent")]
 fn details(context: &Context, spec: &Spec, figures: &Figures) -> Details {
-    let committed = context.store().committed().0;
+    let committed = context.works().committed().0;
     let part = figures.place.min(committed) as f64 / committed.max(1) as f64;
     let progress = if figures.caught_up { 100.0 } else { part * 100.0 };
     Details {
@@ -267,7 +267,7 @@ fn signed(count: usize) -> i32 {
 
 /// The last event before `end`, as clients name places in the log.
 fn place(context: &Context, end: Position) -> String {
-    let number = shown_position(context.store(), Position(end.0.saturating_sub(1)));
+    let number = shown_position(context.works(), Position(end.0.saturating_sub(1)));
     format!("C:{number}/P:{number}")
 }
 

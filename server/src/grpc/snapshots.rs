@@ -4,49 +4,51 @@
 //! to be durable.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
-use daybook_model::{Revision, StreamName};
+use daybook_model::{Act, Revision, StreamName};
 use daybook_store::snapshot::Snapshot;
 use daybook_wire::proto::snapshots as proto;
 use tonic::Status;
 
 use super::{call, status};
-use crate::node::Context;
+use crate::node::Admitted;
 use crate::node::door::{SnapshotDoor, SnapshotRefused};
 
 /// Answers Put.
-pub async fn put(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn put(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |put: proto::PutSnapshotRequest| async move {
         let stream = name(&put.stream)?;
         let snapshot =
             put.snapshot.ok_or_else(|| Status::invalid_argument("'snapshot' is not set"))?;
-        let head = context.store().stream_info(&stream).await.map_err(status::read)?.head;
+        let head = context.door().stream_info(&stream).await.map_err(status::read)?.head;
         if head.is_none_or(|head| head.0 < snapshot.revision) {
             return Err(Status::failed_precondition(format!(
                 "stream '{stream}' has no event {} yet",
                 snapshot.revision
             )));
         }
-        let committed = context.store().committed();
+        let committed = context.door().committed();
         let snapshot = Snapshot {
             revision: Revision(snapshot.revision),
             schema: snapshot.schema,
             kind: snapshot.r#type,
             data: snapshot.data,
         };
-        blocking(&context, move |store| store.put(&stream, &snapshot, committed)).await?;
+        let work = move |store: &SnapshotDoor| store.put(&snapshot, committed);
+        blocking(&context, (Act::Write, &stream), work).await?;
         Ok(proto::PutSnapshotResponse {})
     })
     .await
 }
 
 /// Answers GetLatest.
-pub async fn get_latest(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn get_latest(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |get: proto::GetLatestSnapshotRequest| async move {
         let stream = name(&get.stream)?;
         let bound = get.at_or_before.map(Revision);
-        let found = blocking(&context, move |store| store.latest(&stream, bound)).await?;
+        let work = move |store: &SnapshotDoor| store.latest(bound);
+        let found = blocking(&context, (Act::Read, &stream), work).await?;
         let snapshot = found.map(|found| proto::Snapshot {
             revision: found.revision.0,
             schema: found.schema,
@@ -59,10 +61,10 @@ pub async fn get_latest(State(context): State<Context>, request: Request<Body>) 
 }
 
 /// Answers Delete.
-pub async fn delete(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn delete(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |delete: proto::DeleteSnapshotsRequest| async move {
         let stream = name(&delete.stream)?;
-        blocking(&context, move |store| store.delete(&stream)).await?;
+        blocking(&context, (Act::Write, &stream), SnapshotDoor::delete).await?;
         Ok(proto::DeleteSnapshotsResponse {})
     })
     .await
@@ -74,10 +76,12 @@ fn name(stream: &str) -> Result<StreamName, Status> {
 
 /// Runs `work` on a thread that may block: snapshots are read from and written to a disk.
 async fn blocking<T: Send + 'static>(
-    context: &Context,
+    context: &Admitted,
+    (act, stream): (Act, &StreamName),
     work: impl FnOnce(&SnapshotDoor) -> Result<T, SnapshotRefused> + Send + 'static,
 ) -> Result<T, Status> {
-    let Some(snapshots) = context.snapshots().cloned() else {
+    let snapshots = context.snapshots(act, stream).await.map_err(status::read)?;
+    let Some(snapshots) = snapshots else {
         return Err(Status::unavailable("snapshots are off; a restart tries again"));
     };
     match tokio::task::spawn_blocking(move || work(&snapshots)).await {

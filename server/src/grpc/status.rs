@@ -180,7 +180,7 @@ pub fn append(failed: AppendError) -> Status {
         AppendError::Malformed { .. } | AppendError::Refused { .. } => {
             Status::invalid_argument(failed.to_string())
         }
-        AppendError::Reserved { .. } => access_denied(&failed),
+        AppendError::Reserved { .. } | AppendError::Denied(_) => access_denied(&failed),
         AppendError::Overloaded { .. } => too_busy(),
         AppendError::DiskFull { .. } => Status::resource_exhausted(failed.to_string()),
         AppendError::ClockLeapt { .. } => Status::unavailable(failed.to_string()),
@@ -204,6 +204,7 @@ pub fn read(failed: ReadError) -> Status {
         ReadError::StreamDeleted { stream } => stream_deleted(&stream),
         ReadError::Damaged { .. } => Status::data_loss(failed.to_string()),
         ReadError::IndexDamaged { .. } => Status::unavailable(failed.to_string()),
+        ReadError::Denied(denied) => access_denied(&denied),
         ReadError::Closed => stopping(),
         other => Status::unavailable(other.to_string()),
     }
@@ -284,7 +285,7 @@ pub fn batch(failed: AppendError) -> BatchStatus {
         | AppendError::Malformed { .. }
         | AppendError::ChecksFailed { .. }
         | AppendError::Refused { .. } => error::bad_request(failed.to_string()),
-        AppendError::Reserved { .. } => error::access_denied(),
+        AppendError::Reserved { .. } | AppendError::Denied(_) => error::access_denied(),
         AppendError::Unknown { .. } => error::timeout(),
         AppendError::Overloaded { .. } => batch_too_busy(),
         AppendError::Closed { .. } => error::unknown(NOT_READY.to_owned()),
@@ -327,8 +328,15 @@ fn stream_deleted(stream: &StreamName) -> Status {
     )
 }
 
+/// The caller proved nothing, or its proof has ended.
+#[must_use]
+pub fn unauthenticated() -> Status {
+    Status::unauthenticated("Unauthenticated")
+}
+
 /// Clients look at the code and the trailer; the reason is for people.
-fn access_denied(failed: &AppendError) -> Status {
+#[must_use]
+pub fn access_denied(failed: &impl std::fmt::Display) -> Status {
     with_trailers(
         Code::PermissionDenied,
         format!("Access Denied: {failed}"),

@@ -16,7 +16,8 @@ use tonic::Status;
 
 use super::call::{self, Messages};
 use super::status;
-use crate::node::Context;
+use crate::node::{Admitted, Context};
+use crate::security::rights::Refused;
 use crate::users::{NewUser, Standing, User};
 
 /// Answers Create.
@@ -80,12 +81,10 @@ pub async fn disable(State(context): State<Context>, request: Request<Body>) -> 
 }
 
 /// Answers ChangePassword.
-pub async fn change_password(
-    State(context): State<Context>,
-    request: Request<Body>,
-) -> Response<Body> {
+pub async fn change_password(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::ChangePasswordReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_itself(&options.login_name).map_err(refused)?;
         let (current, new) = (options.current_password, options.new_password);
         let done = context.users().change_password(&options.login_name, current, new).await;
         done.map_err(|failed| status::users(&failed))?;
@@ -109,12 +108,13 @@ pub async fn reset_password(
 }
 
 /// Answers Details: one user, or all of them.
-pub async fn details(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn details(context: Admitted, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let mut messages = Messages::new(request.into_body());
     let found = call::within(deadline, async {
         let asked: proto::DetailsReq = call::decoded(messages.only().await?)?;
         let login = asked.options.map_or_else(String::new, |options| options.login_name);
+        context.is_itself(&login).map_err(refused)?;
         let users = context.users();
         let found = match login.as_str() {
             "" => users.all().await,
@@ -145,6 +145,11 @@ fn shown(user: User) -> proto::DetailsResp {
         disabled: user.disabled,
     };
     proto::DetailsResp { user_details: Some(details) }
+}
+
+/// Neither the user itself nor an administrator asks.
+fn refused(refused: Refused) -> Status {
+    status::access_denied(&refused)
 }
 
 fn no_options() -> Status {

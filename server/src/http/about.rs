@@ -23,7 +23,7 @@ pub async fn ready(State(context): State<Context>) -> Response {
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut parts = Map::new();
     parts.insert("node".to_owned(), "running".into());
-    parts.insert("store".to_owned(), describe(&context.store().health()).into());
+    parts.insert("store".to_owned(), describe(&context.works().health()).into());
     for (part, reason) in &failing {
         parts.insert((*part).to_owned(), reason.as_str().into());
     }
@@ -49,7 +49,7 @@ pub async fn info(State(context): State<Context>) -> Json<Value> {
         "store": about.store_id,
         "epoch": about.epoch.0,
         "format": about.format,
-        "committed": context.store().committed().0,
+        "committed": context.works().committed().0,
         "started": rfc3339(context.started()),
         "authentication": "none",
     }))
@@ -64,7 +64,7 @@ pub async fn ping() -> Json<Value> {
 pub async fn gossip(State(context): State<Context>, headers: HeaderMap, uri: Uri) -> Json<Value> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let (address, port) = context.reached_as(host.or(uri.authority().map(|a| a.as_str())));
-    let last = context.store().committed().0.saturating_sub(1);
+    let last = context.works().committed().0.saturating_sub(1);
     let about = context.about();
     let member = json!({
         "instanceId": context.instance(),
@@ -92,9 +92,8 @@ pub async fn gossip(State(context): State<Context>, headers: HeaderMap, uri: Uri
 
 /// `GET /stats`: the store's numbers.
 pub async fn stats(State(context): State<Context>) -> Json<Value> {
-    let mut body = stats_json(&context.store().stats());
-    if let (Some(body), Some(snapshots)) = (body.as_object_mut(), context.snapshots()) {
-        let kept = snapshots.stats();
+    let mut body = stats_json(&context.works().stats());
+    if let (Some(body), Some(kept)) = (body.as_object_mut(), context.snapshot_stats()) {
         body.insert(
             "snapshots".to_owned(),
             json!({

@@ -15,14 +15,14 @@ use crate::verification::{Begun, Found};
 
 /// `POST /admin/clock/accept`: accepts the clock after it leapt, so that appends resume.
 pub async fn accept_clock(State(context): State<Context>) -> StatusCode {
-    context.store().accept_clock();
+    context.works().accept_clock();
     tracing::warn!("the clock was accepted by an operator");
     StatusCode::NO_CONTENT
 }
 
 /// `POST /admin/scavenge`: begins a scavenge of all that goes, or names the one that is at work.
 pub async fn start_scavenge(State(context): State<Context>) -> Json<Value> {
-    let (id, result) = match context.store().scavenge().start() {
+    let (id, result) = match context.works().scavenge().start() {
         Start::Started(id) => (id, "started"),
         Start::InProgress(id) => (id, "inProgress"),
     };
@@ -31,7 +31,7 @@ pub async fn start_scavenge(State(context): State<Context>) -> Json<Value> {
 
 /// `GET /admin/scavenge`: the scavenge that is at work, and the last ones.
 pub async fn scavenge_status(State(context): State<Context>) -> Json<Value> {
-    Json(status_json(&context.store().scavenge().status()))
+    Json(status_json(&context.works().scavenge().status()))
 }
 
 /// `DELETE /admin/scavenge/{id}`: stops it; `current` is the one that is at work.
@@ -42,7 +42,7 @@ pub async fn stop_scavenge(
     State(context): State<Context>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let scavenge = context.store().scavenge();
+    let scavenge = context.works().scavenge();
     let running = scavenge.status().running.map(|running| running.id);
     let id = if id == "current" { running } else { Uuid::try_parse(&id).ok() };
     match id {

@@ -1,7 +1,6 @@
 //! Appends: to one stream, or atomically to several.
 
 use axum::Json;
-use axum::extract::State;
 use daybook_model::{ExpectedRevision, NewEvent, StreamName};
 use daybook_store::{Append, Appended, StreamCondition};
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use super::body::{APPEND_BODY_SIZE_MAX, Held};
 use super::event::{self, Proposed};
 use super::problem::Problem;
 use super::query::{Expected, Name, Params, parsed};
-use crate::node::Context;
+use crate::node::Admitted;
 
 /// The parameters of an append or deletion.
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +44,7 @@ pub struct Done {
 /// # Errors
 /// [`Problem`]: the body or a parameter is not valid, or why the append was not done.
 pub async fn one_stream(
-    State(context): State<Context>,
+    context: Admitted,
     Name(stream): Name,
     Params(params): Params<ExpectedParams>,
     body: Held<APPEND_BODY_SIZE_MAX>,
@@ -59,13 +58,13 @@ pub async fn one_stream(
 /// # Errors
 /// [`Problem`]: why the append was not done.
 pub async fn append_to(
-    context: &Context,
+    context: &Admitted,
     stream: StreamName,
     expected: ExpectedRevision,
     events: Vec<NewEvent>,
 ) -> Result<Done, Problem> {
     let name = stream.as_str().to_owned();
-    let appended = context.store().append(Append::to_stream(stream, expected, events)).await?;
+    let appended = context.door().append(Append::to_stream(stream, expected, events)).await?;
     Ok(Done { stream: name, revision: revision(&appended, 0), position: position(&appended) })
 }
 
@@ -116,13 +115,13 @@ struct Revised {
 /// # Errors
 /// [`Problem`]: the body is not valid, or why the append was not done.
 pub async fn many_streams(
-    State(context): State<Context>,
+    context: Admitted,
     body: Held<APPEND_BODY_SIZE_MAX>,
 ) -> Result<Json<AllDone>, Problem> {
     let append = read_several(&body.bytes, || context.new_id())?;
     let names: Vec<String> =
         append.streams.iter().map(|part| part.stream.as_str().to_owned()).collect();
-    let appended = context.store().append(append).await?;
+    let appended = context.door().append(append).await?;
     let streams = names.into_iter().enumerate();
     let streams = streams
         .map(|(index, stream)| Revised { stream, revision: revision(&appended, index) })

@@ -49,7 +49,7 @@ pub async fn download(State(context): State<Context>) -> Result<Response, Proble
         let detail = format!("{BACKUPS_MAX} backups are being taken already; try again later");
         return Err(Problem::new(Kind::Overloaded, detail));
     };
-    let store = context.store().clone();
+    let store = context.works().clone();
     let backup = match tokio::task::spawn_blocking(move || store.backup()).await {
         Ok(Ok(backup)) => backup,
         Ok(Err(error)) => return Err(Problem::new(Kind::Damaged, error.to_string())),

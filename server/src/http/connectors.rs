@@ -23,7 +23,6 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -37,6 +36,8 @@ use super::readside::answer::limit;
 use super::readside::projections::doing;
 use crate::connectors::{OwnStreams, Running};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 const _: () = assert!(LIMIT_MAX as usize <= PARKED_PAGE_MAX);
 
@@ -48,19 +49,19 @@ const BODY_SIZE_MAX: usize = 4 * DISCARD_REASON_SIZE_MAX;
 pub struct Known(pub Option<Running>);
 
 /// The routes of this file.
-pub fn routes<S>() -> OpenApiRouter<S>
+pub fn routes<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Known: FromRef<S>,
 {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(get))
-        .routes(routes!(order))
-        .routes(routes!(parked))
-        .routes(routes!(retry_all))
-        .routes(routes!(retry))
-        .routes(routes!(discard))
+    Described::new()
+        .routes(Right::Monitor, routes!(list))
+        .routes(Right::Monitor, routes!(get))
+        .routes(Right::Operate, routes!(order))
+        .routes(Right::Inspect, routes!(parked))
+        .routes(Right::Operate, routes!(retry_all))
+        .routes(Right::Operate, routes!(retry))
+        .routes(Right::Operate, routes!(discard))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Known

@@ -28,6 +28,9 @@
 //! pointed at what it would read. A stream name is one path segment: percent-encode its `/`.
 //! Every error is a problem of RFC 9457 with a stable `type`; see [`problem`].
 //!
+//! Each route names the right that it asks for, and cannot be made without: see
+//! [`crate::security::gate`].
+//!
 //! INVARIANT: JSON shapes and query strings are known in here and nowhere else.
 
 pub mod about;
@@ -53,57 +56,80 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
 use crate::node::Context;
+use crate::security::gate::{Routes, Row, Tongue};
+use crate::security::rights::Right;
 use problem::Problem;
 
 /// All routes of the HTTP API.
 pub fn routes(context: Context) -> Router {
-    let routes = Router::new()
-        .route("/health/live", get(about::live))
-        .route("/health/ready", get(about::ready))
-        .route("/info", get(about::info))
-        .route("/ping", get(about::ping))
-        .route("/gossip", get(about::gossip))
-        .route("/stats", get(about::stats))
-        .route("/metrics", get(about::metrics))
-        .route("/v1/streams", get(streams::list))
-        .route(
-            "/v1/streams/{name}",
-            get(read::stream).post(append::one_stream).delete(streams::delete),
-        )
-        .route("/v1/streams/{name}/subscribe", get(subscribe::stream))
-        .route("/v1/streams/{name}/metadata", get(streams::metadata).put(streams::set_metadata))
-        .route("/v1/append", post(append::many_streams))
-        .route("/v1/all", get(read::all))
-        .route("/v1/all/subscribe", get(subscribe::all))
-        .route("/v1/index/{kind}/{key}", get(read::index))
-        .route(
-            "/v1/snapshots/{name}",
-            get(snapshots::get).put(snapshots::put).delete(snapshots::delete),
-        )
-        .route("/admin/clock/accept", post(admin::accept_clock))
-        .route("/admin/scavenge", get(admin::scavenge_status).post(admin::start_scavenge))
-        .route("/admin/scavenge/{id}", delete(admin::stop_scavenge))
-        .route("/admin/verify", get(admin::verification).post(admin::start_verification))
-        .route("/admin/shutdown", post(admin::shutdown))
-        .route("/admin/backup", get(backup::download))
-        .route("/admin/backup/segments", get(backup::segments::list))
-        .route("/admin/backup/segments/{name}", get(backup::segments::bytes))
-        .route("/admin/backup/status", get(backup::status::show).post(backup::status::report))
-        .route("/projections/continuous", post(projections::create))
-        .route("/subscriptions", get(subscriptions::all))
-        .route("/subscriptions/restart", post(subscriptions::restart))
-        .route("/subscriptions/{stream}", get(subscriptions::of_stream))
-        .route("/subscriptions/{stream}/{group}/info", get(subscriptions::info))
-        .route("/subscriptions/{stream}/{group}/replayParked", post(subscriptions::replay_parked))
-        .merge(ledger::routes())
-        .layer(middleware::from_fn_with_state(context.clone(), readside::say_position));
-    admitted(routes).with_state(context)
+    let (routes, _) = guarded(&context).into_parts();
+    let say_position = middleware::from_fn_with_state(context.clone(), readside::say_position);
+    admitted(routes.layer(say_position)).with_state(context)
+}
+
+/// What each route asks of its caller.
+#[must_use]
+pub fn rights(context: &Context) -> Vec<Row> {
+    guarded(context).into_parts().1
+}
+
+fn guarded(context: &Context) -> Routes<Context> {
+    use Right::{Administer, Anyone, Inspect, Known, Monitor, Operate, Rescue};
+    let gate = context.gate(Tongue::Http);
+    let about = Routes::new(&gate)
+        .get("/health/live", Anyone, about::live)
+        .get("/health/ready", Anyone, about::ready)
+        .get("/info", Anyone, about::info)
+        .get("/ping", Anyone, about::ping)
+        .get("/gossip", Anyone, about::gossip)
+        .get("/stats", Monitor, about::stats)
+        .get("/metrics", Monitor, about::metrics);
+    // What may be done with a stream, its lists say: see `node::door`.
+    let streams = Routes::new(&gate)
+        .get("/v1/streams", Known, streams::list)
+        .get("/v1/streams/{name}", Known, read::stream)
+        .post("/v1/streams/{name}", Known, append::one_stream)
+        .delete("/v1/streams/{name}", Known, streams::delete)
+        .get("/v1/streams/{name}/subscribe", Known, subscribe::stream)
+        .get("/v1/streams/{name}/metadata", Known, streams::metadata)
+        .put("/v1/streams/{name}/metadata", Known, streams::set_metadata)
+        .post("/v1/append", Known, append::many_streams)
+        .get("/v1/all", Known, read::all)
+        .get("/v1/all/subscribe", Known, subscribe::all)
+        .get("/v1/index/{kind}/{key}", Known, read::index)
+        .get("/v1/snapshots/{name}", Known, snapshots::get)
+        .put("/v1/snapshots/{name}", Known, snapshots::put)
+        .delete("/v1/snapshots/{name}", Known, snapshots::delete);
+    let admin = Routes::new(&gate)
+        .post("/admin/clock/accept", Rescue, admin::accept_clock)
+        .get("/admin/scavenge", Monitor, admin::scavenge_status)
+        .post("/admin/scavenge", Operate, admin::start_scavenge)
+        .delete("/admin/scavenge/{id}", Rescue, admin::stop_scavenge)
+        .get("/admin/verify", Monitor, admin::verification)
+        .post("/admin/verify", Operate, admin::start_verification)
+        .post("/admin/shutdown", Rescue, admin::shutdown)
+        .get("/admin/backup", Administer, backup::download)
+        .get("/admin/backup/segments", Administer, backup::segments::list)
+        .get("/admin/backup/segments/{name}", Administer, backup::segments::bytes)
+        .get("/admin/backup/status", Monitor, backup::status::show)
+        .post("/admin/backup/status", Operate, backup::status::report)
+        // A program sees the whole log, whoever wrote it.
+        .post("/projections/continuous", Administer, projections::create)
+        .get("/subscriptions", Inspect, subscriptions::all)
+        .post("/subscriptions/restart", Operate, subscriptions::restart)
+        .get("/subscriptions/{stream}", Inspect, subscriptions::of_stream)
+        .get("/subscriptions/{stream}/{group}/info", Inspect, subscriptions::info)
+        .post(
+            "/subscriptions/{stream}/{group}/replayParked",
+            Operate,
+            subscriptions::replay_parked,
+        );
+    about.merge(streams).merge(admin).merge(ledger::routes(&gate))
 }
 
 /// `routes`, with an answer to what they do not have, and closed to pages of other origins.

@@ -4,7 +4,7 @@
 
 use axum::response::{IntoResponse, Response};
 use daybook_model::limits::APPEND_SIZE_MAX;
-use daybook_model::{InvalidEvent, InvalidFilter, InvalidStreamName};
+use daybook_model::{Denied, InvalidEvent, InvalidFilter, InvalidStreamName};
 use daybook_store::{AppendError, ReadError};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
@@ -20,6 +20,10 @@ pub enum Kind {
     InvalidRequest,
     /// A page of another origin asked.
     OtherOrigin,
+    /// The caller gave no proof of who it is, or its proof has ended.
+    Unauthenticated,
+    /// The caller may not do this.
+    Forbidden,
     /// The stream is written by one part of the server alone.
     ReservedStream,
     /// There is no such route.
@@ -97,6 +101,10 @@ impl Kind {
         match self {
             Kind::InvalidRequest => (S::BAD_REQUEST, "invalid-request", "The request is not valid"),
             Kind::OtherOrigin => (S::FORBIDDEN, "other-origin", "Pages of other sites may not ask"),
+            Kind::Unauthenticated => {
+                (S::UNAUTHORIZED, "unauthenticated", "The caller did not prove who it is")
+            }
+            Kind::Forbidden => (S::FORBIDDEN, "forbidden", "The caller may not do this"),
             Kind::ReservedStream => {
                 (S::FORBIDDEN, "reserved-stream", "Clients do not write this stream")
             }
@@ -246,7 +254,17 @@ impl IntoResponse for Problem {
         if matches!(self.kind, Kind::Overloaded | Kind::Unavailable) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
+        if self.kind == Kind::Unauthenticated {
+            let how = HeaderValue::from_static("Basic realm=\"daybook\", Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
         response
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Problem {
+        Problem::new(Kind::Forbidden, denied.to_string()).with("stream", denied.stream)
     }
 }
 
@@ -283,6 +301,7 @@ impl From<AppendError> for Problem {
             AppendError::Reserved { stream } => {
                 Problem::new(Kind::ReservedStream, detail).with("stream", stream.as_str())
             }
+            AppendError::Denied(denied) => denied.into(),
             AppendError::Overloaded { waiting } => {
                 Problem::new(Kind::Overloaded, detail).with("waiting", waiting)
             }
@@ -307,6 +326,7 @@ impl From<ReadError> for Problem {
             ReadError::StreamDeleted { stream } => {
                 Problem::new(Kind::StreamDeleted, detail).with("stream", stream.as_str())
             }
+            ReadError::Denied(denied) => denied.into(),
             ReadError::Damaged { file, offset, position, .. } => {
                 tracing::error!(%detail, "a read met damaged bytes");
                 Problem::new(Kind::Damaged, detail)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use daybook_model::{Position, Revision};
@@ -16,7 +16,7 @@ use super::page::{self, LIMIT_DEFAULT, LIMIT_MAX, PageBuilder};
 use super::problem::{Kind, Problem};
 use super::query::{self, From, Name, Params, Way, parsed};
 use super::subscribe;
-use crate::node::Context;
+use crate::node::Admitted;
 
 /// Time one read may take. A filter that nothing matches walks the whole log; a subscription with
 /// checkpoints is the tool for that.
@@ -72,7 +72,7 @@ fn wants_feed(headers: &HeaderMap) -> bool {
 /// # Errors
 /// [`Problem`]: a parameter is not valid, the stream does not exist, or the disk failed.
 pub async fn stream(
-    State(context): State<Context>,
+    context: Admitted,
     Name(name): Name,
     headers: HeaderMap,
     request: axum::extract::Request,
@@ -90,7 +90,7 @@ pub async fn stream(
         (Some(From::Number(number)), _) => daybook_store::From::Revision(Revision(number)),
     };
     let query = ReadStream { stream: name.clone(), from, direction, count: limit };
-    let mut reader = context.store().read_stream(query).await?.following();
+    let mut reader = context.door().read_stream(query).await?.following();
     let mut page = PageBuilder::new(limit);
     let mut at_end = false;
     while !page.is_full() {
@@ -144,13 +144,13 @@ async fn params_of<T: serde::de::DeserializeOwned + Send>(
 /// # Errors
 /// [`Problem`]: a parameter is not valid, the read takes too long, or the disk failed.
 pub async fn all(
-    State(context): State<Context>,
+    context: Admitted,
     headers: HeaderMap,
     request: axum::extract::Request,
 ) -> Result<Response, Problem> {
     if wants_feed(&headers) {
         let params = subscribe::params(request.uri())?;
-        return subscribe::open_all(&context, &params, &headers);
+        return subscribe::open_all(&context, &params, &headers).await;
     }
     let Params(params) = params_of::<ReadAllParams>(request).await?;
     let limit = limit(params.limit)?;
@@ -167,8 +167,9 @@ pub async fn all(
         (Some(From::Number(number)), _) => AllFrom::Position(Position(number)),
     };
     // Before the reader is opened, so that the cursor of an empty page skips nothing.
-    let end = context.store().committed();
-    let mut reader = context.store().read_all(ReadAll { from, direction, count: limit, filter });
+    let end = context.door().committed();
+    let mut reader =
+        context.door().read_all(ReadAll { from, direction, count: limit, filter }).await?;
     let mut page = PageBuilder::new(limit);
     let reading = async {
         while !page.is_full() {
@@ -203,7 +204,7 @@ pub async fn all(
 /// # Errors
 /// [`Problem`]: a parameter is not valid, or the disk failed.
 pub async fn index(
-    State(context): State<Context>,
+    context: Admitted,
     path: Result<Path<(String, String)>, PathRejection>,
     Params(params): Params<ReadParams>,
 ) -> Result<Response, Problem> {
@@ -224,7 +225,7 @@ pub async fn index(
         (Some(From::End), _) | (None, Direction::Backwards) => u64::MAX,
         (Some(From::Number(number)), _) => number,
     };
-    let mut reader = context.store().read_index(&index_key, from, direction, limit);
+    let mut reader = context.door().read_index(&index_key, from, direction, limit).await?;
     let mut page = PageBuilder::new(limit);
     let (mut last, mut at_end) = (None, false);
     while !page.is_full() {

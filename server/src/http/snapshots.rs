@@ -3,9 +3,8 @@
 //! The body of a put and of a get is the state itself; its revision, schema and kind stand in the
 //! query of the one and in `daybook-…` headers of the other.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use daybook_model::{Revision, StreamName};
+use daybook_model::{Act, Revision, StreamName};
 use daybook_store::snapshot::limits::SNAPSHOT_SIZE_MAX;
 use daybook_store::snapshot::{Snapshot, SnapshotError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -14,7 +13,7 @@ use serde::Deserialize;
 use super::body::Held;
 use super::problem::{Kind, Problem, body_too_large};
 use super::query::{Name, Params, parsed};
-use crate::node::Context;
+use crate::node::Admitted;
 use crate::node::door::{SnapshotDoor, SnapshotRefused};
 
 const REVISION: HeaderName = HeaderName::from_static("daybook-revision");
@@ -37,12 +36,12 @@ pub struct PutParams {
 /// # Errors
 /// [`Problem`]: a limit is exceeded, the stream has no such revision, or snapshots are off.
 pub async fn put(
-    State(context): State<Context>,
+    context: Admitted,
     Name(stream): Name,
     Params(params): Params<PutParams>,
     body: Held<SNAPSHOT_SIZE_MAX>,
 ) -> Result<StatusCode, Problem> {
-    let head = context.store().stream_info(&stream).await?.head;
+    let head = context.door().stream_info(&stream).await?.head;
     if head.is_none_or(|head| head.0 < params.revision) {
         let detail = format!("stream '{stream}' has no event {} yet", params.revision);
         return Err(Problem::field("revision", detail));
@@ -50,14 +49,15 @@ pub async fn put(
     if HeaderValue::from_str(&params.kind).is_err() {
         return Err(Problem::field("kind", "must be visible ASCII"));
     }
-    let committed = context.store().committed();
+    let committed = context.door().committed();
     let snapshot = Snapshot {
         revision: Revision(params.revision),
         schema: params.schema,
         kind: params.kind,
         data: body.bytes.clone(),
     };
-    blocking(&context, move |snapshots| snapshots.put(&stream, &snapshot, committed)).await?;
+    let work = move |snapshots: &SnapshotDoor| snapshots.put(&snapshot, committed);
+    blocking(&context, (Act::Write, &stream), work).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -74,13 +74,13 @@ pub struct GetParams {
 /// # Errors
 /// [`Problem`]: there is none, or snapshots are off.
 pub async fn get(
-    State(context): State<Context>,
+    context: Admitted,
     Name(stream): Name,
     Params(params): Params<GetParams>,
 ) -> Result<Response, Problem> {
-    let name = stream.clone();
     let at_or_before = params.at_or_before.map(Revision);
-    let found = blocking(&context, move |snapshots| snapshots.latest(&name, at_or_before)).await?;
+    let work = move |snapshots: &SnapshotDoor| snapshots.latest(at_or_before);
+    let found = blocking(&context, (Act::Read, &stream), work).await?;
     let Some(snapshot) = found else { return Err(none(&stream)) };
     let kind = HeaderValue::from_str(&snapshot.kind);
     let headers = [
@@ -101,20 +101,18 @@ fn none(stream: &StreamName) -> Problem {
 ///
 /// # Errors
 /// [`Problem`]: snapshots are off.
-pub async fn delete(
-    State(context): State<Context>,
-    Name(stream): Name,
-) -> Result<StatusCode, Problem> {
-    blocking(&context, move |snapshots| snapshots.delete(&stream)).await?;
+pub async fn delete(context: Admitted, Name(stream): Name) -> Result<StatusCode, Problem> {
+    blocking(&context, (Act::Write, &stream), SnapshotDoor::delete).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Runs `work`, which blocks, off the runtime's own threads.
+/// Runs `work`, which blocks, off the runtime's own threads, if the caller may do `act`.
 async fn blocking<T: Send + 'static>(
-    context: &Context,
+    context: &Admitted,
+    (act, stream): (Act, &StreamName),
     work: impl FnOnce(&SnapshotDoor) -> Result<T, SnapshotRefused> + Send + 'static,
 ) -> Result<T, Problem> {
-    let Some(snapshots) = context.snapshots().cloned() else {
+    let Some(snapshots) = context.snapshots(act, stream).await? else {
         return Err(Problem::new(Kind::Unavailable, "this node keeps no snapshots"));
     };
     match tokio::task::spawn_blocking(move || work(&snapshots)).await {

@@ -1,7 +1,6 @@
 //! What is done to streams as such: list, delete, settings.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::Response;
 use daybook_model::metadata::METADATA_EVENT_TYPE;
 use daybook_model::{ContentType, ExpectedRevision, NewEvent, limits};
@@ -16,7 +15,7 @@ use super::event;
 use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::Problem;
 use super::query::{Expected, Name, Params, parsed};
-use crate::node::Context;
+use crate::node::Admitted;
 
 /// Bytes of a stream's settings. They are parsed on every append to a cold stream.
 pub const METADATA_SIZE_MAX: usize = 64 * 1024;
@@ -47,7 +46,7 @@ pub struct Listed {
 /// # Errors
 /// [`Problem`]: a parameter is not valid, or the disk failed.
 pub async fn list(
-    State(context): State<Context>,
+    context: Admitted,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listed>, Problem> {
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
@@ -55,7 +54,7 @@ pub async fn list(
         return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
     }
     let limit = usize::try_from(limit).expect("at most LIMIT_MAX");
-    let streams = context.store().streams(&params.prefix, params.after.as_deref(), limit).await?;
+    let streams = context.door().streams(&params.prefix, params.after.as_deref(), limit).await?;
     let next = streams.last().filter(|_| streams.len() == limit).cloned();
     Ok(Json(Listed { streams, next }))
 }
@@ -83,13 +82,13 @@ pub struct Deleted {
 /// # Errors
 /// [`Problem`]: a parameter is not valid, or why nothing was deleted.
 pub async fn delete(
-    State(context): State<Context>,
+    context: Admitted,
     Name(stream): Name,
     Params(params): Params<DeleteParams>,
 ) -> Result<Json<Deleted>, Problem> {
     let expected = params.expected.map_or(ExpectedRevision::Any, |expected| expected.0);
     let how = if params.hard == Some(true) { Deletion::Tombstone } else { Deletion::Soft };
-    let position = context.store().delete(&stream, expected, how).await?;
+    let position = context.door().delete(&stream, expected, how).await?;
     let position = position.map(|position| position.0);
     Ok(Json(Deleted { stream: stream.as_str().to_owned(), position }))
 }
@@ -99,17 +98,14 @@ pub async fn delete(
 ///
 /// # Errors
 /// [`Problem`]: the disk failed.
-pub async fn metadata(
-    State(context): State<Context>,
-    Name(stream): Name,
-) -> Result<Response, Problem> {
+pub async fn metadata(context: Admitted, Name(stream): Name) -> Result<Response, Problem> {
     let query = ReadStream {
         stream: stream.metastream(),
         from: From::End,
         direction: Direction::Backwards,
         count: 1,
     };
-    let page = match context.store().read_stream(query).await {
+    let page = match context.door().read_stream(query).await {
         Ok(mut reader) => reader.next().await?,
         Err(ReadError::StreamNotFound { .. }) => None,
         Err(error) => return Err(error.into()),
@@ -129,7 +125,7 @@ pub async fn metadata(
 /// # Errors
 /// [`Problem`]: the body is not an object, or why it was not appended.
 pub async fn set_metadata(
-    State(context): State<Context>,
+    context: Admitted,
     Name(stream): Name,
     Params(params): Params<ExpectedParams>,
     body: Held<METADATA_SIZE_MAX>,

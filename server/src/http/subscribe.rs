@@ -25,7 +25,6 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -41,7 +40,7 @@ use super::event;
 use super::problem::{Kind, Problem};
 use super::query::{self, From, Name, parsed};
 use crate::node::entrance::WithoutEnd;
-use crate::node::{Context, Endless};
+use crate::node::{Admitted, Context, Endless};
 
 /// Silence after which a comment is sent. Below the idle limits of common proxies (30 to 60 s).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -82,7 +81,7 @@ pub fn params(uri: &Uri) -> Result<SubscribeParams, Problem> {
 /// # Errors
 /// [`Problem`]: a parameter is not valid, or the stream is deleted for ever.
 pub async fn stream(
-    State(context): State<Context>,
+    context: Admitted,
     Name(name): Name,
     headers: HeaderMap,
     uri: Uri,
@@ -94,12 +93,8 @@ pub async fn stream(
 ///
 /// # Errors
 /// [`Problem`]: a parameter is not valid.
-pub async fn all(
-    State(context): State<Context>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    open_all(&context, &params(&uri)?, &headers)
+pub async fn all(context: Admitted, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    open_all(&context, &params(&uri)?, &headers).await
 }
 
 /// Subscribes to one stream.
@@ -107,7 +102,7 @@ pub async fn all(
 /// # Errors
 /// [`Problem`]: a parameter is not valid, or the stream is deleted for ever.
 pub async fn open_stream(
-    context: &Context,
+    context: &Admitted,
     name: &StreamName,
     params: &SubscribeParams,
     headers: &HeaderMap,
@@ -118,10 +113,10 @@ pub async fn open_stream(
     }
     let from = begin(params.from, headers)?;
     // An answer 410 stops an EventSource; an event in the feed would have it come back for ever.
-    if context.store().stream_info(name).await?.state == StreamState::Tombstoned {
+    if context.door().stream_info(name).await?.state == StreamState::Tombstoned {
         return Err(ReadError::StreamDeleted { stream: name.clone() }.into());
     }
-    let subscription = context.store().subscribe_stream(name, from).following();
+    let subscription = context.door().subscribe_stream(name, from).await?.following();
     Ok(answer(context, subscription, Numbers::Revisions))
 }
 
@@ -129,8 +124,8 @@ pub async fn open_stream(
 ///
 /// # Errors
 /// [`Problem`]: a parameter is not valid.
-pub fn open_all(
-    context: &Context,
+pub async fn open_all(
+    context: &Admitted,
     params: &SubscribeParams,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
@@ -140,7 +135,7 @@ pub fn open_all(
     }
     let filter = filter(params)?.map(|filter| SubscriptionFilter { filter, checkpoint_interval });
     let from = begin(params.from, headers)?;
-    let subscription = context.store().subscribe_all(from, filter);
+    let subscription = context.door().subscribe_all(from, filter).await?;
     Ok(answer(context, subscription, Numbers::Positions))
 }
 

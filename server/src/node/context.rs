@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use daybook_model::{Clock, Entropy, Timestamp};
+use daybook_store::snapshot::{SnapshotStats, SnapshotStore};
 use daybook_store::{About, Health};
 use uuid::Uuid;
 
-use super::door::{Door, SnapshotDoor};
+use super::door::{Door, Works};
 use super::life::Life;
 use crate::backup::Archiver;
 use crate::builtin::Builtin;
@@ -17,6 +18,10 @@ use crate::ledger::Ledger;
 use crate::persistent::Persistent;
 use crate::readside::ReadSide;
 use crate::scripted::Scripted;
+use crate::security::Caller;
+use crate::security::audit::Audit;
+use crate::security::gate::{Gate, Tongue};
+use crate::security::rules::Rules;
 use crate::telemetry::metrics::Metrics;
 use crate::users::Users;
 use crate::verification::Verification;
@@ -35,10 +40,12 @@ struct Inner {
 
 /// What a context is made of.
 pub struct Parts {
-    /// The event store, as clients may use it.
-    pub store: Door,
-    /// Snapshots, as clients may use them; none if the node keeps none.
-    pub snapshots: Option<SnapshotDoor>,
+    /// How the event store does.
+    pub works: Works,
+    /// What decides who may do what with its streams.
+    pub rules: Arc<Rules>,
+    /// Snapshots; none if the node keeps none.
+    pub snapshots: Option<Arc<SnapshotStore>>,
     /// Accounts and transfers.
     pub ledger: Ledger,
     /// The built-in views; none if the node keeps none.
@@ -88,16 +95,46 @@ impl Context {
         Context { inner: Arc::new(Inner { parts, endless: AtomicUsize::new(0), life }) }
     }
 
-    /// The event store, as clients may use it.
+    /// How the event store does. What it holds is behind a door, which is a caller's: see
+    /// [`Admitted`](super::Admitted).
     #[must_use]
-    pub fn store(&self) -> &Door {
-        &self.inner.parts.store
+    pub fn works(&self) -> &Works {
+        &self.inner.parts.works
     }
 
-    /// The snapshots, as clients may use them, if the node keeps any.
+    /// The event store, as what the node itself makes of it sees it: for routes whose own right is
+    /// all that is to be asked, as that to look at the ledger.
     #[must_use]
-    pub fn snapshots(&self) -> Option<&SnapshotDoor> {
+    pub fn own_door(&self) -> Door {
+        self.door(Caller::unasked(), None)
+    }
+
+    /// The event store, as `caller` may use it, who asks from `peer`.
+    pub(super) fn door(&self, caller: Caller, peer: Option<SocketAddr>) -> Door {
+        self.works().door(self.inner.parts.rules.clone(), caller, peer)
+    }
+
+    /// The snapshots, if the node keeps any.
+    pub(super) fn snapshot_store(&self) -> Option<&Arc<SnapshotStore>> {
         self.inner.parts.snapshots.as_ref()
+    }
+
+    /// How the snapshots do, if the node keeps any.
+    #[must_use]
+    pub fn snapshot_stats(&self) -> Option<SnapshotStats> {
+        self.snapshot_store().map(|snapshots| snapshots.stats())
+    }
+
+    /// Where actions and denials are recorded.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        self.inner.parts.rules.audit()
+    }
+
+    /// What checks the routes that answer in `tongue`.
+    #[must_use]
+    pub fn gate(&self, tongue: Tongue) -> Gate {
+        Gate::new(self.audit().clone(), self.clock().clone(), tongue)
     }
 
     /// Accounts and transfers.
@@ -175,7 +212,7 @@ impl Context {
     /// What identifies the store.
     #[must_use]
     pub fn about(&self) -> About {
-        self.store().about()
+        self.works().about()
     }
 
     /// Where the node listens.
@@ -254,7 +291,7 @@ impl Context {
         if self.phase() != Phase::Running {
             parts.push(("node", "stopping".to_owned()));
         }
-        let health = self.store().health();
+        let health = self.works().health();
         if health != Health::Writable {
             parts.push(("store", describe(&health)));
         }

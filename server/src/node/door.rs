@@ -1,90 +1,62 @@
 //! The doors through which clients reach the store and its snapshots.
 //!
 //! ```text
-//!   gRPC, HTTP ─> Door ─────────┬─ reads, subscriptions ─────────────> store
-//!                 SnapshotDoor  └─ writes ─ reserved? ─ no ──────────> store
-//!                                              └─ yes: AppendError::Reserved
-//!   ledger ───────────────────────────────────────────────────────────> store
+//!   gRPC, HTTP ─> Admitted ─> Door ─ may the caller? ─┬─ reads, subscriptions ──> store
+//!                             │            └─ no: Denied └─ writes ─ reserved? ─ no ─> store
+//!                             └─ snapshots                               └─ yes: Reserved
+//!   ledger, views over it ──────────────────────────────────────────────────────> store
 //! ```
+//!
+//! A door is its caller's: each act on a stream is asked of `security::rules` first. That costs
+//! nothing where nobody is asked and for administrators, and a look into the store's cache of
+//! metadata for all others.
 //!
 //! Streams that have an [`Owner`](daybook_model::Owner) hold what was decided by rules: those of the
 //! ledger money that was moved, those of users who may call. What a client could append to them,
 //! delete of them, or put beside them as a snapshot, would be believed.
 //!
 //! INVARIANT: a request never holds a bare [`Store`] or [`SnapshotStore`], so that no new route
-//! can forget to ask. A door therefore lends neither; it repeats what clients may do.
+//! can forget to ask. A door therefore lends neither; it repeats what clients may do. What says
+//! nothing of any stream is in [`Works`], which needs no caller.
 
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use daybook_log::backup::{Backup, Extent};
 use daybook_model::{
-    Epoch, EventStore as _, ExpectedRevision, Position, ReadFailed, Revision, StreamName,
+    Act, Epoch, EventStore as _, ExpectedRevision, Filter, Position, ReadFailed, Revision,
+    StreamName,
 };
 use daybook_store::observe::Times;
-use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStats, SnapshotStore};
+use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use daybook_store::{
     About, AllFrom, AllReader, Append, AppendError, Appended, Deletion, Direction, EndedState,
-    Health, IndexKey, IndexReader, Lane, Page, ReadAll, ReadError, ReadStream, Scavenge, Stats,
-    Store, StreamInfo, StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
+    Health, IndexKey, IndexReader, Lane as Turns, Page, ReadAll, ReadError, ReadStream, Scavenge,
+    Stats, Store, StreamInfo, StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
 };
 use uuid::Uuid;
 
-/// The store, as clients may use it. A clone is another handle.
+use crate::security::acl::{self, ALL, SETTINGS_STREAM};
+use crate::security::audit::Asked;
+use crate::security::rights::tenants;
+use crate::security::rules::Rules;
+use crate::security::{Caller, Proof};
+
+/// How the store does: what says nothing of any stream. Who may ask for it, the routes say. A clone
+/// is another handle.
 #[derive(Clone)]
-pub struct Door {
+pub struct Works {
     store: Store,
 }
 
-impl Door {
-    /// The door to `store`.
+impl Works {
+    /// Those of `store`.
     #[must_use]
-    pub fn new(store: Store) -> Door {
-        Door { store }
-    }
-
-    /// As [`Store::append`].
-    ///
-    /// # Errors
-    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's.
-    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        check_all(&append)?;
-        self.store.append(append).await
-    }
-
-    /// As [`Store::append_checked`].
-    ///
-    /// # Errors
-    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's.
-    pub async fn append_checked(
-        &self,
-        append: Append,
-        ended: Vec<(u32, EndedState)>,
-    ) -> Result<Appended, AppendError> {
-        check_all(&append)?;
-        self.store.append_checked(append, ended).await
-    }
-
-    /// As [`Store::append_in`].
-    ///
-    /// # Errors
-    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's.
-    pub async fn append_in(&self, lane: &Lane, append: Append) -> Result<Appended, AppendError> {
-        check_all(&append)?;
-        self.store.append_in(lane, append).await
-    }
-
-    /// As [`Store::delete`].
-    ///
-    /// # Errors
-    /// [`AppendError::Reserved`] if the stream is the ledger's, or another owner's.
-    pub async fn delete(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedRevision,
-        how: Deletion,
-    ) -> Result<Option<Position>, AppendError> {
-        check(stream)?;
-        self.store.delete(stream, expected, how).await
+    pub fn new(store: Store) -> Works {
+        Works { store }
     }
 
     /// As [`Store::about`].
@@ -128,116 +100,6 @@ impl Door {
         self.store.stats()
     }
 
-    /// As [`Store::stream_info`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
-        self.store.stream_info(stream).await
-    }
-
-    /// As the store's [`daybook_model::EventStore::transaction`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn transaction(
-        &self,
-        stream: &StreamName,
-        transaction: Uuid,
-    ) -> Result<Option<Revision>, ReadFailed> {
-        self.store.transaction(stream, transaction).await
-    }
-
-    /// As [`Store::streams`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn streams(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, ReadError> {
-        self.store.streams(prefix, after, limit).await
-    }
-
-    /// As [`Store::read_stream`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn read_stream(&self, query: ReadStream) -> Result<StreamReader, ReadError> {
-        self.store.read_stream(query).await
-    }
-
-    /// As [`Store::read_all`].
-    #[must_use]
-    pub fn read_all(&self, query: ReadAll) -> AllReader {
-        self.store.read_all(query)
-    }
-
-    /// As [`Store::read_event`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn read_event(
-        &self,
-        stream: &StreamName,
-        revision: Revision,
-    ) -> Result<Option<Page>, ReadError> {
-        self.store.read_event(stream, revision).await
-    }
-
-    /// As [`Store::read_index`].
-    #[must_use]
-    pub fn read_index(
-        &self,
-        key: &IndexKey,
-        from: u64,
-        direction: Direction,
-        count: u64,
-    ) -> IndexReader {
-        self.store.read_index(key, from, direction, count)
-    }
-
-    /// As [`Store::read_all_of`].
-    #[must_use]
-    pub fn read_all_of(
-        &self,
-        key: &IndexKey,
-        from: AllFrom,
-        direction: Direction,
-        count: u64,
-    ) -> AllReader {
-        self.store.read_all_of(key, from, direction, count)
-    }
-
-    /// As [`Store::subscribe_all_of`].
-    #[must_use]
-    pub fn subscribe_all_of(
-        &self,
-        key: &IndexKey,
-        from: SubscribeFrom,
-        checkpoint_interval: u64,
-    ) -> Subscription {
-        self.store.subscribe_all_of(key, from, checkpoint_interval)
-    }
-
-    /// As [`Store::subscribe_stream`].
-    #[must_use]
-    pub fn subscribe_stream(&self, stream: &StreamName, from: SubscribeFrom) -> Subscription {
-        self.store.subscribe_stream(stream, from)
-    }
-
-    /// As [`Store::subscribe_all`].
-    #[must_use]
-    pub fn subscribe_all(
-        &self,
-        from: SubscribeFrom,
-        filter: Option<SubscriptionFilter>,
-    ) -> Subscription {
-        self.store.subscribe_all(from, filter)
-    }
-
     /// As [`Store::scavenge`].
     #[must_use]
     pub fn scavenge(&self) -> &Scavenge {
@@ -257,6 +119,321 @@ impl Door {
     pub fn backup(&self) -> Result<Backup, daybook_log::OpenError> {
         self.store.backup()
     }
+
+    /// The store, as `caller` may use it, who asks from `peer`.
+    pub(super) fn door(&self, rules: Arc<Rules>, caller: Caller, peer: Option<SocketAddr>) -> Door {
+        Door { works: self.clone(), rules, caller, peer }
+    }
+}
+
+/// The store, as one caller may use it. A clone is another handle.
+#[derive(Clone)]
+pub struct Door {
+    works: Works,
+    rules: Arc<Rules>,
+    caller: Caller,
+    peer: Option<SocketAddr>,
+}
+
+impl Deref for Door {
+    type Target = Works;
+
+    fn deref(&self) -> &Works {
+        &self.works
+    }
+}
+
+/// The order among appends that are in flight together; see [`Door::append_in`].
+#[derive(Debug, Default)]
+pub struct Lane {
+    turns: Turns,
+    /// Whose caller is being asked for.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Door {
+    /// Who uses it.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Asks whether the caller may do `act` with `stream`; `$all` is the whole log.
+    ///
+    /// # Errors
+    /// [`ReadError::Denied`] if not.
+    pub async fn ask(&self, act: Act, stream: &str) -> Result<(), ReadError> {
+        self.rules.ask(&self.store, self.asked(), (act, stream)).await
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { caller: &self.caller, peer: self.peer, what: "" }
+    }
+
+    /// As [`Store::append`].
+    ///
+    /// # Errors
+    /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's;
+    /// [`AppendError::Denied`] if the caller may not write one.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.may_append(&append).await?;
+        let settings = sets(&append);
+        let appended = self.store.append(append).await?;
+        self.look_again(settings).await;
+        Ok(appended)
+    }
+
+    /// As [`Store::append_checked`].
+    ///
+    /// # Errors
+    /// As [`Door::append`].
+    pub async fn append_checked(
+        &self,
+        append: Append,
+        ended: Vec<(u32, EndedState)>,
+    ) -> Result<Appended, AppendError> {
+        self.may_append(&append).await?;
+        let settings = sets(&append);
+        let appended = self.store.append_checked(append, ended).await?;
+        self.look_again(settings).await;
+        Ok(appended)
+    }
+
+    /// As [`Store::append_in`]. Callers are asked for one after the other, too, so that an append
+    /// whose stream's lists are on the disk is not overtaken.
+    ///
+    /// # Errors
+    /// As [`Door::append`].
+    pub async fn append_in(&self, lane: &Lane, append: Append) -> Result<Appended, AppendError> {
+        if acl::is_above(&self.caller) {
+            check_all(&append)?;
+            let settings = sets(&append);
+            let appended = self.store.append_in(&lane.turns, append).await?;
+            self.look_again(settings).await;
+            return Ok(appended);
+        }
+        let asking = lane.asking.lock().await;
+        self.may_append(&append).await?;
+        let mut appending = pin!(self.store.append_in(&lane.turns, append));
+        // Its first poll gives it its turn.
+        let begun = futures_util::poll!(appending.as_mut());
+        drop(asking);
+        match begun {
+            Poll::Ready(appended) => appended,
+            Poll::Pending => appending.await,
+        }
+    }
+
+    /// As [`Store::delete`].
+    ///
+    /// # Errors
+    /// As [`Door::append`].
+    pub async fn delete(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        how: Deletion,
+    ) -> Result<Option<Position>, AppendError> {
+        check(stream)?;
+        self.ask(Act::Delete, stream.as_str()).await.map_err(refused)?;
+        let deleted = self.store.delete(stream, expected, how).await?;
+        self.look_again(stream.as_str() == SETTINGS_STREAM).await;
+        Ok(deleted)
+    }
+
+    async fn may_append(&self, append: &Append) -> Result<(), AppendError> {
+        check_all(append)?;
+        if acl::is_above(&self.caller) {
+            return Ok(());
+        }
+        let mut written = vec![false; append.streams.len()];
+        for (stream, _) in &append.events {
+            if let Some(written) = written.get_mut(*stream as usize) {
+                *written = true;
+            }
+        }
+        for (part, written) in append.streams.iter().zip(written) {
+            // What is only checked says where a stream is, and no more: that is a read.
+            let act = if written { Act::Write } else { Act::Read };
+            self.ask(act, part.stream.as_str()).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the defaults for streams from the store, if they were written.
+    async fn look_again(&self, settings: bool) {
+        if settings && let Err(error) = self.rules.reload(&self.store).await {
+            tracing::error!(%error, "cannot read $settings; what held before holds on");
+        }
+    }
+
+    /// As [`Store::stream_info`].
+    ///
+    /// # Errors
+    /// As there, and if the caller may not read it.
+    pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
+        self.ask(Act::Read, stream.as_str()).await?;
+        self.store.stream_info(stream).await
+    }
+
+    /// As the store's [`daybook_model::EventStore::transaction`].
+    ///
+    /// # Errors
+    /// As there, and if the caller may not read the stream.
+    pub async fn transaction(
+        &self,
+        stream: &StreamName,
+        transaction: Uuid,
+    ) -> Result<Result<Option<Revision>, ReadFailed>, ReadError> {
+        self.ask(Act::Read, stream.as_str()).await?;
+        Ok(self.store.transaction(stream, transaction).await)
+    }
+
+    /// As [`Store::streams`]. Whoever may list all names may read `$streams`; a tenant's caller may
+    /// list those of its tenant.
+    ///
+    /// # Errors
+    /// As there, and if the caller may not list them.
+    pub async fn streams(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, ReadError> {
+        let own = self.caller.proof() != Proof::None
+            && tenants(&self.caller).any(|tenant| prefix.starts_with(tenant));
+        if !own {
+            self.ask(Act::ReadMetadata, "$streams").await?;
+        }
+        self.store.streams(prefix, after, limit).await
+    }
+
+    /// As [`Store::read_stream`].
+    ///
+    /// # Errors
+    /// As there, and if the caller may not read it.
+    pub async fn read_stream(&self, query: ReadStream) -> Result<StreamReader, ReadError> {
+        self.ask(Act::Read, query.stream.as_str()).await?;
+        self.store.read_stream(query).await
+    }
+
+    /// As [`Store::read_all`].
+    ///
+    /// # Errors
+    /// If the caller may not read that.
+    pub async fn read_all(&self, query: ReadAll) -> Result<AllReader, ReadError> {
+        let filter = self.of_log(query.filter).await?;
+        Ok(self.store.read_all(ReadAll { filter, ..query }))
+    }
+
+    /// As [`Store::read_event`].
+    ///
+    /// # Errors
+    /// As there, and if the caller may not read the stream.
+    pub async fn read_event(
+        &self,
+        stream: &StreamName,
+        revision: Revision,
+    ) -> Result<Option<Page>, ReadError> {
+        self.ask(Act::Read, stream.as_str()).await?;
+        self.store.read_event(stream, revision).await
+    }
+
+    /// As [`Store::read_index`].
+    ///
+    /// # Errors
+    /// If the caller may not read the stream that lists the same.
+    pub async fn read_index(
+        &self,
+        key: &IndexKey,
+        from: u64,
+        direction: Direction,
+        count: u64,
+    ) -> Result<IndexReader, ReadError> {
+        self.ask_for(key).await?;
+        Ok(self.store.read_index(key, from, direction, count))
+    }
+
+    /// As [`Store::read_all_of`].
+    ///
+    /// # Errors
+    /// As [`Door::read_index`].
+    pub async fn read_all_of(
+        &self,
+        key: &IndexKey,
+        from: AllFrom,
+        direction: Direction,
+        count: u64,
+    ) -> Result<AllReader, ReadError> {
+        self.ask_for(key).await?;
+        Ok(self.store.read_all_of(key, from, direction, count))
+    }
+
+    /// As [`Store::subscribe_all_of`].
+    ///
+    /// # Errors
+    /// As [`Door::read_index`].
+    pub async fn subscribe_all_of(
+        &self,
+        key: &IndexKey,
+        from: SubscribeFrom,
+        checkpoint_interval: u64,
+    ) -> Result<Subscription, ReadError> {
+        self.ask_for(key).await?;
+        Ok(self.store.subscribe_all_of(key, from, checkpoint_interval))
+    }
+
+    /// As [`Store::subscribe_stream`].
+    ///
+    /// # Errors
+    /// If the caller may not read it.
+    pub async fn subscribe_stream(
+        &self,
+        stream: &StreamName,
+        from: SubscribeFrom,
+    ) -> Result<Subscription, ReadError> {
+        self.ask(Act::Read, stream.as_str()).await?;
+        Ok(self.store.subscribe_stream(stream, from))
+    }
+
+    /// As [`Store::subscribe_all`].
+    ///
+    /// # Errors
+    /// If the caller may not read that.
+    pub async fn subscribe_all(
+        &self,
+        from: SubscribeFrom,
+        filter: Option<SubscriptionFilter>,
+    ) -> Result<Subscription, ReadError> {
+        let interval = filter.as_ref().map_or(u64::MAX, |filter| filter.checkpoint_interval);
+        let filter = self.of_log(filter.map(|filter| filter.filter)).await?;
+        let filter =
+            filter.map(|filter| SubscriptionFilter { filter, checkpoint_interval: interval });
+        Ok(self.store.subscribe_all(from, filter))
+    }
+
+    async fn ask_for(&self, key: &IndexKey) -> Result<(), ReadError> {
+        if acl::is_above(&self.caller) {
+            return Ok(());
+        }
+        self.ask(Act::Read, &acl::stream_of(key)).await
+    }
+
+    /// What of the log the caller may read of what `wanted` wants: all of it, without what holds
+    /// users; or, of a tenant, nothing unless it lies within.
+    async fn of_log(&self, wanted: Option<Arc<Filter>>) -> Result<Option<Arc<Filter>>, ReadError> {
+        if acl::is_above(&self.caller) {
+            return Ok(wanted);
+        }
+        let own: Vec<&str> = tenants(&self.caller).collect();
+        if own.is_empty() || self.caller.proof() == Proof::None {
+            self.ask(Act::Read, ALL).await?;
+        } else if !wanted.as_ref().is_some_and(|wanted| wanted.lies_within(&own)) {
+            let hint = "a tenant's caller filters by prefixes of stream names within its tenant";
+            return Err(self.rules.denied(self.asked(), (Act::Read, ALL), hint).into());
+        }
+        Ok(Some(Arc::new(Filter::sparing_users(wanted))))
+    }
 }
 
 /// Why a client's snapshot was not put, or its snapshots not deleted.
@@ -270,31 +447,25 @@ pub enum SnapshotRefused {
     Failed(#[from] SnapshotError),
 }
 
-/// The snapshots, as clients may use them. All methods block.
-#[derive(Clone)]
+/// The snapshots of one stream, as a caller may use them. All methods block.
 pub struct SnapshotDoor {
     snapshots: Arc<SnapshotStore>,
+    stream: StreamName,
 }
 
 impl SnapshotDoor {
-    /// The door to `snapshots`.
-    #[must_use]
-    pub fn new(snapshots: Arc<SnapshotStore>) -> SnapshotDoor {
-        SnapshotDoor { snapshots }
+    /// The door to what `snapshots` has of `stream`, whose caller was asked for.
+    pub(super) fn new(snapshots: Arc<SnapshotStore>, stream: StreamName) -> SnapshotDoor {
+        SnapshotDoor { snapshots, stream }
     }
 
     /// As [`SnapshotStore::put`].
     ///
     /// # Errors
     /// [`SnapshotRefused`]
-    pub fn put(
-        &self,
-        stream: &StreamName,
-        snapshot: &Snapshot,
-        committed: Position,
-    ) -> Result<(), SnapshotRefused> {
-        check(stream).map_err(SnapshotRefused::Reserved)?;
-        Ok(self.snapshots.put(stream, snapshot, committed)?)
+    pub fn put(&self, snapshot: &Snapshot, committed: Position) -> Result<(), SnapshotRefused> {
+        check(&self.stream).map_err(SnapshotRefused::Reserved)?;
+        Ok(self.snapshots.put(&self.stream, snapshot, committed)?)
     }
 
     /// As [`SnapshotStore::latest`].
@@ -303,25 +474,31 @@ impl SnapshotDoor {
     /// [`SnapshotRefused::Failed`]
     pub fn latest(
         &self,
-        stream: &StreamName,
         at_or_before: Option<Revision>,
     ) -> Result<Option<Snapshot>, SnapshotRefused> {
-        Ok(self.snapshots.latest(stream, at_or_before)?)
+        Ok(self.snapshots.latest(&self.stream, at_or_before)?)
     }
 
     /// As [`SnapshotStore::delete`].
     ///
     /// # Errors
     /// [`SnapshotRefused`]
-    pub fn delete(&self, stream: &StreamName) -> Result<u64, SnapshotRefused> {
-        check(stream).map_err(SnapshotRefused::Reserved)?;
-        Ok(self.snapshots.delete(stream)?)
+    pub fn delete(&self) -> Result<u64, SnapshotRefused> {
+        check(&self.stream).map_err(SnapshotRefused::Reserved)?;
+        Ok(self.snapshots.delete(&self.stream)?)
     }
+}
 
-    /// As [`SnapshotStore::stats`].
-    #[must_use]
-    pub fn stats(&self) -> SnapshotStats {
-        self.snapshots.stats()
+/// Whether an append sets the defaults for streams.
+fn sets(append: &Append) -> bool {
+    append.streams.iter().any(|part| part.stream.as_str() == SETTINGS_STREAM)
+}
+
+/// That a caller may not read is why it may not append.
+fn refused(error: ReadError) -> AppendError {
+    match error {
+        ReadError::Denied(denied) => AppendError::Denied(denied),
+        error => AppendError::Read { reason: error.to_string() },
     }
 }
 

@@ -56,6 +56,8 @@ impl Entrance {
         let mut visit = Visit::begin(&self.life, is_grpc, &request);
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
+        let mut request = request;
+        request.extensions_mut().insert(crate::security::Caller::unasked());
         let answer = room.call(request);
         async move {
             let response = match answer.await {

@@ -14,12 +14,14 @@ use crate::node::door::Door;
 /// # Errors
 /// [`ReadError`] if the disk fails or its bytes are damaged.
 pub async fn first_at(store: &Door, key: &IndexKey, time: Timestamp) -> Result<u64, ReadError> {
-    let last = store.read_index(key, u64::MAX, Direction::Backwards, 1).next().await?;
+    let mut reader = store.read_index(key, u64::MAX, Direction::Backwards, 1).await?;
+    let last = reader.next().await?;
     // Those below `low` were before, those from `high` on were not.
     let (mut low, mut high) = (0, last.as_ref().and_then(last_number).map_or(0, |last| last + 1));
     while low < high {
         let middle = low + (high - low) / 2;
-        let found = store.read_index(key, middle, Direction::Forwards, 1).next().await?;
+        let mut reader = store.read_index(key, middle, Direction::Forwards, 1).await?;
+        let found = reader.next().await?;
         // The first at or after `middle` that was not removed.
         let found = found.as_ref().and_then(|page| page.numbered().next());
         match found {

@@ -144,7 +144,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(node::node_families(context));
         families.extend(node::runtime_families());
-        let store = context.store();
+        let store = context.works();
         let stats = store.stats();
         families.extend(store::store_families(&stats, &store.health()));
         families.extend(store::size_families(&stats));

@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use crate::stream::Owner;
 use crate::{
-    ExpectedRevision, InvalidEvent, InvalidStreamName, NewEvent, Position, Revision, StreamName,
+    Denied, ExpectedRevision, InvalidEvent, InvalidStreamName, NewEvent, Position, Revision,
+    StreamName,
 };
 
 /// One atomic append: all of its events become durable, or none.
@@ -148,6 +149,7 @@ fn reserved(stream: &StreamName) -> String {
             "the persistent subscriptions",
             "their calls, event_store.client.persistent_subscriptions.PersistentSubscriptions",
         ),
+        Some(Owner::Audit) => ("the audit log", "it for reading"),
         None => {
             return format!(
                 "stream '{stream}' lists what other streams hold and is written by nobody; append to \
@@ -223,6 +225,9 @@ pub enum AppendError {
         /// The stream.
         stream: StreamName,
     },
+    /// The caller may not do this with a stream.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// As many appends wait as may; try again later.
     #[error("the server is busy: {waiting} appends wait already; try again later")]
     Overloaded {

@@ -1,9 +1,12 @@
 //! Filters on `$all`: by stream name or event type, by prefix or regular expression.
 
+use std::sync::Arc;
+
 use fancy_regex::{Regex, RegexBuilder};
 
 use crate::EventView;
 use crate::limits::{FILTER_BACKTRACK_MAX, FILTER_SIZE_MAX};
+use crate::stream::{self, Owner};
 
 /// What a filter looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Filter {
 enum Matcher {
     Prefixes(Vec<String>),
     Regex(Box<Regex>),
+    /// What the filter wants, or all, but for the streams of users.
+    SparingUsers(Option<Arc<Filter>>),
 }
 
 /// Why a filter cannot be used.
@@ -82,6 +87,21 @@ impl Filter {
         Ok(Filter { target, matcher: Matcher::Regex(Box::new(regex)) })
     }
 
+    /// What `wanted` wants, or all, but nothing of the streams that hold users and their passwords.
+    #[must_use]
+    pub fn sparing_users(wanted: Option<Arc<Filter>>) -> Filter {
+        Filter { target: FilterTarget::StreamName, matcher: Matcher::SparingUsers(wanted) }
+    }
+
+    /// Whether all that the filter can ever want are streams whose names begin with one of
+    /// `prefixes`. Of an expression nobody can tell.
+    #[must_use]
+    pub fn lies_within(&self, prefixes: &[&str]) -> bool {
+        let Matcher::Prefixes(own) = &self.matcher else { return false };
+        let within = |own: &String| prefixes.iter().any(|prefix| own.starts_with(prefix));
+        self.target == FilterTarget::StreamName && own.iter().all(within)
+    }
+
     /// Whether the filter wants `event`. An expression that runs out of steps does not match.
     #[must_use]
     pub fn wants(&self, event: &EventView<'_>) -> bool {
@@ -92,6 +112,10 @@ impl Filter {
         match &self.matcher {
             Matcher::Prefixes(prefixes) => prefixes.iter().any(|p| text.starts_with(p.as_str())),
             Matcher::Regex(regex) => regex.is_match(text).unwrap_or(false),
+            Matcher::SparingUsers(wanted) => {
+                stream::owner_of(text) != Some(Owner::Users)
+                    && wanted.as_ref().is_none_or(|wanted| wanted.wants(event))
+            }
         }
     }
 }

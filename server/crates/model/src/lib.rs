@@ -14,6 +14,7 @@
 //! INVARIANT: imports nothing of ours, does no IO, starts no thread, reads no clock except in
 //! [`seam::SystemClock`], which exists so that nothing else has to.
 
+pub mod access;
 pub mod aggregate;
 pub mod append;
 pub mod context;
@@ -32,6 +33,7 @@ pub mod stream;
 pub mod trace;
 pub mod upcast;
 
+pub use access::{AccessList, Act, Denied};
 pub use aggregate::{Aggregate, Decision, Undecodable};
 pub use context::Context;
 pub use event::{ContentType, EventView, InvalidEvent, NewEvent, RecordedEvent};

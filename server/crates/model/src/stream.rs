@@ -15,6 +15,9 @@ pub const USER_PREFIX: &str = "$user-";
 /// How the names of the streams that tell of the server's own projections begin.
 pub const PROJECTION_PREFIX: &str = "$projections-";
 
+/// The stream that records what operators did and what was denied.
+pub const AUDIT_STREAM: &str = "$audit";
+
 /// How the names of the streams of persistent subscriptions begin, and that of the one which holds
 /// their settings.
 pub const GROUP_PREFIXES: [&str; 2] = ["$persistentsubscription-", "$persistentSubscriptionConfig"];
@@ -30,6 +33,8 @@ pub enum Owner {
     Projections,
     /// Persistent subscriptions: their settings, places and parked messages.
     Groups,
+    /// The record of what operators did and of what was denied. Its metadata is the administrators'.
+    Audit,
 }
 
 /// The name of a stream: 1 to [`STREAM_NAME_SIZE_MAX`] bytes of UTF-8 without control characters.
@@ -123,18 +128,7 @@ impl StreamName {
     /// stands there is believed.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
-        let name = self.described().unwrap_or(&self.0);
-        if name.starts_with(LEDGER_PREFIX) {
-            Some(Owner::Ledger)
-        } else if name == USERS_STREAM || name.starts_with(USER_PREFIX) {
-            Some(Owner::Users)
-        } else if name.starts_with(PROJECTION_PREFIX) {
-            Some(Owner::Projections)
-        } else if GROUP_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            Some(Owner::Groups)
-        } else {
-            None
-        }
+        owner_of(&self.0)
     }
 
     /// The stream that holds this one's metadata, `$$` before its name. It may be two bytes longer
@@ -147,7 +141,7 @@ impl StreamName {
     /// The stream whose metadata this one holds, if it is a metastream.
     #[must_use]
     pub fn described(&self) -> Option<&str> {
-        self.0.strip_prefix("$$").filter(|name| !name.is_empty())
+        described_by(&self.0)
     }
 
     /// The category: see [`category`].
@@ -155,6 +149,31 @@ impl StreamName {
     pub fn category(&self) -> Option<&str> {
         category(&self.0)
     }
+}
+
+/// As [`StreamName::owner`], of the stream called `text`.
+#[must_use]
+pub fn owner_of(text: &str) -> Option<Owner> {
+    let name = described_by(text).unwrap_or(text);
+    if name.starts_with(LEDGER_PREFIX) {
+        Some(Owner::Ledger)
+    } else if name == USERS_STREAM || name.starts_with(USER_PREFIX) {
+        Some(Owner::Users)
+    } else if name.starts_with(PROJECTION_PREFIX) {
+        Some(Owner::Projections)
+    } else if GROUP_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        Some(Owner::Groups)
+    } else if text == AUDIT_STREAM {
+        Some(Owner::Audit)
+    } else {
+        None
+    }
+}
+
+/// The stream whose metadata the stream called `name` holds, if it is a metastream.
+#[must_use]
+pub fn described_by(name: &str) -> Option<&str> {
+    name.strip_prefix("$$").filter(|name| !name.is_empty())
 }
 
 /// The category of the stream called `name`: what stands before its first `-`. System streams and

@@ -111,6 +111,9 @@ pub enum ReadError {
         /// The stream.
         stream: StreamName,
     },
+    /// The caller may not do this with a stream.
+    #[error(transparent)]
+    Denied(#[from] daybook_model::Denied),
     /// Stored bytes are not what was written.
     #[error(
         "{file} is damaged at offset {offset} (position {position}): {reason}; run `daybook \

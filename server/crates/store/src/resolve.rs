@@ -9,7 +9,7 @@ use daybook_model::append::{
     AppendError, Appended, Deletion, EndedState, FailedCheck, StreamCondition,
 };
 use daybook_model::limits::APPEND_SIZE_MAX;
-use daybook_model::{ExpectedRevision, NewEvent, Position, Revision, StreamMetadata};
+use daybook_model::{AccessList, ExpectedRevision, NewEvent, Position, Revision, StreamMetadata};
 use smallvec::SmallVec;
 
 use crate::core::Core;
@@ -44,6 +44,8 @@ pub(crate) enum Resolution {
 pub(crate) struct Settings {
     pub tombstoned: bool,
     pub metadata: StreamMetadata,
+    /// Who may use the stream, if the metadata says so.
+    pub access: Option<Arc<AccessList>>,
     /// Where the metadata stands as its client wrote it.
     pub position: Option<Position>,
     /// Whether there is any settings event.
@@ -54,6 +56,7 @@ pub(crate) struct Settings {
 const ENDED: Settings = Settings {
     tombstoned: true,
     metadata: StreamMetadata { max_age: None, max_count: None, truncate_before: None },
+    access: None,
     position: None,
     exists: true,
 };
@@ -107,7 +110,9 @@ pub(crate) fn settings(
         ENDED
     } else {
         let metadata = StreamMetadata::parse(event.data);
-        Settings { tombstoned: false, metadata, position: Some(event.position), exists: true }
+        let access = AccessList::of_metadata(event.data).map(Arc::new);
+        let position = Some(event.position);
+        Settings { tombstoned: false, metadata, access, position, exists: true }
     });
     core.settings.cache.insert(key, (count, settings.clone()));
     Ok(settings)

@@ -12,11 +12,12 @@
 use std::pin::Pin;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
+use daybook_model::Act;
 use daybook_store::persistent::NackAction;
 use daybook_store::persistent::settings::CONSUMER_BUFFER_MAX;
 use daybook_wire::proto::persistent::ReadReq;
@@ -39,11 +40,12 @@ use super::show::{put_confirmation, put_delivered};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
 use crate::node::listener::Peer;
-use crate::node::{Context, Endless, Phase};
+use crate::node::{Admitted, Endless, Phase};
 use crate::persistent::consumer::Consumer;
 use crate::persistent::error::GroupError;
 use crate::persistent::info::Visitor;
 use crate::persistent::key::{GroupKey, Source};
+use crate::security::{Caller, Proof};
 
 /// Bytes of messages after which they are sent on.
 const BATCH_SIZE: usize = 256 * 1024;
@@ -61,9 +63,9 @@ const NAME_LENGTH_MAX: usize = 256;
 const ANONYMOUS: &str = "anonymous";
 
 /// Answers Read.
-pub async fn read(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn read(context: Admitted, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let visitor = visitor(&request);
+    let visitor = visitor(&request, context.caller());
     let messages = Messages::new(request.into_body());
     match call::within(deadline, begin(context, visitor, messages)).await {
         Ok(call) => call::streamed(
@@ -87,7 +89,11 @@ struct Call {
     _endless: Endless,
 }
 
-async fn begin(context: Context, visitor: Visitor, mut messages: Messages) -> Result<Call, Status> {
+async fn begin(
+    context: Admitted,
+    visitor: Visitor,
+    mut messages: Messages,
+) -> Result<Call, Status> {
     let first = messages.next().await?.ok_or_else(status::handler_failed)?;
     let request = ReadReq::decode(first).map_err(|error| status::invalid(&error.into()))?;
     let Some(Content::Options(options)) = request.content else {
@@ -99,6 +105,7 @@ async fn begin(context: Context, visitor: Visitor, mut messages: Messages) -> Re
         None => return Err(status::invalid(&InvalidRequest::Missing { field: "uuid_option" })),
     };
     let key = key_of(&options)?;
+    context.door().ask(Act::Read, key.source.name()).await.map_err(status::read)?;
     let buffer_size = buffer_size(&options, &key)?;
     let consumer = context.persistent().connect(&key, visitor, buffer_size).await;
     let consumer = consumer.map_err(|error| status::group(&error))?;
@@ -126,15 +133,19 @@ fn buffer_size(options: &Options, key: &GroupKey) -> Result<usize, Status> {
     Err(status::group(&GroupError::failed(key, reason)))
 }
 
-/// Who a client says it is, and where it comes from. Nobody checks the former: it is for people to
-/// see.
-fn visitor<B>(request: &Request<B>) -> Visitor {
+/// Who a client is, and where it comes from, for people to see. Where nobody is asked for proof, it
+/// is who the client says it is.
+fn visitor<B>(request: &Request<B>, caller: &Caller) -> Visitor {
     let said = |name: &str| {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         value.filter(|text| !text.is_empty()).map(shortened)
     };
     let from = request.extensions().get::<Peer>().map(|Peer(address)| address.to_string());
-    let login = request.headers().get(header::AUTHORIZATION).and_then(login);
+    let said_login = || request.headers().get(header::AUTHORIZATION).and_then(login);
+    let login = match caller.proof() {
+        Proof::Unasked => said_login(),
+        _ => caller.login().map(shortened),
+    };
     Visitor {
         from: from.unwrap_or_default(),
         username: login.unwrap_or_else(|| ANONYMOUS.to_owned()),
@@ -374,7 +385,7 @@ mod tests {
             for (name, value) in &headers {
                 request.headers_mut().insert(*name, value.parse().expect("a value"));
             }
-            let found = visitor(&request);
+            let found = visitor(&request, &Caller::unasked());
             assert_eq!(
                 (found.username.as_str(), found.connection.as_str()),
                 (username, connection)

@@ -1,7 +1,7 @@
 //! Append: options, then events, then the client's half-close, which commits. Protocol 5.5.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use daybook_model::{ExpectedRevision, Revision};
 use daybook_store::{Append, AppendError, Appended};
@@ -17,10 +17,10 @@ use super::budget::Refused;
 use super::{Room, shown_position};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
-use crate::node::door::Door;
+use crate::node::door::Works;
 
 /// Answers Append.
-pub async fn append(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let mut messages = Messages::new(request.into_body());
     call::answered(call::within(deadline, run(&room, &mut messages)).await)
@@ -45,7 +45,7 @@ async fn run(room: &Room, messages: &mut Messages) -> Result<AppendResp, Status>
         })?;
         events.push(event);
     }
-    let store = room.context.store();
+    let store = room.node.door();
     let result = match store.append(Append::to_stream(stream, expected, events)).await {
         Ok(appended) => Outcome::Success(success(store, &appended)),
         Err(AppendError::WrongExpectedRevision { expected, actual, .. }) => {
@@ -60,7 +60,7 @@ fn part(message: &bytes::Bytes) -> Result<AppendPart, Status> {
     append_part(message).map_err(|error| status::invalid(&error))
 }
 
-fn success(store: &Door, appended: &Appended) -> Success {
+fn success(store: &Works, appended: &Appended) -> Success {
     use success::{CurrentRevisionOption as Current, PositionOption};
     let revision = appended.revisions.first().copied().flatten();
     let position = appended.position.map_or(PositionOption::NoPosition(Empty {}), |position| {

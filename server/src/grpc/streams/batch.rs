@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use daybook_model::{ExpectedRevision, NewEvent, StreamName};
-use daybook_store::{Append, Appended, Lane};
+use daybook_store::{Append, Appended};
 use daybook_wire::decode::Deadline;
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::BatchStatus;
@@ -43,7 +43,7 @@ use super::budget::{Held, Refused};
 use super::{Room, shown_position};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
-use crate::node::door::Door;
+use crate::node::door::{Door, Lane};
 use crate::node::{Endless, Phase};
 
 /// Appends of one call that are submitted and not answered. Enough to fill the largest group
@@ -57,7 +57,7 @@ pub const OPEN_MAX: usize = 256;
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Answers BatchAppend.
-pub async fn append(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let batch = Box::new(Batch::new(room, Messages::new(request.into_body())));
     call::streamed(
@@ -110,7 +110,7 @@ impl Refusal {
 
 impl Batch {
     fn new(room: Room, messages: Messages) -> Batch {
-        let context = room.context.clone();
+        let context = room.node.clone();
         let endless = context.endless();
         Batch {
             room,
@@ -244,7 +244,7 @@ impl Batch {
             Deadline::In(wait) => Some(wait.min(WAIT_MAX)),
             Deadline::Passed => None,
             Deadline::At(at) => {
-                let left = at.0.saturating_sub(self.room.context.clock().now().0);
+                let left = at.0.saturating_sub(self.room.node.clock().now().0);
                 let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
                 Some(Duration::from_nanos(left).min(WAIT_MAX))
             }
@@ -254,7 +254,7 @@ impl Batch {
     /// Starts an append. It is polled at once, which gives it its place in the lane.
     fn submit(&mut self, correlation: Uuid, append: Collecting) -> Option<BatchAppendResp> {
         let wait = self.wait(append.options.deadline).unwrap_or_default();
-        let (store, lane) = (self.room.context.store().clone(), self.lane.clone());
+        let (store, lane) = (self.room.node.door().clone(), self.lane.clone());
         let mut running = run(store, lane, correlation, append, wait).boxed();
         let answer = (&mut running).now_or_never();
         if answer.is_none() {

@@ -1,7 +1,7 @@
 //! Delete and Tombstone. Protocol section 5.7; the store decides its tables.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use daybook_model::{ExpectedRevision, Position};
 use daybook_store::Deletion;
@@ -16,7 +16,7 @@ use super::{Room, shown_position};
 use crate::grpc::{call, status};
 
 /// Answers Delete: the stream reads as not found, and may go on.
-pub async fn delete(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn delete(room: Room, request: Request<Body>) -> Response<Body> {
     use delete_resp::{Position, PositionOption};
     call::unary(request, |request: DeleteReq| async {
         let options = request.options.ok_or_else(|| missing("options"))?;
@@ -31,7 +31,7 @@ pub async fn delete(State(room): State<Room>, request: Request<Body>) -> Respons
 }
 
 /// Answers Tombstone: the stream ends for ever.
-pub async fn tombstone(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn tombstone(room: Room, request: Request<Body>) -> Response<Body> {
     use tombstone_resp::{Position, PositionOption};
     call::unary(request, |request: TombstoneReq| async {
         let options = request.options.ok_or_else(|| missing("options"))?;
@@ -54,7 +54,7 @@ async fn run(
 ) -> Result<Option<u64>, Status> {
     let stream = stream::from_proto(identifier.as_ref()).map_err(|e| status::invalid(&e))?;
     let expected = expected.ok_or_else(|| missing("expected_stream_revision"))?;
-    let store = room.context.store();
+    let store = room.node.door();
     let written = store.delete(&stream, expected, how).await.map_err(status::append)?;
     Ok(written.map(|position: Position| shown_position(store, position)))
 }

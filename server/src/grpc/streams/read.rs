@@ -6,7 +6,7 @@
 //! it the reader or subscription.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use daybook_model::StreamName;
@@ -28,16 +28,16 @@ use super::show::{Show, message};
 use super::{Room, shown_position};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
-use crate::node::{Context, Endless};
+use crate::node::{Admitted, Context, Endless};
 
 /// Answers Read.
-pub async fn read(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn read(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let mut messages = Messages::new(request.into_body());
     let planned = call::within(deadline, async {
         let request = ReadReq::decode(messages.only().await?)
             .map_err(|error| status::invalid(&error.into()))?;
-        begin(&room.context, request).await
+        begin(&room.node, request).await
     });
     match planned.await {
         Ok(Reading::Stream(scan)) => call::streamed(
@@ -76,8 +76,8 @@ enum Reading {
     NotFound(StreamName),
 }
 
-async fn begin(context: &Context, request: ReadReq) -> Result<Reading, Status> {
-    let store = context.store();
+async fn begin(context: &Admitted, request: ReadReq) -> Result<Reading, Status> {
+    let store = context.door();
     let Plan { query, form, resolve_links } = plan(store, request)?;
     let show = Show::new(store.clone(), form, resolve_links);
     Ok(match query {
@@ -96,22 +96,28 @@ async fn begin(context: &Context, request: ReadReq) -> Result<Reading, Status> {
         Query::All { query: ReadAll { count: 0, .. }, .. } => Reading::Nothing,
         Query::All { query, key } => {
             let reader = match key {
-                Some(key) => store.read_all_of(&key, query.from, query.direction, query.count),
-                None => store.read_all(query),
+                Some(key) => {
+                    store.read_all_of(&key, query.from, query.direction, query.count).await
+                }
+                None => store.read_all(query).await,
             };
+            let reader = reader.map_err(status::read)?;
             Reading::All(Box::new(AllScan { reader, show }))
         }
         Query::FollowStream { stream, from } => {
-            let subscription = store.subscribe_stream(&stream, from);
+            let subscription = store.subscribe_stream(&stream, from).await;
+            let subscription = subscription.map_err(status::read)?;
             let subscription = if resolve_links { subscription.following() } else { subscription };
             Reading::Follow(Box::new(Follow::new(context, subscription, show, Of::Stream)))
         }
         Query::FollowIndexed { key, from, checkpoint_interval } => {
-            let subscription = store.subscribe_all_of(&key, from, checkpoint_interval);
+            let subscription = store.subscribe_all_of(&key, from, checkpoint_interval).await;
+            let subscription = subscription.map_err(status::read)?;
             Reading::Follow(Box::new(Follow::new(context, subscription, show, Of::All)))
         }
         Query::FollowAll { from, filter } => {
-            let subscription = store.subscribe_all(from, filter);
+            let subscription = store.subscribe_all(from, filter).await;
+            let subscription = subscription.map_err(status::read)?;
             Reading::Follow(Box::new(Follow::new(context, subscription, show, Of::All)))
         }
     })
@@ -240,7 +246,7 @@ impl Follow {
                 Delivery::Events(page) if page.is_empty() => {}
                 Delivery::Events(page) => return self.show.page(&page).await,
                 Delivery::Checkpoint { position, time: at } => {
-                    let number = shown_position(self.context.store(), position);
+                    let number = shown_position(self.context.works(), position);
                     return Ok(message(Content::Checkpoint(Checkpoint {
                         commit_position: number,
                         prepare_position: number,
@@ -264,7 +270,7 @@ impl Follow {
             }
             (Of::All, Some(position)) => {
                 let position = daybook_model::Position(position);
-                let number = shown_position(self.context.store(), position);
+                let number = shown_position(self.context.works(), position);
                 let shown = Position { commit_position: number, prepare_position: number };
                 caught_up.position = Some(shown);
             }

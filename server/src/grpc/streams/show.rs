@@ -107,12 +107,17 @@ impl Show {
         Ok(())
     }
 
-    /// The event that a link names, if it is there and may be seen.
+    /// The event that a link names, if it is there and the caller may see it: whoever may write a
+    /// stream could otherwise read any other through it.
     async fn target(&self, link: &[u8]) -> Result<Option<Page>, Status> {
         let Some((revision, stream)) = parse_link(link) else { return Ok(None) };
         match self.store.read_event(&stream, revision).await {
             Ok(page) => Ok(page),
-            Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => Ok(None),
+            Err(
+                ReadError::StreamNotFound { .. }
+                | ReadError::StreamDeleted { .. }
+                | ReadError::Denied(_),
+            ) => Ok(None),
             Err(failed) => Err(status::read(failed)),
         }
     }

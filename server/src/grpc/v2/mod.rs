@@ -40,7 +40,7 @@ fn event(
     stream: &str,
     field: &str,
 ) -> Result<NewEvent, Status> {
-    let new_id = || room.context.new_id();
+    let new_id = || room.node.new_id();
     let event = record::to_event(record, field, new_id).map_err(|v| refusal::bad_request(&v))?;
     event.check().map_err(|invalid| refusal::invalid_event(stream, &invalid))?;
     held.hold(&event).map_err(refusal::not_held)?;
@@ -49,6 +49,6 @@ fn event(
 
 /// The number of the position of the last record.
 fn position(room: &Room, appended: &Appended) -> i64 {
-    let shown = |position| shown_position(room.context.store(), position).cast_signed();
+    let shown = |position| shown_position(room.node.works(), position).cast_signed();
     appended.position.map_or(-1, shown)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use daybook_model::ExpectedRevision;
@@ -23,7 +23,7 @@ use crate::grpc::call::{self, Messages};
 use crate::grpc::streams::Room;
 
 /// Answers AppendRecords.
-pub async fn append(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request.into_body());
     let answer = call::within(deadline, async { run(&room, messages.only().await?).await });
@@ -50,7 +50,7 @@ async fn run(room: &Room, message: Bytes) -> Result<AppendRecordsResponse, Statu
     }
     let Draft { append, ended, checks, .. } = draft;
     let streams: Vec<_> = append.streams.iter().map(|s| s.stream.clone()).collect();
-    let appended = room.context.store().append_checked(append, ended).await;
+    let appended = room.node.door().append_checked(append, ended).await;
     let appended = appended.map_err(|failed| refusal::records(failed, &streams, &checks))?;
     let revisions = streams.iter().zip(&appended.revisions).take(written);
     Ok(AppendRecordsResponse {

@@ -159,7 +159,7 @@ pub fn append(failed: AppendError, names: &[StreamName]) -> Status {
         AppendError::Malformed { .. } | AppendError::InvalidStreamName(_) => {
             bad_request(&Violation::new("records", failed.to_string()))
         }
-        AppendError::Reserved { .. } => access_denied(&failed),
+        AppendError::Reserved { .. } | AppendError::Denied(_) => access_denied(&failed),
         AppendError::Overloaded { .. } => {
             later(Code::Unavailable, "Server Is Too Busy".to_owned(), "SERVER_OVERLOADED")
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use daybook_model::limits::{APPEND_STREAMS_MAX, RECORDS_MESSAGE_SIZE_MAX};
 use daybook_model::{ExpectedRevision, Revision, StreamName};
@@ -20,7 +20,7 @@ use crate::grpc::streams::budget::Held;
 use crate::grpc::streams::{Room, shown_position};
 
 /// Answers AppendSession.
-pub async fn append(State(room): State<Room>, request: Request<Body>) -> Response<Body> {
+pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request.into_body());
     call::answered(call::within(deadline, run(&room, &mut messages)).await)
@@ -41,7 +41,7 @@ async fn run(room: &Room, messages: &mut Messages) -> Result<AppendSessionRespon
         return Err(refusal::no_requests());
     }
     let streams: Vec<StreamName> = append.streams.iter().map(|s| s.stream.clone()).collect();
-    let appended = room.context.store().append(append).await;
+    let appended = room.node.door().append(append).await;
     let appended = appended.map_err(|failed| refusal::append(failed, &streams))?;
     drop(held);
     answer(room, &streams, &appended).await
@@ -109,7 +109,7 @@ async fn answer(
 
 /// The number of the position of an event that was just written; none if it is hidden already.
 async fn position_of(room: &Room, stream: &StreamName, revision: Revision) -> Option<i64> {
-    let store = room.context.store();
+    let store = room.node.door();
     let page = store.read_event(stream, revision).await.ok().flatten()?;
     Some(shown_position(store, page.last()?.position).cast_signed())
 }

@@ -48,7 +48,7 @@ pub struct Range {
 
 /// Lists the segments.
 pub async fn list(State(context): State<Context>) -> Json<Listing> {
-    let extent = context.store().extent();
+    let extent = context.works().extent();
     let segments = extent.segments.iter().map(|segment| Listed {
         name: segment.name.clone(),
         header: hex(&segment.header.encode()),
@@ -69,7 +69,7 @@ pub async fn bytes(
     Path(name): Path<String>,
     Query(range): Query<Range>,
 ) -> Result<Response, Problem> {
-    let extent = context.store().extent();
+    let extent = context.works().extent();
     let Some(segment) = extent.segments.iter().find(|segment| segment.name == name).cloned() else {
         let detail = format!("there is no segment {name}; a scavenge may have rewritten it");
         return Err(Problem::new(Kind::SegmentNotFound, detail));

@@ -35,7 +35,7 @@ pub async fn show(State(context): State<Context>) -> Json<Value> {
     let archive = context.archive().map(|archive| archive_json(&archive.status()));
     Json(json!({
         "lastBackup": last.map(rfc3339),
-        "committed": context.store().committed().0,
+        "committed": context.works().committed().0,
         "archive": archive,
     }))
 }

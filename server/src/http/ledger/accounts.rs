@@ -11,7 +11,6 @@ use daybook_model::Revision;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -22,19 +21,21 @@ use super::view::{AccountView, account_after, json, marked};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new()
-        .routes(routes!(open))
-        .routes(routes!(get))
-        .routes(routes!(deposit))
-        .routes(routes!(withdraw))
-        .routes(routes!(charge_fee))
-        .routes(routes!(freeze))
-        .routes(routes!(unfreeze))
-        .routes(routes!(close))
-        .routes(routes!(change_limits))
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::OpenAccounts, routes!(open))
+        .routes(Right::ReadLedger, routes!(get))
+        .routes(Right::MoveMoney, routes!(deposit))
+        .routes(Right::MoveMoney, routes!(withdraw))
+        .routes(Right::MoveMoney, routes!(charge_fee))
+        .routes(Right::FreezeAccounts, routes!(freeze))
+        .routes(Right::FreezeAccounts, routes!(unfreeze))
+        .routes(Right::OpenAccounts, routes!(close))
+        .routes(Right::OpenAccounts, routes!(change_limits))
 }
 
 /// A new account.

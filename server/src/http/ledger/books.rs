@@ -8,7 +8,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::schema::{self, Refusals};
@@ -17,10 +16,12 @@ use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
 use crate::ledger::books::Verified;
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(trial_balance))
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::AuditLedger, routes!(trial_balance))
 }
 
 /// How much is asked for.

@@ -14,7 +14,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -28,12 +27,14 @@ use crate::http::readside::answer::{AtLeast, Late, limit};
 use crate::http::readside::log::log_at;
 use crate::ledger::history::{Entry, PAGE_LEN_MAX, Walk};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 const _: () = assert!(LIMIT_MAX as usize <= PAGE_LEN_MAX);
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(transactions))
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::ReadLedger, routes!(transactions))
 }
 
 /// One thing that happened to an account.
@@ -153,7 +154,7 @@ async fn transactions(
     Params(params): Params<PageParams>,
 ) -> Result<Response, Problem> {
     let limit = limit(params.limit)?;
-    let as_of = log_at(context.store(), at_least.or(params.min_position)).await?;
+    let as_of = log_at(&context.own_door(), at_least.or(params.min_position)).await?;
     let ledger = context.ledger();
     let (account, last) = ledger.account(id).await?.ok_or_else(Problem::account_not_found)?;
     let currency = account.state().ok_or_else(Problem::account_not_found)?.currency;

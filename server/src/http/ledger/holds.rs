@@ -5,7 +5,6 @@ use daybook_ledger::account::{AccountCommand, CaptureHold, PlaceHold, ReleaseHol
 use daybook_ledger::currency::Currency;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::command::{DoneView, OnAccount};
@@ -13,10 +12,15 @@ use super::request::{InHold, amount, amount_if_given, time};
 use super::schema::{self, Rejections};
 use crate::http::problem::Problem;
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(place)).routes(routes!(capture)).routes(routes!(release))
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::MoveMoney, routes!(place))
+        .routes(Right::MoveMoney, routes!(capture))
+        .routes(Right::MoveMoney, routes!(release))
 }
 
 /// Money to be reserved.

@@ -40,13 +40,13 @@ pub mod transfers;
 pub mod view;
 
 use axum::response::IntoResponse;
-use axum::routing::get;
 use bytes::Bytes;
 use http::header;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::node::Context;
+use crate::security::gate::{Described, Gate, Routes};
+use crate::security::rights::Right;
 
 /// What the description says of itself.
 #[derive(OpenApi)]
@@ -73,18 +73,17 @@ use crate::node::Context;
 )]
 struct About;
 
-/// All routes of the ledger's API, and the one that describes them.
-pub fn routes() -> axum::Router<Context> {
-    let (router, api) = described();
-    let json = api.to_json().expect("a description is JSON");
-    let json = Bytes::from(json);
+/// All routes of the ledger's API behind `gate`, and the one that describes them.
+pub fn routes(gate: &Gate) -> Routes<Context> {
+    let (routes, api) = Routes::new(gate).describe(described(), About::openapi());
+    let json = Bytes::from(api.to_json().expect("a description is JSON"));
     let answer =
         move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() };
-    router.route("/openapi.json", get(answer))
+    routes.get("/openapi.json", Right::Known, answer)
 }
 
-fn described() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(About::openapi())
+fn described() -> Described<Context> {
+    Described::new()
         .merge(accounts::routes())
         .merge(holds::routes())
         .merge(history::routes())
@@ -95,5 +94,4 @@ fn described() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .merge(books::routes())
         .merge(crate::http::readside::node())
         .merge(crate::http::connectors::routes())
-        .split_for_parts()
 }

@@ -14,7 +14,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::command::{DoneView, OnAccount};
@@ -24,14 +23,16 @@ use super::view::{json, marked};
 use crate::http::problem::Problem;
 use crate::ledger::finish;
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new()
-        .routes(routes!(flag))
-        .routes(routes!(unflag))
-        .routes(routes!(rules))
-        .routes(routes!(set_rules))
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::FreezeAccounts, routes!(flag))
+        .routes(Right::FreezeAccounts, routes!(unflag))
+        .routes(Right::ReadLedger, routes!(rules))
+        .routes(Right::FreezeAccounts, routes!(set_rules))
 }
 
 /// Why an account is suspect.

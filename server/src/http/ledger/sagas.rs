@@ -10,7 +10,6 @@ use daybook_model::Timestamp;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -22,14 +21,16 @@ use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(get))
-        .routes(routes!(resume))
-        .routes(routes!(abandon))
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::ReadLedger, routes!(list))
+        .routes(Right::ReadLedger, routes!(get))
+        .routes(Right::MoveMoney, routes!(resume))
+        .routes(Right::MoveMoney, routes!(abandon))
 }
 
 /// A saga.

@@ -18,7 +18,6 @@ use http::{HeaderMap, header};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -30,10 +29,12 @@ use crate::http::query::Params;
 use crate::ledger::Ledger;
 use crate::ledger::history::{Entry, PAGE_LEN_MAX, Walk};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(statement))
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::ReadLedger, routes!(statement))
 }
 
 /// Which period, and how it is written.

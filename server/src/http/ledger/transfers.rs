@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -23,6 +22,8 @@ use super::schema::{self, Refusals, Rejections};
 use super::view::{json, marked};
 use crate::http::problem::{Kind, Problem};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The longest wait for a transfer's end. Longer than any takes whose risk service answers; a
 /// client that wants to know later asks again.
@@ -31,8 +32,10 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(start)).routes(routes!(get))
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::MoveMoney, routes!(start))
+        .routes(Right::ReadLedger, routes!(get))
 }
 
 /// A transfer to be made.

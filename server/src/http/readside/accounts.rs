@@ -13,7 +13,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -24,18 +23,20 @@ use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The smallest step between two balances: no currency has more than four digits after the point.
 /// A limit that is itself allowed is below the limit and this much more.
 const LESS_THAN_ANY: Decimal = Decimal::from_parts(1, 0, 0, false, 5);
 
 /// The routes of this file.
-pub fn routes<S>() -> OpenApiRouter<S>
+pub fn routes<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Tables: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(list))
+    Described::new().routes(Right::ReadLedger, routes!(list))
 }
 
 /// Which accounts. All that is given must hold.

@@ -1,12 +1,10 @@
 //! Events of one type in a period: answered from the store's index, which has them in order already.
 
-use axum::extract::State;
 use axum::response::Response;
 use daybook_store::{Direction, IndexKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{AtLeast, Late, limit};
@@ -16,12 +14,14 @@ use crate::http::ledger::schema::Refusals;
 use crate::http::page::PageBuilder;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::readside::postings::first_at;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(list))
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::Known, routes!(list))
 }
 
 /// Which events.
@@ -73,15 +73,16 @@ pub struct EventsView {
     responses((status = 200, description = "A page", body = EventsView), Refusals, Late)
 )]
 async fn list(
-    State(context): State<Context>,
+    context: Admitted,
     at_least: AtLeast,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Problem> {
     let limit = limit(params.limit)? as u64;
     let at = |field, text: Option<&str>| text.map(|text| time(field, text)).transpose();
     let (from, to) = (at("from", params.from.as_deref())?, at("to", params.to.as_deref())?);
-    let store = context.store();
-    let as_of = log_at(store, at_least.or(params.min_position)).await?.unwrap_or_default();
+    let store = context.door();
+    let as_of =
+        log_at(&context.own_door(), at_least.or(params.min_position)).await?.unwrap_or_default();
     let key = IndexKey::EventType(params.r#type.clone());
     let first = match (params.cursor, from) {
         (Some(cursor), _) => cursor,
@@ -93,7 +94,7 @@ async fn list(
         None => u64::MAX,
     };
     let count = limit.min(end.saturating_sub(first));
-    let mut reader = store.read_index(&key, first, Direction::Forwards, count);
+    let mut reader = store.read_index(&key, first, Direction::Forwards, count).await?;
     let mut page = PageBuilder::new(limit);
     let mut next = first;
     while !page.is_full()

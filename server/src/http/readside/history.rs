@@ -15,7 +15,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -27,6 +26,8 @@ use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
 use crate::http::problem::Problem;
 use crate::http::query::Params;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The projection of these tables.
 const HISTORY: &str = "history";
@@ -34,12 +35,14 @@ const HISTORY: &str = "history";
 const ACCOUNTS_VIEW: &str = "accounts";
 
 /// The routes of this file.
-pub fn routes<S>() -> OpenApiRouter<S>
+pub fn routes<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Tables: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(transactions)).routes(routes!(statements))
+    Described::new()
+        .routes(Right::ReadLedger, routes!(transactions))
+        .routes(Right::ReadLedger, routes!(statements))
 }
 
 /// A query of what a table says of an account, after a place in the order of its key.

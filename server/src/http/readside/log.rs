@@ -17,7 +17,7 @@ pub async fn log_at(store: &Door, at_least: Option<Position>) -> Result<Option<u
         && position >= store.committed()
     {
         // Begun before it is looked at again, so that nothing is missed in between.
-        let mut commits = store.subscribe_all(SubscribeFrom::End, None);
+        let mut commits = store.subscribe_all(SubscribeFrom::End, None).await?;
         let there = async {
             while position >= store.committed() {
                 commits.next().await?;

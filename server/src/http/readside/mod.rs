@@ -37,25 +37,25 @@ use axum::extract::{FromRef, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::node::Context;
+use crate::security::gate::Described;
 use answer::Tables;
 
 /// The last position of the log when a write was answered: what was written is there or before it.
 pub const POSITION: HeaderName = HeaderName::from_static("daybook-position");
 
 /// What the tables answer wherever they are.
-pub fn routes<S>() -> OpenApiRouter<S>
+pub fn routes<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Tables: FromRef<S>,
 {
-    OpenApiRouter::new().merge(accounts::routes()).merge(payments::routes())
+    Described::new().merge(accounts::routes()).merge(payments::routes())
 }
 
 /// What can be answered without a store: the tables that only a database keeps included.
-pub fn front<S>() -> OpenApiRouter<S>
+pub fn front<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Tables: FromRef<S>,
@@ -64,7 +64,7 @@ where
 }
 
 /// What a node answers.
-pub fn node() -> OpenApiRouter<Context> {
+pub fn node() -> Described<Context> {
     routes().merge(transfers::routes()).merge(events::routes()).merge(projections::routes())
 }
 
@@ -76,7 +76,7 @@ pub async fn say_position(
 ) -> Response {
     let reads = request.method().is_safe();
     let mut response = next.run(request).await;
-    if !reads && let Some(last) = context.store().committed().0.checked_sub(1) {
+    if !reads && let Some(last) = context.works().committed().0.checked_sub(1) {
         response.headers_mut().insert(POSITION, HeaderValue::from(last));
     }
     response

@@ -14,7 +14,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -25,6 +24,8 @@ use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The projection of these tables.
 const PAYMENTS: &str = "payments";
@@ -32,12 +33,14 @@ const PAYMENTS: &str = "payments";
 const STATES_MAX: usize = 16;
 
 /// The routes of this file.
-pub fn routes<S>() -> OpenApiRouter<S>
+pub fn routes<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Tables: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(list_daily)).routes(routes!(overview))
+    Described::new()
+        .routes(Right::ReadLedger, routes!(list_daily))
+        .routes(Right::ReadLedger, routes!(overview))
 }
 
 /// Which days.

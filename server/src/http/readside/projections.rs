@@ -11,7 +11,6 @@ use daybook_projections::status::{BuildStatus, ProjectionStatus, State as Doing}
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{limit, models_are_off};
@@ -22,16 +21,18 @@ use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
 use crate::node::Context;
 use crate::readside::ReadSide;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 const _: () = assert!(LIMIT_MAX as usize <= PARKED_PAGE_MAX);
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(get))
-        .routes(routes!(order))
-        .routes(routes!(parked))
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::Monitor, routes!(list))
+        .routes(Right::Monitor, routes!(get))
+        .routes(Right::Operate, routes!(order))
+        .routes(Right::Inspect, routes!(parked))
 }
 
 /// How far a build of a projection is.

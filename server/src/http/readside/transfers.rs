@@ -27,7 +27,6 @@ use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -38,19 +37,21 @@ use crate::http::ledger::view::json;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// The routes of this file, in a node.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(list))
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::ReadLedger, routes!(list))
 }
 
 /// The routes of this file, where only the tables are.
-pub fn table_routes<S>() -> OpenApiRouter<S>
+pub fn table_routes<S>() -> Described<S>
 where
     S: Clone + Send + Sync + 'static,
     Tables: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(list_table))
+    Described::new().routes(Right::ReadLedger, routes!(list_table))
 }
 
 /// Which transfers. All that is given must hold.
@@ -172,7 +173,7 @@ async fn list(
     let Tables(models) = Tables::from_ref(&context);
     let found = match models {
         Some(models @ ReadModels::Postgres(_)) => asked.in_table(&models).await?,
-        models => asked.in_store(context.store(), models.as_ref()).await?,
+        models => asked.in_store(&context.own_door(), models.as_ref()).await?,
     };
     found.answer()
 }

@@ -1,6 +1,8 @@
 //! Reads of the store, and subscriptions to it.
 
-use daybook_model::{Revision, StreamName};
+use std::sync::Arc;
+
+use daybook_model::{AccessList, Revision, StreamName};
 
 use super::Store;
 use crate::Page;
@@ -26,6 +28,30 @@ impl Store {
     pub async fn stream_info(&self, stream: &StreamName) -> Result<StreamInfo, ReadError> {
         let (core, stream) = (self.core().clone(), stream.clone());
         blocking(move || stream_info(&core, &stream)).await
+    }
+
+    /// Who may use the stream called `name`, or the whole log if that is `$all`, as its newest
+    /// metadata says; none if it does not. Of a stream in use it is in memory.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk fails or its bytes are damaged.
+    pub async fn access_list(&self, name: &str) -> Result<Option<Arc<AccessList>>, ReadError> {
+        fn look(
+            core: &Core,
+            name: &str,
+            access: Access,
+        ) -> Result<Option<Arc<AccessList>>, ReadError> {
+            let key = core.hasher.key(KeyKind::Settings, name);
+            let committed = core.committed();
+            let view = core.view.load();
+            Ok(settings(core, &view, key, committed, access)?.access.clone())
+        }
+        match look(self.core(), name, Access::Memory) {
+            Err(ReadError::NotInMemory) => {}
+            other => return other,
+        }
+        let (core, name) = (self.core().clone(), name.to_owned());
+        blocking(move || look(&core, &name, Access::Disk)).await
     }
 
     /// Up to `limit` names of streams that begin with `prefix`, ascending, after `after`. At most

@@ -63,7 +63,7 @@ impl Asked {
             None => u64::MAX,
         };
         let count = EXAMINED_MAX.min(end.saturating_sub(first));
-        let mut reader = store.read_index(&key, first, Direction::Forwards, count);
+        let mut reader = store.read_index(&key, first, Direction::Forwards, count).await?;
         let (mut rows, mut examined, mut next) = (Vec::new(), 0, first);
         while rows.len() < self.limit
             && let Some(events) = reader.next().await?

@@ -1,0 +1,96 @@
+//! What decides about streams for a whole node: the defaults in `$settings`, held in memory, and
+//! where denials are recorded.
+//!
+//! A stream's own list is looked up in the store's cache of metadata; see
+//! [`Store::access_list`]. Nothing is looked up for administrators, nor where nobody is asked.
+
+use arc_swap::ArcSwap;
+use daybook_model::{Act, Denied, StreamName};
+use daybook_store::{Direction, From, ReadError, ReadStream, Store};
+
+use super::acl::{self, Defaults, SETTINGS_STREAM};
+use super::audit::{Asked, Audit};
+
+/// The rules of a node.
+pub struct Rules {
+    defaults: ArcSwap<Defaults>,
+    /// Held while the settings are read, so that an older reading never outlasts a newer one.
+    reading: tokio::sync::Mutex<()>,
+    audit: Audit,
+}
+
+impl Rules {
+    /// Those of `store`, whose denials are recorded in `audit`.
+    ///
+    /// # Errors
+    /// [`ReadError`] if `$settings` cannot be read: nobody would know what holds.
+    pub async fn load(store: &Store, audit: Audit) -> Result<Rules, ReadError> {
+        let defaults = ArcSwap::from_pointee(Defaults::built_in());
+        let rules = Rules { defaults, reading: tokio::sync::Mutex::default(), audit };
+        rules.reload(store).await?;
+        Ok(rules)
+    }
+
+    /// Looks at `$settings` again.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read; what held before holds on.
+    pub async fn reload(&self, store: &Store) -> Result<(), ReadError> {
+        let _reading = self.reading.lock().await;
+        let stream = StreamName::new(SETTINGS_STREAM).expect("the name is valid");
+        let direction = Direction::Backwards;
+        let query = ReadStream { stream, from: From::End, direction, count: 1 };
+        let page = match store.read_stream(query).await {
+            Ok(mut reader) => reader.next().await?,
+            Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let last = page.as_ref().and_then(|page| page.last());
+        let defaults =
+            last.map_or_else(Defaults::built_in, |event| Defaults::of_settings(event.data));
+        self.defaults.store(defaults.into());
+        Ok(())
+    }
+
+    /// Where denials and actions are recorded.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Asks whether the caller may do `act` with `stream` of `store`. `asked.what` is not looked at.
+    ///
+    /// # Errors
+    /// [`ReadError::Denied`] if not; others if its metadata cannot be read.
+    pub async fn ask(
+        &self,
+        store: &Store,
+        asked: Asked<'_>,
+        (act, stream): (Act, &str),
+    ) -> Result<(), ReadError> {
+        if acl::is_above(asked.caller) {
+            return Ok(());
+        }
+        let (act, stream) = acl::meant(act, stream);
+        let own = store.access_list(stream).await?;
+        let decided =
+            acl::check(asked.caller, (act, stream), own.as_deref(), &self.defaults.load());
+        decided.map_err(|hint| ReadError::Denied(self.denied(asked, (act, stream), hint)))
+    }
+
+    /// Records that the caller may not do `act` with `stream`, and says so.
+    pub fn denied(
+        &self,
+        asked: Asked<'_>,
+        (act, stream): (Act, &str),
+        hint: &'static str,
+    ) -> Denied {
+        let what = format!("{act} {stream}");
+        self.audit.denied(Asked { what: &what, ..asked }, hint);
+        let who = asked
+            .caller
+            .login()
+            .map_or("a caller without a name".to_owned(), |login| format!("'{login}'"));
+        Denied { who, act, stream: stream.to_owned(), hint }
+    }
+}
