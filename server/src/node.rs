@@ -20,6 +20,7 @@ pub mod door;
 pub mod entrance;
 pub mod life;
 pub mod listener;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,6 +50,8 @@ use crate::ledger::{self, Ledger};
 use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
+use crate::security::files::FileError;
+use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::users::Users;
@@ -85,6 +88,8 @@ pub struct Config {
     pub connectors: Vec<ConnectorSettings>,
     /// When scavenges begin, and how fast they are.
     pub scavenge: Schedule,
+    /// How it protects itself.
+    pub security: security::Settings,
 }
 
 impl Config {
@@ -99,6 +104,7 @@ impl Config {
             read_models: readside::Place::default(),
             connectors: Vec::new(),
             scavenge: Schedule::default(),
+            security: security::Settings::default(),
         }
     }
 }
@@ -121,6 +127,9 @@ pub enum StartError {
     /// A connector can never be run as it is configured.
     #[error(transparent)]
     Connectors(#[from] connect::StartError),
+    /// A file that security rests on cannot be used.
+    #[error(transparent)]
+    Security(#[from] FileError),
     /// The listener has no address.
     #[error("the listening socket has no address: {0}")]
     Listener(io::Error),
@@ -177,6 +186,14 @@ impl Node {
         listener: TcpListener,
     ) -> Result<Node, StartError> {
         let address = listener.local_addr().map_err(StartError::Listener)?;
+        let metrics = Arc::new(Metrics::new());
+        // Before the store: what is wrong with a certificate is told at once.
+        let tls = config.security.tls.clone();
+        let tls = tls.map(|tls| Tls::load(tls, metrics.security.clone())).transpose()?;
+        let tokens = config.security.tokens.clone();
+        let clock = environment.clock.clone();
+        let tokens = tokens.map(|path| Tokens::load(path, clock, metrics.security.clone()));
+        let tokens = tokens.transpose()?;
         let lease = Lease::of(&environment.disk);
         let clock = environment.clock.clone();
         let entropy = environment.entropy.clone();
@@ -192,7 +209,6 @@ impl Node {
         let directory = directory(READ_MODELS_DIRECTORY);
         let seams = (clock.clone(), entropy.clone());
         let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
-        let metrics = Arc::new(Metrics::new());
         metrics.register(Box::new(ScavengeMetrics::new(store.scavenge().clone())));
         // Of all that this node calls: the risk service, and what connectors relay to.
         let resilience = config.ledger.resilience.clone();
@@ -206,6 +222,17 @@ impl Node {
         }
         let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
         let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
+        let users = Users::new(store.clone(), entropy.clone());
+        let authentication = match config.security.asks {
+            Asks::Nobody => None,
+            Asks::Everyone => {
+                let (clock, metrics) = (clock.clone(), metrics.security.clone());
+                let users = users.clone();
+                let asks = Authentication::new(users, tokens, clock, &*entropy, metrics);
+                Some(Arc::new(asks))
+            }
+        };
+        let security = Security::new(tls, authentication);
         let context = Context::new(Parts {
             store: Door::new(store.clone()),
             snapshots: snapshots.clone().map(SnapshotDoor::new),
@@ -213,7 +240,8 @@ impl Node {
             read_side,
             connectors,
             persistent,
-            users: Users::new(store.clone(), entropy.clone()),
+            users,
+            security: security.clone(),
             builtin: Builtin::new(store.clone(), entropy.clone()),
             scripted,
             clock: clock.clone(),
@@ -224,11 +252,13 @@ impl Node {
             instance: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
         });
         let entrance = Entrance::new(context.clone());
+        tokio::spawn(security.clone().watch(context.life().clone()));
         let connections = Connections::new(config.connections_max);
         let accepting = tokio::spawn(listener::serve(
             listener,
             entrance,
             connections.clone(),
+            security.tls().cloned(),
             context.life().clone(),
         ));
         Ok(Node { store, snapshots, lease, context, connections, accepting })

@@ -18,6 +18,10 @@ const RETRY_AFTER_S: u64 = 1;
 pub enum Kind {
     /// A part of the request is not valid; the member `field` names it.
     InvalidRequest,
+    /// It is not known who asks, or not believed.
+    Unauthenticated,
+    /// Too many wrong passwords came.
+    LockedOut,
     /// A page of another origin asked.
     OtherOrigin,
     /// The stream is written by one part of the server alone.
@@ -94,6 +98,10 @@ impl Kind {
         use StatusCode as S;
         match self {
             Kind::InvalidRequest => (S::BAD_REQUEST, "invalid-request", "The request is not valid"),
+            Kind::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Say who you are"),
+            Kind::LockedOut => {
+                (S::TOO_MANY_REQUESTS, "locked-out", "Too many wrong passwords came")
+            }
             Kind::OtherOrigin => (S::FORBIDDEN, "other-origin", "Pages of other sites may not ask"),
             Kind::ReservedStream => {
                 (S::FORBIDDEN, "reserved-stream", "Clients do not write this stream")

@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::persistent::Persistent;
 use crate::readside::ReadSide;
 use crate::scripted::Scripted;
+use crate::security::Security;
 use crate::telemetry::metrics::Metrics;
 use crate::users::Users;
 
@@ -47,6 +48,8 @@ pub struct Parts {
     pub persistent: Persistent,
     /// Who may call, once calls are asked for it.
     pub users: Users,
+    /// How connections are protected, and who asks callers for who they are.
+    pub security: Security,
     /// The projections that every server of the protocol has.
     pub builtin: Builtin,
     /// The projections that users write.
@@ -122,6 +125,12 @@ impl Context {
     #[must_use]
     pub fn users(&self) -> &Users {
         &self.inner.parts.users
+    }
+
+    /// How connections are protected, and who asks callers for who they are.
+    #[must_use]
+    pub fn security(&self) -> &Security {
+        &self.inner.parts.security
     }
 
     /// The projections that every server of the protocol has.
