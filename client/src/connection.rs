@@ -32,8 +32,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use daybook_wire::proto::event_store::client::streams::streams_client::StreamsClient;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
@@ -43,6 +41,7 @@ use crate::settings::{ConnectionStringError, NodePreference, Settings};
 pub(crate) use channel::NotConnected;
 pub(crate) use discovery::NoNode;
 pub use route::Route;
+pub use tls::connector as tls_connector;
 
 /// Bytes of one answer. The protocol's clients agree on 17 MiB: an event of 16 MiB and its frame.
 pub const ANSWER_SIZE_MAX: usize = 17 * 1024 * 1024;
@@ -182,11 +181,9 @@ struct Headers {
 
 impl Headers {
     fn of(settings: &Settings) -> Result<Headers, ConnectError> {
-        let authorization = match &settings.credentials {
-            Some(known) => {
-                let pair = format!("{}:{}", known.login, known.password);
-                let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
-                let mut value = ascii("login", &value)?;
+        let authorization = match settings.authorization() {
+            Some(value) => {
+                let mut value = ascii("login or token", &value)?;
                 value.set_sensitive(true);
                 Some(value)
             }

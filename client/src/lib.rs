@@ -7,7 +7,7 @@
 //!            ├── read_stream, read_all            ──> Events, a stream of ResolvedEvent
 //!            ├── subscribe_stream, subscribe_all  ──> Subscription, resumes by itself
 //!            ├── persistent        groups of consumers that share one place ──> Consumer
-//!            ├── delete, tombstone, stream_metadata, snapshots
+//!            ├── delete, tombstone, stream_metadata, snapshots, users
 //!            ├── bulk_writer       the appends of many callers gathered, each with its own result
 //!            ├── within            any of these as part of a correlation, a cause, a trace
 //!            └── store ──> Repository: aggregates over the network
@@ -42,12 +42,13 @@ pub mod settings;
 pub mod snapshots;
 pub mod store;
 pub mod subscribe;
+pub mod users;
 pub mod within;
 
 pub use append::Appended;
 pub use appender::{Appender, Pending};
 pub use bulk::{BulkOptions, BulkWriter};
-pub use connection::{Client, ConnectError, Route};
+pub use connection::{Client, ConnectError, Route, tls_connector};
 pub use error::{AppendError, CallError, ReadError};
 pub use event::{Checkpoint, ResolvedEvent};
 pub use metadata::{Described, Metadata};
@@ -57,11 +58,12 @@ pub use read::{
 };
 pub use settings::{
     Cluster, ConnectionStringError, Credentials, Identity, NodeAddress, NodePreference, Resume,
-    Settings, Tls, Verification,
+    Settings, Tls, Token, Verification,
 };
 pub use snapshots::Snapshots;
 pub use store::NetworkStore;
 pub use subscribe::{Delivery, SubscribeAll, SubscribeFrom, SubscribeStream, Subscription};
+pub use users::{NewUser, User, Users};
 pub use within::Within;
 
 pub use daybook_model::append::{Append, FailedCheck, FoundState, StreamCondition};

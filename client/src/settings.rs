@@ -40,6 +40,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 pub use parse::ConnectionStringError;
 
 /// The port of a server whose address names none.
@@ -81,6 +84,8 @@ pub struct Settings {
     pub connection_name: Option<String>,
     /// Sent with every call, if given.
     pub credentials: Option<Credentials>,
+    /// Sent instead of credentials, if given. Not part of a connection string.
+    pub token: Option<Token>,
     /// How a subscription comes back after it has lost its call. Not part of a connection string.
     pub resume: Resume,
 }
@@ -185,6 +190,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// A bearer token, as an issuer signed it. Its `Debug` form does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").finish_non_exhaustive()
+    }
+}
+
 /// The waits of a subscription that has lost its call. Each is between half of its length and all
 /// of it, by chance, so that the subscribers of a restarted server do not come back as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +238,7 @@ impl Settings {
             keep_alive_timeout: KEEP_ALIVE_TIMEOUT_DEFAULT,
             connection_name: None,
             credentials: None,
+            token: None,
             resume: Resume::default(),
         }
     }
@@ -251,6 +267,16 @@ impl Settings {
     #[must_use]
     pub fn uri(&self) -> String {
         format!("{}://{}:{}", self.scheme(), self.host, self.port)
+    }
+
+    /// What stands in the header `Authorization` of each call, if anything does.
+    #[must_use]
+    pub fn authorization(&self) -> Option<String> {
+        if let Some(Token(token)) = &self.token {
+            return Some(format!("Bearer {token}"));
+        }
+        let Credentials { login, password } = self.credentials.as_ref()?;
+        Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{login}:{password}"))))
     }
 
     /// `http` or `https`.

@@ -1,8 +1,7 @@
 //! What a server is told at its start, and which of it is refused.
 //!
-//! Every setting is a flag of `daybook serve` and an environment variable `DAYBOOK_…`; the flag
-//! wins. There is no settings file: what runs in a container is told by its environment, what runs
-//! by hand by flags, and a third place would only be one more to look in.
+//! Every setting is a flag, an environment variable `DAYBOOK_…`, and a key of a settings file: see
+//! `cli::settings` for which of them counts.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,11 +11,13 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:2113";
 /// Where its data is unless told otherwise.
 pub const DATA_DEFAULT: &str = "./data";
 
-/// Who may be able to reach a server that asks nobody who they are.
+/// Who may be able to reach a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
     /// Programs on this machine.
     ThisMachine,
+    /// Anyone: connections are encrypted, and everyone is asked who they are.
+    Protected,
     /// Anyone: `--insecure` was spelled out.
     Anyone,
 }
@@ -40,9 +41,10 @@ pub enum ConfigError {
     },
     /// Others could reach the server.
     #[error(
-        "refusing to listen on {address}: other machines could reach it, connections are not \
-         encrypted and nobody is asked who they are, so anyone there could read, write and delete \
-         every event. Listen on {LISTEN_DEFAULT}, or say --insecure if the network is yours alone"
+        "refusing to listen on {address}: other machines could reach it, and connections are not \
+         encrypted or nobody is asked who they are, so anyone there could read, write and delete \
+         every event. Give --tls-cert and --tls-key (and not --auth off), or listen on \
+         {LISTEN_DEFAULT}, or say --insecure if the network is yours alone"
     )]
     Exposed {
         /// The address.
@@ -96,6 +98,11 @@ mod tests {
             let found = listen_addresses(listen, exposure);
             assert_eq!(found.is_ok(), allowed, "{listen} {exposure:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_protected_server_listens_anywhere() {
+        assert!(listen_addresses("0.0.0.0:2113", Exposure::Protected).is_ok());
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Front {
         let address = listener.local_addr()?;
         let entrance = Entrance::http_only(routes, life.clone());
         let connections = Connections::new(connections_max);
-        let serving = listener::serve(listener, entrance, connections.clone(), life.clone());
+        let serving = listener::serve(listener, entrance, connections.clone(), None, life.clone());
         Ok(Front { address, life, connections, accepting: tokio::spawn(serving) })
     }
 

@@ -21,6 +21,7 @@ pub mod door;
 pub mod entrance;
 pub mod life;
 pub mod listener;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
 use crate::security::audit::Audit;
 use crate::security::rules::Rules;
+use crate::security::files::FileError;
+use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::users::Users;
@@ -94,6 +97,8 @@ pub struct Config {
     pub scavenge: Schedule,
     /// Where the log is archived, if anywhere.
     pub archive: Option<ArchiveSettings>,
+    /// How it protects itself.
+    pub security: security::Settings,
 }
 
 impl Config {
@@ -109,6 +114,7 @@ impl Config {
             connectors: Vec::new(),
             scavenge: Schedule::default(),
             archive: None,
+            security: security::Settings::default(),
         }
     }
 }
@@ -131,6 +137,9 @@ pub enum StartError {
     /// A connector can never be run as it is configured.
     #[error(transparent)]
     Connectors(#[from] connect::StartError),
+    /// A file that security rests on cannot be used.
+    #[error(transparent)]
+    Security(#[from] FileError),
     /// The listener has no address.
     #[error("the listening socket has no address: {0}")]
     Listener(io::Error),
@@ -187,6 +196,14 @@ impl Node {
         listener: TcpListener,
     ) -> Result<Node, StartError> {
         let address = listener.local_addr().map_err(StartError::Listener)?;
+        let metrics = Arc::new(Metrics::new());
+        // Before the store: what is wrong with a certificate is told at once.
+        let tls = config.security.tls.clone();
+        let tls = tls.map(|tls| Tls::load(tls, metrics.security.clone())).transpose()?;
+        let tokens = config.security.tokens.clone();
+        let clock = environment.clock.clone();
+        let tokens = tokens.map(|path| Tokens::load(path, clock, metrics.security.clone()));
+        let tokens = tokens.transpose()?;
         let lease = Lease::of(&environment.disk);
         let clock = environment.clock.clone();
         let entropy = environment.entropy.clone();
@@ -202,7 +219,6 @@ impl Node {
         let directory = directory(READ_MODELS_DIRECTORY);
         let seams = (clock.clone(), entropy.clone());
         let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
-        let metrics = Arc::new(Metrics::new());
         metrics.register(Box::new(ScavengeMetrics::new(store.scavenge().clone())));
         // Of all that this node calls: the risk service, and what connectors relay to.
         let resilience = config.ledger.resilience.clone();
@@ -224,6 +240,17 @@ impl Node {
         }
         let audit = Audit::start(store.clone(), clock.clone(), entropy.clone(), &metrics);
         let rules = Rules::load(&store, audit).await.map_err(OpenError::from)?;
+        let users = Users::new(store.clone(), entropy.clone());
+        let authentication = match config.security.asks {
+            Asks::Nobody => None,
+            Asks::Everyone => {
+                let (clock, metrics) = (clock.clone(), metrics.security.clone());
+                let users = users.clone();
+                let asks = Authentication::new(users, tokens, clock, &*entropy, metrics);
+                Some(Arc::new(asks))
+            }
+        };
+        let security = Security::new(tls, authentication);
         let context = Context::new(Parts {
             works: Works::new(store.clone()),
             rules: Arc::new(rules),
@@ -232,7 +259,8 @@ impl Node {
             read_side,
             connectors,
             persistent,
-            users: Users::new(store.clone(), entropy.clone()),
+            users,
+            security: security.clone(),
             builtin: Builtin::new(store.clone(), entropy.clone()),
             scripted,
             verification: Verification::new(store.clone(), clock.clone(), safeguards),
@@ -245,11 +273,13 @@ impl Node {
             instance: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
         });
         let entrance = Entrance::new(context.clone());
+        tokio::spawn(security.clone().watch(context.life().clone()));
         let connections = Connections::new(config.connections_max);
         let accepting = tokio::spawn(listener::serve(
             listener,
             entrance,
             connections.clone(),
+            security.tls().cloned(),
             context.life().clone(),
         ));
         Ok(Node { store, snapshots, lease, context, connections, accepting })

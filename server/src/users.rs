@@ -11,8 +11,7 @@
 //! it begins again. There is no user until someone creates one, and no password that anybody could
 //! know beforehand.
 //!
-//! [`Users::verify`] tells whether a password is right. Nothing asks it yet: calls are not
-//! authenticated, and whatever credentials they carry are ignored.
+//! [`Users::verify`] tells whether a password is right; [`crate::security::authenticate`] asks it.
 //!
 //! INVARIANTS: a password is in memory while it is hashed or compared, and nowhere else; its hash
 //! is only in the stream of its user. These streams are written here alone: the doors refuse them.
@@ -23,13 +22,14 @@ pub mod record;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use daybook_model::metadata::METADATA_EVENT_TYPE;
 use daybook_model::stream::{USER_PREFIX, USERS_STREAM};
 use daybook_model::{
     ContentType, Entropy, EventView, ExpectedRevision, NewEvent, Revision, StreamName, Timestamp,
 };
-use daybook_store::{Append, Direction, From, ReadError, ReadStream, Store};
+use daybook_store::{Append, AppendError, Direction, From, ReadError, ReadStream, Store};
 use uuid::Uuid;
 
 pub use error::UsersError;
@@ -92,6 +92,7 @@ pub struct Users {
     store: Store,
     entropy: Arc<dyn Entropy>,
     passwords: Passwords,
+    generation: Arc<AtomicU64>,
 }
 
 /// What the stream of a user says.
@@ -107,7 +108,15 @@ impl Users {
     /// The users in `store`.
     #[must_use]
     pub fn new(store: Store, entropy: Arc<dyn Entropy>) -> Users {
-        Users { store, entropy, passwords: Passwords::new() }
+        let generation = Arc::new(AtomicU64::new(0));
+        Users { store, entropy, passwords: Passwords::new(), generation }
+    }
+
+    /// A number that is another one after each change of any user: what was found out before a
+    /// change does not count after it.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Creates a user.
@@ -286,9 +295,9 @@ impl Users {
             };
             let event = self.event(kind.event_type(), ContentType::Json, data);
             let append = Append::to_stream(stream_of(login)?, expected, [event]);
-            match self.store.append(append).await.map_err(UsersError::from) {
+            match self.append(append).await {
                 Err(failed) if failed.is_race() => {}
-                done => return done.map(|_| ()),
+                done => return done,
             }
         }
         Err(UsersError::TryAgain { login: login.to_owned() })
@@ -317,10 +326,25 @@ impl Users {
                 (stream, ExpectedRevision::NoStream, vec![created]),
                 (list, ExpectedRevision::Any, vec![entry]),
             ]);
-            return Ok(self.store.append(append).await.map(|_| ())?);
+            return self.append(append).await;
         };
         let append = Append::to_stream(stream, ExpectedRevision::Exact(revision), [created]);
-        Ok(self.store.append(append).await.map(|_| ())?)
+        self.append(append).await
+    }
+
+    /// Whatever comes of it, it may have been done: what was known of users is not any more. On a
+    /// task of its own, because a caller that goes away does not end the append.
+    async fn append(&self, append: Append) -> Result<(), UsersError> {
+        let (store, generation) = (self.store.clone(), self.generation.clone());
+        let appending = tokio::spawn(async move {
+            let done = store.append(append).await;
+            generation.fetch_add(1, Ordering::AcqRel);
+            done
+        });
+        match appending.await {
+            Ok(done) => Ok(done.map(|_| ())?),
+            Err(failed) => Err(AppendError::Unknown { reason: failed.to_string() }.into()),
+        }
     }
 
     fn event(&self, event_type: &str, content_type: ContentType, data: String) -> NewEvent {

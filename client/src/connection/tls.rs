@@ -51,33 +51,7 @@ impl Security {
     /// # Errors
     /// [`ConnectError`] names the file and what is wrong with it.
     pub(super) fn new(tls: &Tls) -> Result<Security, ConnectError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let failed = |error: Error| ConnectError::Tls { reason: error.to_string() };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(failed)?;
-        let builder = match tls.verification {
-            Verification::Full => builder.with_root_certificates(roots(tls.ca_file.as_deref())?),
-            Verification::Off => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unverified { provider })),
-        };
-        let mut config = match &tls.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let chain = certificates("userCertFile", &identity.certificate_file)?;
-                let key = PrivateKeyDer::from_pem_file(&identity.key_file).map_err(|error| {
-                    let found = error.to_string();
-                    bad("userKeyFile", &identity.key_file, &found, "a private key in PEM form")
-                })?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| {
-                    let fit = "the private key of userCertFile's certificate";
-                    bad("userKeyFile", &identity.key_file, &error.to_string(), fit)
-                })?
-            }
-        };
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        let connector = TlsConnector::from(Arc::new(config));
+        let connector = connector(tls, ALPN)?;
         Ok(Security { connector, verification: tls.verification })
     }
 
@@ -111,6 +85,42 @@ impl Security {
         }
         Ok(stream)
     }
+}
+
+/// What makes a TCP connection a secure one, within which `protocol` is spoken (`h2`,
+/// `http/1.1`): for those who speak to a server otherwise than by a [`crate::Client`]. Reads the
+/// files that `tls` names.
+///
+/// # Errors
+/// [`ConnectError`] names the file and what is wrong with it.
+pub fn connector(tls: &Tls, protocol: &[u8]) -> Result<TlsConnector, ConnectError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let failed = |error: Error| ConnectError::Tls { reason: error.to_string() };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?;
+    let builder = match tls.verification {
+        Verification::Full => builder.with_root_certificates(roots(tls.ca_file.as_deref())?),
+        Verification::Off => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified { provider }))
+        }
+    };
+    let mut config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let chain = certificates("userCertFile", &identity.certificate_file)?;
+            let key = PrivateKeyDer::from_pem_file(&identity.key_file).map_err(|error| {
+                let found = error.to_string();
+                bad("userKeyFile", &identity.key_file, &found, "a private key in PEM form")
+            })?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
+                let fit = "the private key of userCertFile's certificate";
+                bad("userKeyFile", &identity.key_file, &error.to_string(), fit)
+            })?
+        }
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Who may vouch for a server.

@@ -18,7 +18,8 @@ const FILES_RESERVE: u64 = 1024;
 /// Who may come.
 #[derive(Debug, Args)]
 pub struct ExposureArgs {
-    /// Let other machines connect, though nothing is encrypted and nobody is asked who they are
+    /// Let other machines connect, though connections are not encrypted, or nobody is asked who
+    /// they are
     #[arg(long, env = "DAYBOOK_INSECURE")]
     insecure: bool,
 }

@@ -27,6 +27,9 @@ pub fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
         let (status, body) = args.remote.http("/health/ready").await?;
         let health: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let mut rows = vec![("status", health["status"].as_str().unwrap_or("unknown").to_owned())];
+        if let Some(refused) = health["detail"].as_str() {
+            rows.push(("refused", refused.to_owned()));
+        }
         let parts = health["parts"].as_object();
         for (part, state) in parts.into_iter().flatten() {
             rows.push((part, state.as_str().map_or_else(|| state.to_string(), str::to_owned)));

@@ -10,7 +10,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["serve", "query", "connectors", "projections"]),
     ("Events", &["append", "read", "tail", "streams", "delete", "subscriptions"]),
     ("Money", &["accounts", "transfers", "sagas", "risk"]),
-    ("Operate", &["health", "stats", "scavenge", "config", "completions"]),
+    ("Operate", &["health", "stats", "users", "certs", "scavenge", "config", "completions"]),
     ("Keep safe", &["backup", "restore", "verify", "import", "export"]),
     ("Try and measure", &["demo", "load", "bench"]),
 ];

@@ -9,6 +9,7 @@ pub mod archive;
 pub mod backup;
 pub mod bench;
 pub mod config;
+pub mod certs;
 pub mod connectors;
 pub mod delete;
 pub mod demo;
@@ -21,6 +22,7 @@ pub mod ledger;
 pub mod load;
 pub mod place;
 pub mod projections;
+pub mod protection;
 pub mod query;
 pub mod read;
 pub mod remote;
@@ -33,6 +35,7 @@ pub mod stats;
 pub mod streams;
 pub mod subscriptions;
 pub mod tail;
+pub mod users;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -119,6 +122,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Restore a backup into an empty data directory: all of it, or up to a position or a time.
     Restore(backup::restore::RestoreArgs),
+    /// Create users and change their passwords, groups and standing.
+    Users(users::UsersArgs),
+    /// Make certificates to develop and test with.
+    Certs(certs::CertsArgs),
     /// Give back the space of events that nobody may read any more.
     Scavenge(scavenge::ScavengeArgs),
     /// Bring in the events of another server or of a file, as they were there.
@@ -219,6 +226,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => backup::restore::run(args),
+        Command::Users(args) => users::run(args),
+        Command::Certs(args) => certs::run(args),
         Command::Scavenge(args) => scavenge::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),

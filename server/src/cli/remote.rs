@@ -1,30 +1,39 @@
 //! What commands that talk to a server have in common.
 
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
-use daybook_client::{AllFrom, Checkpoint, Client, Position, ReadAll, ReadError, Settings};
+use daybook_client::{
+    AllFrom, Checkpoint, Client, Credentials, Identity, Position, ReadAll, ReadError, Settings,
+    Token,
+};
 use daybook_model::Epoch;
 use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
+use crate::security::dial::dial;
+use crate::security::files::read_secret;
+
+/// The variable that may hold a password. No option does: others see a command's options.
+pub const PASSWORD_VARIABLE: &str = "DAYBOOK_PASSWORD";
 /// Bytes of an answer over HTTP: a page of 1,000 names of streams, many times over.
 const ANSWER_SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The name under which a change is known to the server.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Which server a command talks to.
+/// Which server a command talks to, and as whom.
 #[derive(Clone, Debug, Args)]
 pub struct Remote {
-    /// The running server: http://HOST:PORT, or a connection string of KurrentDB's form
+    /// The running server: http://HOST:PORT, https://HOST:PORT, or a connection string of
+    /// KurrentDB's form
     #[arg(
         long,
         env = "DAYBOOK_URL",
@@ -34,15 +43,124 @@ pub struct Remote {
         default_value = "http://127.0.0.1:2113"
     )]
     pub url: String,
+
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+/// Whom a command believes, and as whom it calls.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Security")]
+struct IdentityArgs {
+    /// Who may vouch for the server: certificates of authorities, a PEM file [default: this
+    /// machine's]
+    #[arg(long, env = "DAYBOOK_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// A certificate by which we prove who we are, a PEM file
+    #[arg(long, env = "DAYBOOK_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+
+    /// Its private key, a PEM file
+    #[arg(long, env = "DAYBOOK_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+
+    /// As whom to call; DAYBOOK_PASSWORD or --password-file hold the password
+    #[arg(long, env = "DAYBOOK_USER", value_name = "LOGIN")]
+    user: Option<String>,
+
+    /// The password, in a file
+    #[arg(long, env = "DAYBOOK_PASSWORD_FILE", value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+
+    /// A bearer token (JWT) to call with, in a file
+    #[arg(long, env = "DAYBOOK_TOKEN_FILE", value_name = "FILE", conflicts_with = "user")]
+    token_file: Option<PathBuf>,
+}
+
+impl IdentityArgs {
+    /// Puts what was given into `settings`.
+    fn put(&self, settings: &mut Settings) -> anyhow::Result<()> {
+        if self.ca.is_some() || self.client_cert.is_some() {
+            let Some(tls) = &mut settings.tls else {
+                bail!("--ca and --client-cert have no use without TLS; give https://HOST:PORT")
+            };
+            tls.ca_file = self.ca.clone().or(tls.ca_file.take());
+            if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
+                let (certificate_file, key_file) = (certificate.clone(), key.clone());
+                tls.identity = Some(Identity { certificate_file, key_file });
+            }
+        }
+        if let Some(login) = &self.user {
+            let (login, password) = (login.clone(), self.password(login)?);
+            settings.credentials = Some(Credentials { login, password });
+        }
+        if let Some(file) = &self.token_file {
+            settings.token = Some(Token(read_secret("--token-file", file)?));
+        }
+        let secret = settings.credentials.is_some() || settings.token.is_some();
+        if secret && settings.tls.is_none() && !is_loopback(&settings.host) {
+            tracing::warn!(
+                "the password or token is sent in the clear: whoever sees the network has it; \
+                 use https:// instead"
+            );
+        }
+        Ok(())
+    }
+
+    fn password(&self, login: &str) -> anyhow::Result<String> {
+        if let Some(file) = &self.password_file {
+            return Ok(read_secret("--password-file", file)?);
+        }
+        if let Ok(password) = std::env::var(PASSWORD_VARIABLE)
+            && !password.is_empty()
+        {
+            return Ok(password);
+        }
+        ask_password(&format!("Password of {login}: "))?.with_context(|| {
+            format!("there is no password for --user; give --password-file, or {PASSWORD_VARIABLE}")
+        })
+    }
+}
+
+/// Asks a person for a password; none if there is nobody to ask.
+///
+/// # Errors
+/// If the terminal cannot be read.
+pub fn ask_password(prompt: &str) -> anyhow::Result<Option<String>> {
+    let terminal = console::Term::stderr();
+    if !terminal.is_term() || !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    terminal.write_str(prompt)?;
+    let password = terminal.read_secure_line().context("cannot read from the terminal")?;
+    Ok(Some(password))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<std::net::IpAddr>();
+    bare == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 impl Remote {
+    /// What the options say together.
+    ///
+    /// # Errors
+    /// If they cannot be used.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let mut settings =
+            Settings::parse(&self.url).context("--url (or DAYBOOK_URL) cannot be used")?;
+        self.identity.put(&mut settings)?;
+        Ok(settings)
+    }
+
     /// A gRPC client of the server. Must be called within a runtime.
     ///
     /// # Errors
-    /// If the URL cannot be used.
+    /// If the options cannot be used.
     pub fn client(&self) -> anyhow::Result<Client> {
-        Client::new(&self.url).context("--url (or DAYBOOK_URL) cannot be used")
+        Ok(Client::with(self.settings()?)?)
     }
 
     /// Asks over HTTP; the answer, whose body is still to come.
@@ -59,15 +177,17 @@ impl Remote {
     }
 
     async fn send(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
-        let settings = plain(&self.url).context("--url cannot be used")?;
-        let host = settings.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, settings.port)).await.with_context(|| {
-            format!("the server at {} cannot be reached; check that it runs", settings.uri())
-        })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+        let settings = self.settings()?;
+        let mut sender = dial(&settings.host, settings.port, settings.tls.as_ref())
+            .await
+            .context("check that the server runs, and that --url and --ca are right")?;
         let host = HeaderValue::try_from(format!("{}:{}", settings.host, settings.port))?;
         request.headers_mut().insert(header::HOST, host);
+        if let Some(value) = settings.authorization() {
+            let mut value = HeaderValue::from_str(&value).context("the token cannot be sent")?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
         sender.send_request(request).await.context("the server did not answer")
     }
 

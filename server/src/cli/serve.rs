@@ -3,6 +3,7 @@
 //! ```text
 //!   SIGTERM, SIGINT, Operations.Shutdown
 //!                     drain and exit 0        a second one    exit 1 at once, as after a crash
+//!   SIGHUP            certificates, keys and lists are read again
 //! ```
 
 use std::io::{IsTerminal, Write};
@@ -21,9 +22,10 @@ use owo_colors::OwoColorize;
 
 use super::archive::ArchiveArgs;
 use super::entrance::{EntranceArgs, bind};
+use super::protection::{Protection, ProtectionArgs};
 use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
-use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, is_this_machine};
+use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node};
 use crate::telemetry::logging::colours_wanted;
@@ -41,6 +43,9 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     entrance: EntranceArgs,
+
+    #[command(flatten)]
+    protection: ProtectionArgs,
 
     /// A service that is asked about each transfer that the built-in risk rules let through:
     /// http://HOST:PORT/PATH
@@ -205,7 +210,9 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCode> {
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let listener = bind(&args.listen, args.entrance.exposure.of()).await?;
+    let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
+    let admin = protection.admin_password(&args.protection)?;
+    let listener = bind(&args.listen, protection.exposure).await?;
     let ledger = args.ledger();
     let read_models = args.read_models.parse().context("--read-models cannot be used")?;
     let connectors = match &args.connectors {
@@ -219,6 +226,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         connectors,
         scavenge: args.scavenge(),
         archive: args.archive.settings()?,
+        security: protection.settings.clone(),
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {
@@ -228,7 +236,12 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
             return Ok(ExitCode::FAILURE);
         }
     };
-    greet(&node, &args.data)?;
+    if let Err(error) = protection.introduce(&node, admin).await {
+        node.stop(args.entrance.drain_timeout).await;
+        return Err(error);
+    }
+    protection.stand_guard(&node)?;
+    greet(&node, &args.data, &protection)?;
     tokio::select! {
         () = signals.next() => {}
         () = node.context().life().asked_to_stop() => {}
@@ -247,22 +260,19 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
 }
 
 /// Says where to look: to a person on a terminal, else as one log line.
-fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
+fn greet(node: &Node, data: &Path, protection: &Protection) -> anyhow::Result<()> {
     let address = node.address();
     let about = node.context().about();
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let committed = node.store().committed();
-    let security = if is_this_machine(&address) {
-        "none: not encrypted, no authentication; reachable from this machine only"
-    } else {
-        "NONE: not encrypted, no authentication; whoever reaches this address can do anything"
-    };
+    let security = protection.in_words(&address);
+    let url = format!("{}://{address}", protection.scheme());
     let mut out = std::io::stdout();
     if !out.is_terminal() || !std::io::stderr().is_terminal() {
         tracing::info!(
             version = crate::VERSION,
             %address,
-            url = format!("http://{address}"),
+            url,
             data = %data.display(),
             store = %about.store_id,
             epoch = about.epoch.0,
@@ -276,8 +286,7 @@ fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
     if !out.is_terminal() {
         return Ok(());
     }
-    let url = format!("http://{address}");
-    let text = banner(&url, &address.to_string(), &data.display().to_string(), security);
+    let text = banner(&url, &address.to_string(), &data.display().to_string(), &security);
     let text = if colours_wanted() { text.replace(&url, &url.cyan().to_string()) } else { text };
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
@@ -286,13 +295,26 @@ fn greet(node: &Node, data: &Path) -> anyhow::Result<()> {
 
 fn banner(url: &str, address: &str, data: &str, security: &str) -> String {
     let version = crate::VERSION;
-    let server =
-        if url.ends_with(LISTEN_DEFAULT) { String::new() } else { format!(" --url {url}") };
+    let default = url.strip_prefix("http://") == Some(LISTEN_DEFAULT);
+    let secured = url.starts_with("https://");
+    let server = match (default, secured) {
+        (true, _) => String::new(),
+        (false, false) => format!(" --url {url}"),
+        (false, true) => format!(" --url {url} --ca CA.crt --user LOGIN"),
+    };
+    let (grpc, curl) = if secured {
+        (
+            format!("kurrentdb://LOGIN:PASSWORD@{address}?tlsCaFile=CA.crt"),
+            " --cacert CA.crt -u LOGIN",
+        )
+    } else {
+        (format!("kurrentdb://{address}?tls=false"), "")
+    };
     format!(
         "\nDaybook {version} is ready.
 
   HTTP       {url}            look: /info  /stats  /metrics  /openapi.json
-  gRPC       kurrentdb://{address}?tls=false   for KurrentDB's clients
+  gRPC       {grpc}   for KurrentDB's clients
   data       {data}
   security   {security}
 
@@ -301,7 +323,7 @@ Try, in another terminal:
   daybook append{server} account-1 Opened '{{\"owner\":\"Ada\"}}'
   daybook read{server} account-1
   daybook tail{server}
-  curl {url}/v1/streams/account-1
+  curl{curl} {url}/v1/streams/account-1
 
 Ctrl-C stops it.
 
@@ -319,5 +341,7 @@ mod tests {
         assert!(default.contains("daybook read account-1"), "{default}");
         let other = banner("http://127.0.0.1:9", "127.0.0.1:9", "/data", "none");
         assert!(other.contains("daybook read --url http://127.0.0.1:9 account-1"), "{other}");
+        let secured = banner("https://127.0.0.1:2113", LISTEN_DEFAULT, "/data", "TLS");
+        assert!(secured.contains("daybook read --url https://127.0.0.1:2113 --ca "), "{secured}");
     }
 }

@@ -51,7 +51,7 @@ pub async fn info(State(context): State<Context>) -> Json<Value> {
         "format": about.format,
         "committed": context.works().committed().0,
         "started": rfc3339(context.started()),
-        "authentication": "none",
+        "authentication": context.security().said(),
     }))
 }
 

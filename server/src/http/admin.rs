@@ -91,6 +91,16 @@ pub async fn verification(State(context): State<Context>) -> Json<Value> {
     Json(json!({ "running": running, "last": last }))
 }
 
+/// `POST /admin/reload`: takes up changed files of certificates and keys at once, as SIGHUP does.
+///
+/// # Errors
+/// What is wrong with the new ones; those before stay in use.
+pub async fn reload(State(context): State<Context>) -> Result<StatusCode, Problem> {
+    let reloaded = context.security().reload().await;
+    reloaded.map_err(|wrong| Problem::new(Kind::InvalidRequest, wrong))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// `POST /admin/shutdown`: stops the server as SIGTERM does.
 pub async fn shutdown(State(context): State<Context>) -> StatusCode {
     tracing::warn!("a client asked for a shutdown");

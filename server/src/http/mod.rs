@@ -18,7 +18,7 @@
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/scavenge                      GET  POST; DELETE /{id}             admin
 //!   /admin/verify                        GET  POST                            admin
-//!   /admin/shutdown                      POST                                 admin
+//!   /admin/shutdown  /admin/reload       POST                                 admin
 //!   /admin/backup                        GET  a tar file                     backup
 //!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
 //!   /admin/backup/status                 GET, POST   backups and archiving   backup/status
@@ -113,6 +113,7 @@ fn guarded(context: &Context) -> Routes<Context> {
         .get("/admin/verify", Monitor, admin::verification)
         .post("/admin/verify", Operate, admin::start_verification)
         .post("/admin/shutdown", Rescue, admin::shutdown)
+        .post("/admin/reload", Rescue, admin::reload)
         .get("/admin/backup", Administer, backup::download)
         .get("/admin/backup/segments", Administer, backup::segments::list)
         .get("/admin/backup/segments/{name}", Administer, backup::segments::bytes)

@@ -13,11 +13,16 @@ use serde_json::{Map, Value};
 /// empties its queue many times a second.
 const RETRY_AFTER_S: u64 = 1;
 
+/// How callers may prove who they are, in the words of RFC 7235.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"daybook\", Bearer");
+
 /// What can go wrong, as clients may rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A part of the request is not valid; the member `field` names it.
     InvalidRequest,
+    /// Too many wrong passwords came.
+    LockedOut,
     /// A page of another origin asked.
     OtherOrigin,
     /// The caller gave no proof of who it is, or its proof has ended.
@@ -100,6 +105,9 @@ impl Kind {
         use StatusCode as S;
         match self {
             Kind::InvalidRequest => (S::BAD_REQUEST, "invalid-request", "The request is not valid"),
+            Kind::LockedOut => {
+                (S::TOO_MANY_REQUESTS, "locked-out", "Too many wrong passwords came")
+            }
             Kind::OtherOrigin => (S::FORBIDDEN, "other-origin", "Pages of other sites may not ask"),
             Kind::Unauthenticated => {
                 (S::UNAUTHORIZED, "unauthenticated", "The caller did not prove who it is")
@@ -255,8 +263,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
         if self.kind == Kind::Unauthenticated {
-            let how = HeaderValue::from_static("Basic realm=\"daybook\", Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
         response
     }

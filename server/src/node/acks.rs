@@ -13,10 +13,14 @@
 //!
 //! INVARIANT: decides from times alone; costs two looks at the clock a read that waits.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use daybook_model::Clock;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Linux delays an acknowledgement by at least so long, less a tick of its clock.
@@ -74,6 +78,64 @@ pub fn acknowledge(stream: &TcpStream) {
 /// Nothing can be asked of this kernel.
 #[cfg(not(target_os = "linux"))]
 pub fn acknowledge(_stream: &TcpStream) {}
+
+/// A socket that acknowledges at once what a client waits for; below TLS, if there is any.
+pub struct Prompt {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Whether its client waits.
+    pub acks: Acks,
+}
+
+impl AsyncRead for Prompt {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
+        if read.is_pending() {
+            self.acks.dry();
+        }
+        ready!(read)?;
+        if self.acks.read() {
+            acknowledge(&self.stream);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prompt {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.acks.written();
+        Pin::new(&mut self.stream).poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(task)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.acks.written();
+        Pin::new(&mut self.stream).poll_write_vectored(task, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ use crate::security::Caller;
 use crate::security::audit::Audit;
 use crate::security::gate::{Gate, Tongue};
 use crate::security::rules::Rules;
+use crate::security::Security;
 use crate::telemetry::metrics::Metrics;
 use crate::users::Users;
 use crate::verification::Verification;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub persistent: Persistent,
     /// Who may call, once calls are asked for it.
     pub users: Users,
+    /// How connections are protected, and who asks callers for who they are.
+    pub security: Security,
     /// The projections that every server of the protocol has.
     pub builtin: Builtin,
     /// The projections that users write.
@@ -165,6 +168,12 @@ impl Context {
     #[must_use]
     pub fn users(&self) -> &Users {
         &self.inner.parts.users
+    }
+
+    /// How connections are protected, and who asks callers for who they are.
+    #[must_use]
+    pub fn security(&self) -> &Security {
+        &self.inner.parts.security
     }
 
     /// The projections that every server of the protocol has.

@@ -2,10 +2,13 @@
 //!
 //! A request whose content type is `application/grpc…` goes to `grpc`, all others to `http`. So
 //! each room answers what it does not know in its own language: UNIMPLEMENTED here, problem+json
-//! there.
+//! there. Before either it is found out who asks; who is not believed is answered here.
+//!
+//! INVARIANT: what comes into a room has a [`Caller`] among its extensions.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,13 +22,19 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::Service;
 
+use super::listener::Peer;
 use super::{Context, Life};
+use crate::security::authenticate::{Asked, Refusal};
+use crate::security::tls::ClientCertificate;
+use crate::security::{Authentication, Caller};
 
 /// The routes of a node. A clone shares them.
 #[derive(Clone)]
 pub struct Entrance {
     http: Router,
     grpc: Router,
+    /// Finds out who asks; without it everyone may do everything.
+    asks: Option<Arc<Authentication>>,
     life: Life,
 }
 
@@ -35,19 +44,20 @@ impl Entrance {
     pub fn new(context: Context) -> Entrance {
         let http = crate::http::routes(context.clone());
         let grpc = crate::grpc::routes(context.clone());
-        Entrance { http, grpc, life: context.life().clone() }
+        let asks = context.security().authentication().cloned();
+        Entrance { http, grpc, asks, life: context.life().clone() }
     }
 
     /// The routes of something that speaks HTTP alone.
     #[must_use]
     pub fn http_only(http: Router, life: Life) -> Entrance {
-        Entrance { grpc: http.clone(), http, life }
+        Entrance { grpc: http.clone(), http, asks: None, life }
     }
 
     /// Answers one request.
     pub fn enter(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<CountedBody>, Infallible>> + Send + use<> {
         let is_grpc = request
             .headers()
@@ -56,18 +66,41 @@ impl Entrance {
         let mut visit = Visit::begin(&self.life, is_grpc, &request);
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
-        let mut request = request;
-        request.extensions_mut().insert(crate::security::Caller::unasked());
-        let answer = room.call(request);
+        let asks = self.asks.clone();
         async move {
-            let response = match answer.await {
-                Ok(response) => response,
-                Err(never) => match never {},
+            let response = match identify(asks, &request).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    match room.call(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
+                }
+                Err(refused) if is_grpc => refused.to_grpc(),
+                Err(refused) => refused.to_http(),
             };
             visit.answered(&response);
             Ok(response.map(|body| CountedBody { body, visit }))
         }
     }
+}
+
+/// Who asks; everyone may do everything if nobody is asked.
+async fn identify<B>(
+    asks: Option<Arc<Authentication>>,
+    request: &Request<B>,
+) -> Result<Caller, Refusal> {
+    let Some(asks) = asks else { return Ok(Caller::unasked()) };
+    let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
+    let authorization = given.next().cloned();
+    if given.next().is_some() {
+        return Err(Refusal::Malformed { reason: "it is there twice" });
+    }
+    let Some(Peer(peer)) = request.extensions().get::<Peer>() else {
+        return Err(Refusal::Unavailable { reason: "the caller has no address".to_owned() });
+    };
+    let certificate = request.extensions().get::<Arc<ClientCertificate>>().cloned();
+    asks.identify(Asked { authorization, peer: peer.ip(), certificate }).await
 }
 
 /// Marks an answer that has no end of its own, so that its duration is not counted among those of

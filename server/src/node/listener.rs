@@ -3,6 +3,12 @@
 //! Nothing a stranger does to the socket may cost more than a bounded amount of memory and time:
 //! every limit below has one kind of misbehaviour as its reason. A failed accept (no file
 //! descriptor left) is waited out; the loop ends only when the node stops.
+//!
+//! ```text
+//!   accept ─> slot ─> Prompt ──────────────────────────> Heard ─> HTTP ─> entrance
+//!                        └─ TLS: handshake, in 10 s ──────^
+//!                           └─ client certificate ─> the extensions of each request
+//! ```
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,9 +25,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::acks::{Acks, acknowledge};
+use super::acks::{Acks, Prompt};
 use super::entrance::Entrance;
+use super::tls::shake_hands;
 use super::{Life, Phase};
+use crate::security::tls::{ClientCertificate, Tls};
 
 /// Connections open at a time; others wait in the kernel's queue. Bounds the memory of strangers.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -100,9 +108,10 @@ pub async fn serve(
     listener: TcpListener,
     entrance: Entrance,
     connections: Connections,
+    tls: Option<Tls>,
     life: Life,
 ) {
-    let builder = Arc::new(builder());
+    let house = House { builder: Arc::new(builder()), entrance, tls, life: life.clone() };
     let mut stopping = pin!(life.reached(Phase::Draining));
     loop {
         let slot = tokio::select! {
@@ -116,9 +125,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 life.metrics().connections_total.inc();
-                let peer = Peer(peer);
-                let entrance = entrance.clone();
-                let serving = connection((stream, peer), builder.clone(), entrance, life.clone());
+                let serving = connection(stream, Peer(peer), house.clone());
                 tokio::spawn(async move {
                     serving.await;
                     drop(slot);
@@ -169,23 +176,48 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// Serves one connection to its end, or until the node's stop cuts it.
-async fn connection(
-    (stream, peer): (TcpStream, Peer),
+/// Where connections lead.
+#[derive(Clone)]
+struct House {
     builder: Arc<Builder<TokioExecutor>>,
     entrance: Entrance,
+    tls: Option<Tls>,
     life: Life,
-) {
+}
+
+/// Serves one connection to its end, or until the node's stop cuts it.
+async fn connection(stream: TcpStream, peer: Peer, house: House) {
     // An answer of a few bytes must not wait for the next one.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let _open = Open::new(&life);
+    let _open = Open::new(&house.life);
+    let stream = Prompt { stream, acks: Acks::new(house.life.clock().clone()) };
+    let Some(tls) = &house.tls else {
+        return converse(stream, peer, None, &house).await;
+    };
+    if let Some((stream, certificate)) = shake_hands(tls, stream, &house.life).await {
+        converse(stream, peer, certificate, &house).await;
+    }
+}
+
+/// Speaks HTTP on a connection, with who has this certificate.
+async fn converse<S>(
+    stream: S,
+    peer: Peer,
+    certificate: Option<Arc<ClientCertificate>>,
+    house: &House,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let House { builder, entrance, life, .. } = house;
     let heard = Arc::new(AtomicUsize::new(0));
-    let acks = Acks::new(life.clock().clone());
-    let io = TokioIo::new(Heard { stream, heard: heard.clone(), acks });
+    let io = TokioIo::new(Heard { stream, heard: heard.clone() });
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         entrance.enter(request)
     });
     let mut serving = pin!(builder.serve_connection(io, service));
@@ -234,29 +266,21 @@ impl Drop for Open {
     }
 }
 
-/// A socket that counts the first bytes it hears: hyper sets no time limit on the bytes that tell
-/// HTTP/1.1 from HTTP/2.
-struct Heard {
-    stream: TcpStream,
+/// A stream that counts the first bytes it hears, of those within TLS if there is any: hyper sets
+/// no time limit on the bytes that tell HTTP/1.1 from HTTP/2.
+struct Heard<S> {
+    stream: S,
     heard: Arc<AtomicUsize>,
-    acks: Acks,
 }
 
-impl AsyncRead for Heard {
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut std::task::Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
-        if read.is_pending() {
-            self.acks.dry();
-        }
-        ready!(read)?;
-        if self.acks.read() {
-            acknowledge(&self.stream);
-        }
+        ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
         let heard = self.heard.load(Ordering::Relaxed);
         if heard < PREFACE_SIZE {
             self.heard.store(heard + buffer.filled().len() - before, Ordering::Relaxed);
@@ -265,13 +289,12 @@ impl AsyncRead for Heard {
     }
 }
 
-impl AsyncWrite for Heard {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.acks.written();
         Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 
@@ -294,7 +317,6 @@ impl AsyncWrite for Heard {
         task: &mut std::task::Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.acks.written();
         Pin::new(&mut self.stream).poll_write_vectored(task, buffers)
     }
 

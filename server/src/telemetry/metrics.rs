@@ -18,6 +18,7 @@ use prometheus::{
 
 use super::families::{self, Labels};
 use super::safeguards::Safeguards;
+use super::security::SecurityMetrics;
 use super::{ledger, node, process, projections, store};
 use crate::node::Context;
 use crate::persistent::info::GroupInfo;
@@ -50,6 +51,8 @@ pub struct Metrics {
     pub silent_connections: IntCounter,
     /// Backups, and checks of the books.
     pub safeguards: Safeguards,
+    /// Who proved who they are, and how connections are protected.
+    pub security: SecurityMetrics,
 }
 
 impl Default for Metrics {
@@ -107,6 +110,7 @@ impl Metrics {
             accept_errors,
             silent_connections,
             safeguards: Safeguards::new(r),
+            security: SecurityMetrics::new(r),
             registry,
         }
     }

@@ -12,4 +12,5 @@ pub mod process;
 pub mod projections;
 pub mod safeguards;
 pub mod scavenge;
+pub mod security;
 mod store;

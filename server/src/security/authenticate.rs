@@ -1,0 +1,227 @@
+//! Who makes a request, by what it came with.
+//!
+//! ```text
+//!   Authorization ── Basic ──> known a moment ago? ── no ─> locked out? ─> users (argon2id) ──> Caller
+//!                 └─ Bearer ─> tokens: signature, issuer, audience, times ─────────────────────> Caller
+//!   no such header ─ client certificate? ─> the user of its common name ───────────────────────> Caller
+//!                 └─ nothing ──────────────────────────────────────────────────────────────────> nobody
+//! ```
+//!
+//! Credentials in a request outrank the certificate of its connection, as many users may share one
+//! connection of a proxy; the certificate must be valid all the same.
+//!
+//! INVARIANTS: wrong credentials are refused here, whatever the request is for: a caller that
+//! believes to be somebody is never served as nobody. A refusal does not tell whether there is such
+//! a user. Nothing that a caller sends is logged.
+
+pub mod credentials;
+mod refusal;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use daybook_model::{Clock, Entropy};
+use http::HeaderValue;
+
+use super::caller::{Caller, Proof};
+use super::lockout::Lockout;
+use super::tls::ClientCertificate;
+use super::tokens::Tokens;
+use super::verified::{Fingerprint, Role, Verified};
+use crate::telemetry::security::{Outcome, SecurityMetrics};
+use crate::users::{Users, UsersError};
+use credentials::Credentials;
+pub use refusal::Refusal;
+
+/// What a request came with.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its header `Authorization`, if it had one.
+    pub authorization: Option<HeaderValue>,
+    /// From where.
+    pub peer: IpAddr,
+    /// The certificate of its connection.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// Finds out who makes a request.
+pub struct Authentication {
+    users: Users,
+    verified: Verified,
+    lockout: Lockout,
+    tokens: Option<Tokens>,
+    clock: Arc<dyn Clock>,
+    metrics: SecurityMetrics,
+}
+
+impl Authentication {
+    /// By these users, and by tokens if any are believed.
+    #[must_use]
+    pub fn new(
+        users: Users,
+        tokens: Option<Tokens>,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        metrics: SecurityMetrics,
+    ) -> Authentication {
+        Authentication {
+            users,
+            verified: Verified::new(entropy),
+            lockout: Lockout::new(entropy),
+            tokens,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Whose tokens are believed, if anybody's are.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is not who it says it is, or that cannot be found out.
+    pub async fn identify(&self, asked: Asked) -> Result<Caller, Refusal> {
+        let proof = match (&asked.authorization, &asked.certificate) {
+            (Some(value), _) => credentials::proof(value),
+            (None, Some(_)) => "certificate",
+            (None, None) => return Ok(Caller::nobody()),
+        };
+        let found = self.caller(asked).await;
+        let outcome = match &found {
+            Ok(_) => Outcome::Accepted,
+            Err(Refusal::LockedOut { .. }) => Outcome::LockedOut,
+            Err(Refusal::Unavailable { .. }) => Outcome::Unavailable,
+            Err(_) => Outcome::Wrong,
+        };
+        self.metrics.authenticated(proof, outcome);
+        found
+    }
+
+    async fn caller(&self, asked: Asked) -> Result<Caller, Refusal> {
+        let Asked { authorization, peer, certificate } = asked;
+        if let Some(certificate) = &certificate
+            && certificate.not_after <= self.clock.now()
+        {
+            return Err(Refusal::CertificateExpired);
+        }
+        match (authorization, certificate) {
+            (Some(value), _) => match credentials::read(&value)? {
+                Credentials::Password { login, password } => {
+                    self.by_password(login, password, peer).await
+                }
+                Credentials::Token(token) => match &self.tokens {
+                    Some(tokens) => tokens.verify(&token).await,
+                    None => Err(Refusal::TokensOff),
+                },
+            },
+            (None, Some(certificate)) => self.by_certificate(&certificate).await,
+            (None, None) => Ok(Caller::nobody()),
+        }
+    }
+
+    /// The user of that login and password. The hash of a password is slow on purpose, and each
+    /// request carries one: what was right a moment ago is right still, and what many requests ask
+    /// at a time is found out once.
+    async fn by_password(
+        &self,
+        login: String,
+        password: String,
+        peer: IpAddr,
+    ) -> Result<Caller, Refusal> {
+        let fingerprint = self.verified.fingerprint("password", &[&login, &password]);
+        loop {
+            let now = self.clock.monotonic();
+            let generation = self.users.generation();
+            if let Some(caller) = self.verified.get(&fingerprint, generation, now) {
+                return Ok(caller);
+            }
+            match self.verified.begin(fingerprint) {
+                Role::Finder(finder) => {
+                    let found = self.verify(&fingerprint, &login, password, peer).await;
+                    match &found {
+                        Ok(caller) => {
+                            self.verified.put(fingerprint, caller.clone(), generation, now);
+                        }
+                        Err(Refusal::Wrong) => self.verified.forget(&fingerprint),
+                        Err(_) => {}
+                    }
+                    finder.found(found.clone());
+                    return found;
+                }
+                Role::Waiter(found) => match found.wait().await {
+                    Some(Err(refused)) if self.users.generation() == generation => {
+                        return Err(refused);
+                    }
+                    // It is among the verified now; or whoever was to find out has gone, or the
+                    // users have changed: once more.
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    async fn verify(
+        &self,
+        fingerprint: &Fingerprint,
+        login: &str,
+        password: String,
+        peer: IpAddr,
+    ) -> Result<Caller, Refusal> {
+        let now = self.clock.monotonic();
+        let tried = if self.verified.knew(fingerprint) {
+            None
+        } else {
+            let tried = self.lockout.attempt(login, peer, now);
+            Some(tried.map_err(|retry_after| Refusal::LockedOut { retry_after })?)
+        };
+        let verified = self.users.verify(login, password).await;
+        if !matches!(verified, Ok(None))
+            && let Some(attempt) = tried
+        {
+            let right = matches!(verified, Ok(Some(_)));
+            self.lockout.forgive(attempt, right.then(|| self.clock.monotonic()));
+        }
+        match verified {
+            Ok(Some(user)) => Ok(Caller::known(user.login, user.groups, Proof::Password, None)),
+            Ok(None) => Err(Refusal::Wrong),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// The user whose login is the common name of a certificate, as in KurrentDB.
+    async fn by_certificate(&self, certificate: &ClientCertificate) -> Result<Caller, Refusal> {
+        let Some(login) = &certificate.common_name else { return Err(Refusal::CertificateUnknown) };
+        let names = [login.as_str(), certificate.fingerprint.as_str()];
+        let fingerprint = self.verified.fingerprint("certificate", &names);
+        let now = self.clock.monotonic();
+        let generation = self.users.generation();
+        if let Some(caller) = self.verified.get(&fingerprint, generation, now) {
+            return Ok(caller);
+        }
+        let user = match self.users.user(login).await {
+            Ok(user) if !user.disabled => user,
+            Ok(_) | Err(UsersError::NotFound { .. } | UsersError::Invalid { .. }) => {
+                return Err(Refusal::CertificateUnknown);
+            }
+            Err(error) => return Err(unavailable(&error)),
+        };
+        let until = Some(certificate.not_after);
+        let caller = Caller::known(user.login, user.groups, Proof::Certificate, until);
+        self.verified.put(fingerprint, caller.clone(), generation, now);
+        Ok(caller)
+    }
+}
+
+fn unavailable(error: &UsersError) -> Refusal {
+    if !matches!(error, UsersError::Busy) {
+        tracing::error!(%error, "credentials cannot be checked");
+    }
+    Refusal::Unavailable { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;
