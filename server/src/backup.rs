@@ -170,6 +170,8 @@ fn round(
     settings: &ArchiveSettings,
     (store, clock): (&Store, &dyn Clock),
 ) -> Result<Round, RepositoryError> {
+    // In this order: what is older than `now` is in the extent, or under way.
+    let now = clock.now();
     let extent = store.extent();
     let archive = match archive {
         Some(archive) => archive,
@@ -182,7 +184,7 @@ fn round(
             archive.insert(Archive::open(repository, &extent)?)
         }
     };
-    archive.round(&extent, clock.now())
+    archive.round(&extent, now)
 }
 
 /// The wait before the next round, after so many in a row have failed.

@@ -114,8 +114,9 @@ fn run_take(args: &BackupArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let bar = bar("copied");
     let taken = match &args.data {
         Some(data) => {
+            let now = now();
             let disk = OsDisk::open_read_only(data)?;
-            take_from(args, runtime, &Extent::of_disk(&disk)?, &bar)
+            take_from(args, runtime, (&Extent::of_disk(&disk)?, now), &bar)
         }
         None => take_remote(args, runtime, &bar),
     };
@@ -147,7 +148,7 @@ fn written(taken: &Taken) -> String {
 fn take_from(
     args: &BackupArgs,
     runtime: &Runtime,
-    extent: &Extent,
+    (extent, now): (&Extent, Timestamp),
     bar: &ProgressBar,
 ) -> anyhow::Result<Taken> {
     let store = extent.segments.first().context("the log has no segment")?.header.store_id;
@@ -161,15 +162,15 @@ fn take_from(
     let to = args.to.as_deref().unwrap_or_default();
     let objects = Objects::open(to, Access::Write, runtime.handle().clone())?;
     let repository = Repository::open_for(store, objects, keys, Pace::new(args.rate))?;
-    Ok(take(&repository, extent, now(), &mut |done, all| show(bar, done, all))?)
+    Ok(take(&repository, extent, now, &mut |done, all| show(bar, done, all))?)
 }
 
 /// Of a running server, which is told how it went.
 fn take_remote(args: &BackupArgs, runtime: &Runtime, bar: &ProgressBar) -> anyhow::Result<Taken> {
     let mut attempt = 1;
     let taken = loop {
-        let extent = origin::extent(&args.remote, runtime.handle())?;
-        match take_from(args, runtime, &extent, bar) {
+        let (extent, now) = origin::extent(&args.remote, runtime.handle())?;
+        match take_from(args, runtime, (&extent, now), bar) {
             Err(_) if attempt < ATTEMPTS && origin::has_changed(&extent, args, runtime) => {
                 attempt += 1;
             }

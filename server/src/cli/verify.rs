@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use daybook_log::disk::Disk;
 use daybook_log::disk::os::OsDisk;
-use daybook_store::verify::{Progress, Report, verify};
+use daybook_store::verify::{Progress, Report, verify_and_show};
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize as _;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         bar.set_message(progress.file);
     };
     let mut trial = Trial::default();
-    let verified = verify(&disk, &mut show, &mut |event| trial.enter(event));
+    let verified = verify_and_show(&disk, &mut show, &mut |event| trial.enter(event));
     bar.finish_and_clear();
     match verified {
         Ok(report) => {

@@ -6,10 +6,11 @@
 //!              ─> one segment that a scavenge rewrote, to be named by the next round
 //! ```
 //!
-//! The last segment is kept in pieces that grow: a new one takes in those before it that are not
-//! more than twice its size, so that there are few (each is more than twice as large as all that
-//! it is followed by, about) and no byte is written again more often than pieces double. When the
-//! segment is sealed it is copied as backups copy it, and its small pieces go.
+//! The last segment is kept in pieces that grow: the eighth of a size takes in the seven before it,
+//! so that there are few (seven of each size, and sixty-odd of the largest) and no byte is written
+//! again more often than pieces grow eightfold: once where a megabyte is appended in a round, four
+//! times where it is a few kilobytes. When the segment is sealed it is copied as backups copy it,
+//! and its small pieces go.
 //!
 //! A manifest of an archive replaces the one before: two are kept. Pieces that no manifest names
 //! any more stay for a day, for whoever is restoring just now.
@@ -33,6 +34,8 @@ use crate::take::no_log;
 const MANIFESTS_KEPT: usize = 2;
 /// How long pieces stay that no manifest names any more, in nanoseconds: a day.
 const REPLACED_KEPT_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
+/// Pieces of about one size that become one.
+const FAN: u64 = 8;
 /// Objects removed in one round, so that none takes long.
 const REMOVED_MAX: usize = 64;
 
@@ -164,7 +167,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Brings everything in `extent` to the repository, at the time `now`.
+    /// Brings everything in `extent` to the repository. It was not before `now` that the extent
+    /// was asked for.
     ///
     /// # Errors
     /// [`RepositoryError`]; what was brought counts for the next round.
@@ -258,14 +262,7 @@ impl Archive {
     ) -> Result<(), RepositoryError> {
         let mut cut = tail.cut;
         let until = advance(&mut cut, segment, below, tail.copy.size)?;
-        let mut from = tail.copy.size;
-        let mut kept = tail.copy.pieces.len();
-        while let Some(last) = tail.copy.pieces[..kept].last()
-            && last.size <= 2 * (cut.size - from)
-            && cut.size - last.from <= PIECE_SIZE
-        {
-            (from, kept) = (last.from, kept - 1);
-        }
+        let (from, kept) = fold(&tail.copy, cut.size);
         let plain = read(segment, from, cut.size)?;
         // What is taken in was sound when it was first read; it must be so still.
         for piece in &tail.copy.pieces[kept..] {
@@ -295,6 +292,8 @@ impl Archive {
             let sealed: Vec<SegmentCopy> = self.sealed.values().cloned().collect();
             self.list = self.repository.put_list(&sealed, self.epoch)?;
         }
+        // Manifests are told apart by their time, whatever the clock does.
+        let after = self.manifests.back().map_or(i64::MIN, |last| last.taken.saturating_add(1));
         let all = || self.sealed.values().chain([&tail]);
         let manifest = Manifest {
             version: VERSION,
@@ -304,7 +303,7 @@ impl Archive {
             epoch: self.epoch,
             end: tail.end,
             chain: tail.chain.clone(),
-            taken: now.0,
+            taken: now.0.max(after),
             size: all().map(|copy| copy.size).sum(),
             recipients: self.repository.recipients(),
             list: self.list.clone(),
@@ -347,6 +346,32 @@ impl Archive {
     }
 }
 
+/// Where the piece begins that ends at `end`, and how many of the pieces before it stay.
+fn fold(copy: &SegmentCopy, end: u64) -> (u64, usize) {
+    let (mut from, mut kept) = (copy.size, copy.pieces.len());
+    loop {
+        let depth = depth(end - from);
+        let before = &copy.pieces[..kept];
+        let small = before.iter().rev().take_while(|piece| depth_of(piece) >= depth);
+        let fitting = small.take_while(|piece| end - piece.from <= PIECE_SIZE).count();
+        if depth == 0 || fitting + 1 < FAN as usize {
+            return (from, kept);
+        }
+        kept -= fitting;
+        from = before[kept].from;
+    }
+}
+
+/// How often a piece of so many bytes can grow by [`FAN`] and is no larger than pieces are.
+fn depth(size: u64) -> u32 {
+    let grown = std::iter::successors(size.max(1).checked_mul(FAN), |size| size.checked_mul(FAN));
+    grown.take_while(|size| *size <= PIECE_SIZE).map(|_| 1).sum()
+}
+
+fn depth_of(piece: &Piece) -> u32 {
+    depth(piece.size)
+}
+
 /// Whether `copy` has all events up to where `next` begins.
 fn holds(copy: &SegmentCopy, next: &Segment) -> bool {
     copy.end == next.header.first.0 && copy.chain == hex(&next.header.chain)
@@ -354,4 +379,54 @@ fn holds(copy: &SegmentCopy, next: &Segment) -> bool {
 
 fn keys(copy: &SegmentCopy) -> impl Iterator<Item = String> + '_ {
     copy.pieces.iter().map(|piece: &Piece| piece.key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_of_a_size_become_one_and_the_largest_stay_as_they_are() {
+        let piece = |from, size| Piece {
+            key: String::new(),
+            from,
+            size,
+            crc32: 0,
+            blake3: String::new(),
+            encrypted: None,
+        };
+        for (sizes, new, kept) in [
+            (vec![], 8, 0),
+            (vec![8; 6], 8, 6),
+            (vec![8; 7], 8, 0),
+            ([vec![64], vec![8; 7]].concat(), 8, 1),
+            ([vec![64; 7], vec![8; 7]].concat(), 8, 0),
+            // A large one takes in what is smaller, when there is enough of it.
+            (vec![8; 7], 100, 0),
+            (vec![8; 3], 100, 3),
+            // These are large already.
+            (vec![PIECE_SIZE / 8 + 1; 20], PIECE_SIZE / 8 + 1, 20),
+            (vec![PIECE_SIZE; 7], 8, 7),
+        ] {
+            let mut copy = SegmentCopy {
+                name: String::new(),
+                salt: String::new(),
+                first: 0,
+                end: 0,
+                chain: String::new(),
+                until: 0,
+                sealed: false,
+                size: 0,
+                pieces: Vec::new(),
+            };
+            for size in &sizes {
+                copy.pieces.push(piece(copy.size, *size));
+                copy.size += size;
+            }
+            let (from, found) = fold(&copy, copy.size + new);
+            assert_eq!(found, kept, "{sizes:?} and {new}");
+            let begins = copy.pieces.get(found).map_or(copy.size, |piece| piece.from);
+            assert_eq!(from, begins, "{sizes:?} and {new}");
+        }
+    }
 }

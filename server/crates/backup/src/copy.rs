@@ -17,7 +17,7 @@ use crate::repository::{Name, Repository, SEGMENTS};
 pub(crate) const PIECE_SIZE: u64 = 32 * 1024 * 1024;
 /// So that segments of tests have several.
 #[cfg(test)]
-pub(crate) const PIECE_SIZE: u64 = 2048;
+pub(crate) const PIECE_SIZE: u64 = 4096;
 
 /// What the repository has already.
 #[derive(Default)]

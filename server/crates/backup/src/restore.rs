@@ -23,6 +23,11 @@ use crate::repository::{Name, Repository};
 /// Times that a manifest is looked for which is replaced while it is.
 const ATTEMPTS: u32 = 3;
 
+/// Nanoseconds that an append may take from its time to its place among what is durable: a backup
+/// that is no older has all that was made at a time. Far more than any disk takes, but one that
+/// hangs.
+const SETTLED_NS: i64 = 10_000_000_000;
+
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -219,20 +224,22 @@ fn choose(
     let holds = |name: &&Name| match until {
         Until::End => **name == newest,
         Until::Position(position) => name.end > position.0,
-        Until::Time(time) => name.taken >= time.0,
+        Until::Time(time) => name.taken >= time.0.saturating_add(SETTLED_NS),
     };
     let found = names.iter().filter(|name| name.epoch == newest.epoch).find(holds);
-    let Some(name) = found else {
-        return Err(match until {
-            Until::Time(_) => none(
-                "all were taken before that time, and what came after them is not known; restore \
-                 without --to-time, or to an earlier one"
-                    .to_owned(),
-            ),
-            _ => none(format!("the newest ends before position {}", newest.end)),
-        });
-    };
-    Ok(name.clone())
+    if let Some(name) = found {
+        return Ok(name.clone());
+    }
+    match until {
+        // Times never go back in a log: what follows one that is later is later.
+        Until::Time(time) if repository.manifest(&newest)?.tail.until > time.0 => Ok(newest),
+        Until::Time(_) => Err(none(
+            "all were taken before that time, or less than 10 s after it, and what came after them \
+             is not known; restore without --to-time, or to an earlier one"
+                .to_owned(),
+        )),
+        _ => Err(none(format!("the newest ends before position {}", newest.end))),
+    }
 }
 
 /// The backup to restore from, and what it says.

@@ -22,7 +22,7 @@ pub struct Taken {
     pub moved: Moved,
 }
 
-/// Takes a backup of `extent` at the time `now`. `progress` is told the bytes that are in the
+/// Takes a backup of `extent`, which was not asked for before `now`. `progress` is told the bytes that are in the
 /// repository, and of all.
 ///
 /// # Errors

@@ -71,12 +71,22 @@ pub enum VerifyError {
 }
 
 /// Verifies the store on `disk`, which no server uses. Holds a number for each stream in memory.
-/// Shows each event that was not removed, in order, once it is known to be sound.
 ///
 /// # Errors
 /// [`VerifyError`] is the first thing that is wrong with the log. Index files that are wrong are
 /// listed in the report instead: they can be rebuilt.
 pub fn verify(
+    disk: &Arc<dyn Disk>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    verify_and_show(disk, progress, &mut |_| {})
+}
+
+/// As [`verify`], and shows each event that was not removed, in the order of the log.
+///
+/// # Errors
+/// As there; what was shown before is not to be relied upon then.
+pub fn verify_and_show(
     disk: &Arc<dyn Disk>,
     progress: &mut dyn FnMut(Progress),
     event: &mut dyn FnMut(EventView<'_>),

@@ -182,7 +182,7 @@ impl Store {
     fn verify(&mut self) -> u64 {
         self.engine = None;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.restart());
-        let report = daybook_store::verify::verify(&disk, &mut |_| {}, &mut |_| {}).expect("sound");
+        let report = daybook_store::verify::verify(&disk, &mut |_| {}).expect("sound");
         assert_eq!(report.bad_index_files, Vec::<String>::new());
         drop(disk);
         self.restart();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use daybook_log::backup::Extent;
 use daybook_log::disk::{DiskError, DiskFile};
 use daybook_log::segment::{SEGMENT_HEADER_SIZE, Segment, SegmentHeader};
-use daybook_model::Position;
+use daybook_model::{Position, Timestamp};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
@@ -22,11 +22,11 @@ use crate::http::backup::segments::{BYTES_MAX, Listing};
 /// Answers that are kept: a piece is looked through while it comes, and then copied.
 const KEPT: usize = 6;
 
-/// What the server has that is durable.
+/// What the server has that is durable, and when that was by its clock.
 ///
 /// # Errors
 /// If it cannot be asked, or does not answer so.
-pub fn extent(remote: &Remote, runtime: &Handle) -> anyhow::Result<Extent> {
+pub fn extent(remote: &Remote, runtime: &Handle) -> anyhow::Result<(Extent, Timestamp)> {
     let listing = runtime.block_on(remote.get("/admin/backup/segments"))?;
     let listing: Listing =
         serde_json::from_value(listing).context("the server does not list its segments")?;
@@ -43,7 +43,8 @@ pub fn extent(remote: &Remote, runtime: &Handle) -> anyhow::Result<Extent> {
         };
         segments.push(Arc::new(Segment { header, name: listed.name, file: Arc::new(file) }));
     }
-    Ok(Extent { segments, committed: Position(listing.committed) })
+    let committed = Position(listing.committed);
+    Ok((Extent { segments, committed }, Timestamp(listing.now)))
 }
 
 /// Whether the server's segments are not those of `extent` any more: a scavenge rewrote some.
@@ -53,7 +54,7 @@ pub fn has_changed(before: &Extent, args: &BackupArgs, runtime: &Runtime) -> boo
         let there = |name: &String| now.segments.iter().any(|segment| segment.name == *name);
         !before.segments.iter().all(|segment| there(&segment.name))
     };
-    now.is_ok_and(|now| gone(&now))
+    now.is_ok_and(|(now, _)| gone(&now))
 }
 
 fn header(text: &str) -> Option<SegmentHeader> {

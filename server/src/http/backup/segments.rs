@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use daybook_log::backup::hex;
 use http::header;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::super::body;
 use super::super::problem::{Kind, Problem};
+use super::super::query::Params;
 use crate::node::Context;
 
 /// Bytes of one answer.
@@ -23,6 +24,8 @@ pub const BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub struct Listing {
     /// The store.
     pub store: Uuid,
+    /// When that was, in nanoseconds since 1970: what is older is there, or was under way.
+    pub now: i64,
     /// Every position below is durable.
     pub committed: u64,
     /// Its segments, oldest first.
@@ -48,6 +51,7 @@ pub struct Range {
 
 /// Lists the segments.
 pub async fn list(State(context): State<Context>) -> Json<Listing> {
+    let now = context.clock().now().0;
     let extent = context.works().extent();
     let segments = extent.segments.iter().map(|segment| Listed {
         name: segment.name.clone(),
@@ -55,6 +59,7 @@ pub async fn list(State(context): State<Context>) -> Json<Listing> {
     });
     Json(Listing {
         store: context.about().store_id,
+        now,
         committed: extent.committed.0,
         segments: segments.collect(),
     })
@@ -67,7 +72,7 @@ pub async fn list(State(context): State<Context>) -> Json<Listing> {
 pub async fn bytes(
     State(context): State<Context>,
     Path(name): Path<String>,
-    Query(range): Query<Range>,
+    Params(range): Params<Range>,
 ) -> Result<Response, Problem> {
     let extent = context.works().extent();
     let Some(segment) = extent.segments.iter().find(|segment| segment.name == name).cloned() else {

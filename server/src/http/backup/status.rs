@@ -7,9 +7,14 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::super::body::Held;
 use super::super::event::rfc3339;
+use super::super::problem::Problem;
 use crate::backup::Status;
 use crate::node::Context;
+
+/// Bytes of a report.
+const REPORT_SIZE_MAX: usize = 1024;
 
 /// How a backup went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,13 +46,21 @@ pub async fn show(State(context): State<Context>) -> Json<Value> {
 }
 
 /// Takes a report.
-pub async fn report(State(context): State<Context>, Json(report): Json<Report>) -> StatusCode {
+///
+/// # Errors
+/// If it is none.
+pub async fn report(
+    State(context): State<Context>,
+    body: Held<REPORT_SIZE_MAX>,
+) -> Result<StatusCode, Problem> {
+    let report: Report =
+        serde_json::from_slice(&body.bytes).map_err(|error| Problem::field("outcome", error))?;
     let safeguards = &context.metrics().safeguards;
     match report.outcome {
         Outcome::Complete => safeguards.backup_complete(context.clock().now()),
         Outcome::BrokenOff => safeguards.backup_broke_off(),
     }
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn archive_json(status: &Status) -> Value {

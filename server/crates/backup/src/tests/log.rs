@@ -26,7 +26,7 @@ use crate::{RepositoryError, Taken};
 
 pub const SIZES: Sizes = Sizes { first: 8192, max: 8192 };
 /// Nanoseconds between two commits.
-pub const STEP: i64 = 1000;
+pub const STEP: i64 = 20_000_000_000;
 
 /// Bytes that are guessable, and differ from call to call.
 #[derive(Debug)]

@@ -62,6 +62,8 @@ fn a_log_is_restored_to_any_time_that_is_covered() {
     let taken = 60 * STEP;
     log.take(&place.repository(log.store()).expect("a repository"), taken).expect("taken");
     let whole = contents(&log.disk);
+    // An append that was under way when the backup was taken may be a little older.
+    const SETTLED: i64 = 10_000_000_000;
     for (time, commits) in [
         (0, 1),
         (STEP - 1, 1),
@@ -69,12 +71,12 @@ fn a_log_is_restored_to_any_time_that_is_covered() {
         (20 * STEP + 1, 21),
         (49 * STEP - 1, 49),
         (49 * STEP, 50),
-        (taken, 50),
+        (taken - SETTLED, 50),
     ] {
         let (restored, _) = place.restore(Until::Time(Timestamp(time))).expect("restored");
         assert_eq!(contents(&restored), whole[..commits * 3], "{time}");
     }
-    for time in [-1, taken + 1] {
+    for time in [-1, taken - SETTLED + 1, taken + 1] {
         let refused = place.restore(Until::Time(Timestamp(time))).expect_err("not covered");
         assert!(matches!(refused, RepositoryError::NoSuchBackup { .. }), "{time}: {refused}");
     }
@@ -105,13 +107,13 @@ fn an_archive_follows_the_log_in_few_pieces_and_through_restarts() {
         let (restored, _) = place.restore(Until::End).expect("restored");
         assert_eq!(contents(&restored), contents(&log.disk), "round {round}");
         let (_, newest) = newest(&place);
-        assert!(newest.tail.pieces.len() <= 8, "{} pieces", newest.tail.pieces.len());
+        assert!(newest.tail.pieces.len() <= 9, "{} pieces", newest.tail.pieces.len());
         assert_eq!(place.keys("archive").len(), 2.min(round as usize));
         let still = archive.round(&log.extent(), Timestamp(round * STEP)).expect("archived");
         assert_eq!(still.moved.objects, 0, "nothing is new");
     }
     let size = newest(&place).1.size;
-    assert!(written < size * 6, "{written} bytes were written for {size}");
+    assert!(written < size * 4, "{written} bytes were written for {size}");
     let findings = check(&place.open(), None, &mut |_, _| {}).expect("checked");
     assert_eq!(findings.problems, Vec::<String>::new());
     // A day later what nobody names is gone.
