@@ -1,6 +1,7 @@
 //! Daybook as a whole, met from outside: what it refuses, what it survives, what it promises.
 //!
 //! ```text
+//!   access       what each caller may do, with routes and streams  HTTP, gRPC
 //!   fuzz_grpc    what no client sends, at random                  gRPC
 //!   requests     what no good client sends                          every door: gRPC, HTTP, store
 //!   reads        streams, the log, subscriptions, to the letter  gRPC
@@ -28,6 +29,7 @@
 //! INVARIANT: no test rests on how long something takes, and none on another test.
 #![allow(clippy::disallowed_methods, reason = "a test arranges files and asks the machine")]
 
+mod access;
 mod client_bulk;
 mod client_examples;
 mod client_proxy;
