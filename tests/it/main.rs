@@ -1,6 +1,7 @@
 //! Daybook as a whole, met from outside: what it refuses, what it survives, what it promises.
 //!
 //! ```text
+//!   access       what each caller may do, with routes and streams  HTTP, gRPC
 //!   fuzz_grpc    what no client sends, at random                  gRPC
 //!   requests     what no good client sends                          every door: gRPC, HTTP, store
 //!   reads        streams, the log, subscriptions, to the letter  gRPC
@@ -31,6 +32,7 @@
 
 mod admin;
 mod backup;
+mod access;
 mod client_bulk;
 mod client_examples;
 mod client_proxy;

@@ -23,14 +23,14 @@ use super::call::{self, Messages};
 use super::status;
 use super::streams::shown_position;
 use crate::builtin::{Builtin, NAMES, Running};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::scripted::figures::Figures;
 use crate::scripted::host::{Halt, Show};
 use crate::scripted::spec::{Mode, Spec};
 use crate::scripted::{Change, Leavings};
 
 /// Answers Create.
-pub async fn create(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::CreateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
         let spec = match options.mode.ok_or_else(|| missing("mode"))? {
@@ -46,6 +46,7 @@ pub async fn create(State(context): State<Context>, request: Request<Body>) -> R
             CreateMode::Transient(asked) => Spec::new(asked.name, Mode::Transient, options.query),
             CreateMode::OneTime(_) => Spec::new(String::new(), Mode::OneTime, options.query),
         };
+        context.is_about(&spec.name);
         if Builtin::named(&spec.name).is_ok() {
             return Err(Status::already_exists(format!(
                 "Projection '{}' exists already",
@@ -60,9 +61,10 @@ pub async fn create(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Update.
-pub async fn update(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn update(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::UpdateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.name);
         changeable(&options.name)?;
         let emit_enabled = match options.emit_option {
             Some(EmitOption::EmitEnabled(enabled)) => Some(enabled),
@@ -77,9 +79,10 @@ pub async fn update(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Delete.
-pub async fn delete(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn delete(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::DeleteReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.name);
         changeable(&options.name)?;
         let leavings = Leavings {
             emitted_streams: options.delete_emitted_streams,
@@ -94,9 +97,10 @@ pub async fn delete(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Enable.
-pub async fn enable(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn enable(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::EnableReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.name);
         if Builtin::named(&options.name).is_ok() {
             set(&context, &options.name, Running::Running).await?;
         } else {
@@ -109,9 +113,10 @@ pub async fn enable(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Disable, and abort, which is Disable without a checkpoint.
-pub async fn disable(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn disable(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::DisableReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.name);
         if Builtin::named(&options.name).is_ok() {
             let how = if options.write_checkpoint { Running::Stopped } else { Running::Aborted };
             set(&context, &options.name, how).await?;
@@ -126,9 +131,10 @@ pub async fn disable(State(context): State<Context>, request: Request<Body>) -> 
 }
 
 /// Answers Reset. What the index holds begins at the first event already.
-pub async fn reset(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn reset(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::ResetReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.name);
         if Builtin::named(&options.name).is_err() {
             let reset = context.scripted().reset(&options.name).await;
             reset.map_err(|failed| status::projection(&failed))?;

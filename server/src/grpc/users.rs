@@ -3,7 +3,7 @@
 //! Calls are not authenticated yet, these included: whoever reaches the server may make them.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::BytesMut;
 use daybook_wire::frame::put_message;
@@ -16,14 +16,15 @@ use tonic::Status;
 
 use super::call::{self, Messages};
 use super::status;
-use crate::node::{Admitted, Context};
+use crate::node::Admitted;
 use crate::security::rights::Refused;
 use crate::users::{NewUser, Standing, User};
 
 /// Answers Create.
-pub async fn create(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::CreateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         let new = NewUser {
             login: options.login_name,
             full_name: options.full_name,
@@ -37,9 +38,10 @@ pub async fn create(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Update. The password that clients send with it stays what it is, as in KurrentDB.
-pub async fn update(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn update(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::UpdateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         let done = context.users().update(&options.login_name, &options.full_name, &options.groups);
         done.await.map_err(|failed| status::users(&failed))?;
         Ok(proto::UpdateResp {})
@@ -48,9 +50,10 @@ pub async fn update(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Delete.
-pub async fn delete(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn delete(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::DeleteReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         let done = context.users().delete(&options.login_name).await;
         done.map_err(|failed| status::users(&failed))?;
         Ok(proto::DeleteResp {})
@@ -59,9 +62,10 @@ pub async fn delete(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Enable.
-pub async fn enable(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn enable(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::EnableReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         let done = context.users().set_standing(&options.login_name, Standing::Enabled).await;
         done.map_err(|failed| status::users(&failed))?;
         Ok(proto::EnableResp {})
@@ -70,9 +74,10 @@ pub async fn enable(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Disable.
-pub async fn disable(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn disable(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::DisableReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         let done = context.users().set_standing(&options.login_name, Standing::Disabled).await;
         done.map_err(|failed| status::users(&failed))?;
         Ok(proto::DisableResp {})
@@ -94,12 +99,10 @@ pub async fn change_password(context: Admitted, request: Request<Body>) -> Respo
 }
 
 /// Answers ResetPassword.
-pub async fn reset_password(
-    State(context): State<Context>,
-    request: Request<Body>,
-) -> Response<Body> {
+pub async fn reset_password(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::ResetPasswordReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         let done = context.users().reset_password(&options.login_name, options.new_password).await;
         done.map_err(|failed| status::users(&failed))?;
         Ok(proto::ResetPasswordResp {})

@@ -6,7 +6,6 @@
 //!                                     the program is the body
 //! ```
 
-use axum::extract::State;
 use daybook_script::SOURCE_SIZE_MAX;
 use http::StatusCode;
 use serde::Deserialize;
@@ -14,7 +13,7 @@ use serde::Deserialize;
 use super::body::Held;
 use super::problem::{Kind, Problem};
 use super::query::{Params, parsed};
-use crate::node::Context;
+use crate::node::Admitted;
 use crate::scripted::error::ProjectionError;
 use crate::scripted::spec::{Mode, Spec};
 
@@ -38,7 +37,7 @@ pub struct CreateParams {
 
 /// Answers `POST /projections/continuous`.
 pub async fn create(
-    State(context): State<Context>,
+    context: Admitted,
     Params(params): Params<CreateParams>,
     program: Held<SOURCE_SIZE_MAX>,
 ) -> Result<StatusCode, Problem> {
@@ -56,6 +55,7 @@ pub async fn create(
         track_emitted_streams: params.trackemittedstreams.unwrap_or(false),
         ..Spec::new(params.name, Mode::Continuous, query)
     };
+    context.is_about(&spec.name);
     context.scripted().create(spec).await?;
     Ok(StatusCode::CREATED)
 }

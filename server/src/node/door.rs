@@ -178,7 +178,8 @@ impl Door {
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.may_append(&append).await?;
         let settings = sets(&append);
-        let appended = self.store.append(append).await?;
+        let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
+        let appended = self.recorded(action, self.store.append(append)).await?;
         self.look_again(settings).await;
         Ok(appended)
     }
@@ -194,7 +195,8 @@ impl Door {
     ) -> Result<Appended, AppendError> {
         self.may_append(&append).await?;
         let settings = sets(&append);
-        let appended = self.store.append_checked(append, ended).await?;
+        let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
+        let appended = self.recorded(action, self.store.append_checked(append, ended)).await?;
         self.look_again(settings).await;
         Ok(appended)
     }
@@ -208,7 +210,9 @@ impl Door {
         if acl::is_above(&self.caller) {
             check_all(&append)?;
             let settings = sets(&append);
-            let appended = self.store.append_in(&lane.turns, append).await?;
+            let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
+            let appending = self.store.append_in(&lane.turns, append);
+            let appended = self.recorded(action, appending).await?;
             self.look_again(settings).await;
             return Ok(appended);
         }
@@ -236,7 +240,8 @@ impl Door {
     ) -> Result<Option<Position>, AppendError> {
         check(stream)?;
         self.ask(Act::Delete, stream.as_str()).await.map_err(refused)?;
-        let deleted = self.store.delete(stream, expected, how).await?;
+        let action = self.action(Act::Delete, std::iter::once(stream));
+        let deleted = self.recorded(action, self.store.delete(stream, expected, how)).await?;
         self.look_again(stream.as_str() == SETTINGS_STREAM).await;
         Ok(deleted)
     }
@@ -258,6 +263,39 @@ impl Door {
             self.ask(act, part.stream.as_str()).await.map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// What is to be recorded of an act on `streams`, if it is on one that decides about others, or
+    /// describes a stream of the server's own: that changes the server, as a route of it does.
+    fn action<'a>(
+        &self,
+        act: Act,
+        mut streams: impl Iterator<Item = &'a StreamName>,
+    ) -> Option<String> {
+        if self.caller.proof() == Proof::Unasked {
+            return None;
+        }
+        let (act, name) = streams.find_map(|stream| {
+            let (meant, name) = acl::meant(act, stream.as_str());
+            let describes = meant == Act::WriteMetadata && name.starts_with('$');
+            (describes || name == SETTINGS_STREAM).then_some((meant, name))
+        })?;
+        Some(format!("{act} {name}"))
+    }
+
+    /// Does `work`, which is recorded as `action`, if it is one.
+    async fn recorded<T>(
+        &self,
+        action: Option<String>,
+        work: impl Future<Output = Result<T, AppendError>>,
+    ) -> Result<T, AppendError> {
+        let Some(action) = action else { return work.await };
+        let asked = Asked { what: &action, ..self.asked() };
+        let id = self.rules.audit().begun(asked).await?;
+        let done = work.await;
+        let outcome = done.as_ref().err().map_or("done".to_owned(), AppendError::to_string);
+        self.rules.audit().ended(Some(id), asked, &outcome, None);
+        done
     }
 
     /// Takes the defaults for streams from the store, if they were written.
@@ -419,8 +457,8 @@ impl Door {
         self.ask(Act::Read, &acl::stream_of(key)).await
     }
 
-    /// What of the log the caller may read of what `wanted` wants: all of it, without what holds
-    /// users; or, of a tenant, nothing unless it lies within.
+    /// What of the log the caller may read of what `wanted` wants: all of it, without what is the
+    /// administrators' alone; or, of a tenant, nothing unless it lies within.
     async fn of_log(&self, wanted: Option<Arc<Filter>>) -> Result<Option<Arc<Filter>>, ReadError> {
         if acl::is_above(&self.caller) {
             return Ok(wanted);
@@ -432,7 +470,7 @@ impl Door {
             let hint = "a tenant's caller filters by prefixes of stream names within its tenant";
             return Err(self.rules.denied(self.asked(), (Act::Read, ALL), hint).into());
         }
-        Ok(Some(Arc::new(Filter::sparing_users(wanted))))
+        Ok(Some(Arc::new(Filter::sparing_secrets(wanted))))
     }
 }
 

@@ -21,7 +21,7 @@ use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, MethodRouter, any_service, on};
+use axum::routing::{MethodFilter, MethodRouter, on, on_service};
 use daybook_model::Clock;
 use http::Method;
 use tower::Service;
@@ -133,7 +133,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         T::Response: IntoResponse,
         T::Future: Send + 'static,
     {
-        self.guarded(&Method::POST, path, right, any_service(service))
+        self.guarded(&Method::POST, path, right, on_service(MethodFilter::POST, service))
     }
 
     fn guarded(

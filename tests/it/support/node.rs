@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use daybook::node::{Config, Node, StartError};
+use daybook::node::{Config, Context, Node, StartError};
 use daybook_client::Client;
 use daybook_log::disk::Disk;
 use daybook_model::{Clock, SystemClock, SystemEntropy};
@@ -61,6 +61,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.node.address()
+    }
+
+    /// What its requests share.
+    pub fn context(&self) -> &Context {
+        self.node.context()
     }
 
     /// Its store.

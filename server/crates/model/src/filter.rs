@@ -28,8 +28,8 @@ pub struct Filter {
 enum Matcher {
     Prefixes(Vec<String>),
     Regex(Box<Regex>),
-    /// What the filter wants, or all, but for the streams of users.
-    SparingUsers(Option<Arc<Filter>>),
+    /// What the filter wants, or all, but for the streams that are administrators' alone.
+    SparingSecrets(Option<Arc<Filter>>),
 }
 
 /// Why a filter cannot be used.
@@ -87,10 +87,11 @@ impl Filter {
         Ok(Filter { target, matcher: Matcher::Regex(Box::new(regex)) })
     }
 
-    /// What `wanted` wants, or all, but nothing of the streams that hold users and their passwords.
+    /// What `wanted` wants, or all, but nothing of the streams that hold users and their passwords,
+    /// and what was done and denied.
     #[must_use]
-    pub fn sparing_users(wanted: Option<Arc<Filter>>) -> Filter {
-        Filter { target: FilterTarget::StreamName, matcher: Matcher::SparingUsers(wanted) }
+    pub fn sparing_secrets(wanted: Option<Arc<Filter>>) -> Filter {
+        Filter { target: FilterTarget::StreamName, matcher: Matcher::SparingSecrets(wanted) }
     }
 
     /// Whether all that the filter can ever want are streams whose names begin with one of
@@ -112,8 +113,8 @@ impl Filter {
         match &self.matcher {
             Matcher::Prefixes(prefixes) => prefixes.iter().any(|p| text.starts_with(p.as_str())),
             Matcher::Regex(regex) => regex.is_match(text).unwrap_or(false),
-            Matcher::SparingUsers(wanted) => {
-                stream::owner_of(text) != Some(Owner::Users)
+            Matcher::SparingSecrets(wanted) => {
+                !matches!(stream::owner_of(text), Some(Owner::Users | Owner::Audit))
                     && wanted.as_ref().is_none_or(|wanted| wanted.wants(event))
             }
         }

@@ -14,14 +14,15 @@ use tonic::Status;
 use super::decode::{definition, source_of};
 use super::show;
 use crate::grpc::{call, status};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::persistent::error::GroupError;
 use crate::persistent::key::{GroupKey, Source};
 
 /// Answers Create.
-pub async fn create(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |request: CreateReq| async {
         let wanted = definition(request.options)?;
+        context.is_about(&shown(&wanted.key));
         context.persistent().create(wanted).await.map_err(refuse)?;
         Ok(CreateResp {})
     })
@@ -29,9 +30,10 @@ pub async fn create(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Update.
-pub async fn update(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn update(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |request: UpdateReq| async {
         let wanted = definition(request.options)?;
+        context.is_about(&shown(&wanted.key));
         context.persistent().update(wanted).await.map_err(refuse)?;
         Ok(UpdateResp {})
     })
@@ -39,7 +41,7 @@ pub async fn update(State(context): State<Context>, request: Request<Body>) -> R
 }
 
 /// Answers Delete.
-pub async fn delete(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+pub async fn delete(context: Admitted, request: Request<Body>) -> Response<Body> {
     use delete_req::options::StreamOption;
     call::unary(request, |request: DeleteReq| async {
         let options = request.options.ok_or_else(status::handler_failed)?;
@@ -49,6 +51,7 @@ pub async fn delete(State(context): State<Context>, request: Request<Body>) -> R
             None => return Err(status::handler_failed()),
         };
         let key = GroupKey { source, group: options.group_name };
+        context.is_about(&shown(&key));
         context.persistent().delete(&key).await.map_err(refuse)?;
         Ok(DeleteResp {})
     })
@@ -97,12 +100,10 @@ pub async fn list(State(context): State<Context>, request: Request<Body>) -> Res
 }
 
 /// Answers ReplayParked.
-pub async fn replay_parked(
-    State(context): State<Context>,
-    request: Request<Body>,
-) -> Response<Body> {
+pub async fn replay_parked(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |request: ReplayParkedReq| async {
         let (key, limit) = parked(request.options)?;
+        context.is_about(&shown(&key));
         context.persistent().replay(&key, limit).await.map_err(refuse)?;
         Ok(ReplayParkedResp {})
     })
@@ -110,12 +111,10 @@ pub async fn replay_parked(
 }
 
 /// Answers TruncateParked.
-pub async fn truncate_parked(
-    State(context): State<Context>,
-    request: Request<Body>,
-) -> Response<Body> {
+pub async fn truncate_parked(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |request: TruncateParkedReq| async {
         let (key, limit) = parked(request.options)?;
+        context.is_about(&shown(&key));
         context.persistent().truncate(&key, limit).await.map_err(refuse)?;
         Ok(TruncateParkedResp {})
     })
@@ -149,6 +148,11 @@ fn parked(options: Option<replay_parked_req::Options>) -> Result<(GroupKey, Opti
         Some(StopAtOption::NoLimit(_)) | None => None,
     };
     Ok((key, limit))
+}
+
+/// A group in a line of the audit log.
+fn shown(key: &GroupKey) -> String {
+    format!("{}::{}", key.source.name(), key.group)
 }
 
 fn refuse(error: GroupError) -> Status {
