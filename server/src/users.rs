@@ -33,7 +33,7 @@ use daybook_store::{Append, AppendError, Direction, From, ReadError, ReadStream,
 use uuid::Uuid;
 
 pub use error::UsersError;
-use password::{PASSWORD_SIZE_MAX, Passwords};
+use password::{PASSWORD_SIZE_MAX, PasswordStamp, Passwords};
 use record::{Kind, Record};
 
 /// Users that may ever be created. Bounds the list, and what one call for all of them reads.
@@ -246,12 +246,17 @@ impl Users {
         Ok(users)
     }
 
-    /// The user who has this login and password, if there is one who may call. Takes as long for
-    /// a login that does not exist, so that nobody can find out by asking.
+    /// The user who has this login and password, if there is one who may call, and which password
+    /// that is. Takes as long for a login that does not exist, so that nobody can find out by
+    /// asking.
     ///
     /// # Errors
     /// [`UsersError::Busy`]; [`UsersError::Read`]
-    pub async fn verify(&self, login: &str, password: String) -> Result<Option<User>, UsersError> {
+    pub async fn verify(
+        &self,
+        login: &str,
+        password: String,
+    ) -> Result<Option<(User, PasswordStamp)>, UsersError> {
         if password.len() > PASSWORD_SIZE_MAX {
             // Nobody has it: said at once whoever is asked for.
             return Ok(None);
@@ -265,7 +270,23 @@ impl Users {
             return Ok(None);
         };
         let matches = self.passwords.matches(password, record.password.clone()).await?;
-        Ok((matches && !record.disabled).then(|| record.shown(found.time)))
+        let stamp = record.password.stamp();
+        Ok((matches && !record.disabled).then(|| (record.shown(found.time), stamp)))
+    }
+
+    /// The user, if it may call and has the password still that [`Users::verify`] found right. Costs
+    /// a look at the user's record, and no hash.
+    ///
+    /// # Errors
+    /// [`UsersError::Read`]
+    pub async fn still(
+        &self,
+        login: &str,
+        stamp: PasswordStamp,
+    ) -> Result<Option<User>, UsersError> {
+        let found = self.find(login).await?;
+        let same = |record: &Record| !record.disabled && record.password.stamp() == stamp;
+        Ok(found.record.filter(same).map(|record| record.shown(found.time)))
     }
 
     async fn existing(&self, login: &str) -> Result<Record, UsersError> {

@@ -12,6 +12,8 @@
 //!   directory    data directories that are not a sound store's own
 //!   faults       a disk that fails or is full; a clock that leaps
 //!   pressure     more appends, subscribers, slowness than there is room for
+//!   tls          who gets a secure connection, and who does not; certificates that change
+//!   authentication  who is believed; the first administrator; what protects a server
 //!   client…      the client's typed layer, its bulk writer, and its examples
 //!   ledger…      accounts and transfers: input, doors, history, crashes, risk
 //!   connectors   what is relayed to elsewhere
@@ -33,6 +35,7 @@
 mod admin;
 mod backup;
 mod access;
+mod authentication;
 mod client_bulk;
 mod client_examples;
 mod client_proxy;
@@ -67,4 +70,5 @@ mod requests;
 mod scavenge;
 mod scripted;
 mod support;
+mod tls;
 mod virtual_streams;

@@ -35,6 +35,8 @@ pub struct Entrance {
     grpc: Router,
     /// Finds out who asks; without it everyone may do everything.
     asks: Option<Arc<Authentication>>,
+    /// Whoever asks, if nobody is asked: one for all, because each request needs one.
+    anyone: Caller,
     life: Life,
 }
 
@@ -45,13 +47,14 @@ impl Entrance {
         let http = crate::http::routes(context.clone());
         let grpc = crate::grpc::routes(context.clone());
         let asks = context.security().authentication().cloned();
-        Entrance { http, grpc, asks, life: context.life().clone() }
+        Entrance { http, grpc, asks, anyone: Caller::unasked(), life: context.life().clone() }
     }
 
     /// The routes of something that speaks HTTP alone.
     #[must_use]
     pub fn http_only(http: Router, life: Life) -> Entrance {
-        Entrance { grpc: http.clone(), http, asks: None, life }
+        let anyone = Caller::unasked();
+        Entrance { grpc: http.clone(), http, asks: None, anyone, life }
     }
 
     /// Answers one request.
@@ -66,9 +69,13 @@ impl Entrance {
         let mut visit = Visit::begin(&self.life, is_grpc, &request);
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
-        let asks = self.asks.clone();
+        let (asks, anyone) = (self.asks.clone(), self.anyone.clone());
         async move {
-            let response = match identify(asks, &request).await {
+            let found = match asks {
+                Some(asks) => identify(&asks, &request).await,
+                None => Ok(anyone),
+            };
+            let response = match found {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     match room.call(request).await {
@@ -85,12 +92,8 @@ impl Entrance {
     }
 }
 
-/// Who asks; everyone may do everything if nobody is asked.
-async fn identify<B>(
-    asks: Option<Arc<Authentication>>,
-    request: &Request<B>,
-) -> Result<Caller, Refusal> {
-    let Some(asks) = asks else { return Ok(Caller::unasked()) };
+/// Who asks.
+async fn identify<B>(asks: &Authentication, request: &Request<B>) -> Result<Caller, Refusal> {
     let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
     let authorization = given.next().cloned();
     if given.next().is_some() {

@@ -27,9 +27,10 @@ use super::caller::{Caller, Proof};
 use super::lockout::Lockout;
 use super::tls::ClientCertificate;
 use super::tokens::Tokens;
-use super::verified::{Fingerprint, Role, Verified};
+use super::verified::{Fingerprint, Known, Role, Verified};
 use crate::telemetry::security::{Outcome, SecurityMetrics};
-use crate::users::{Users, UsersError};
+use crate::users::password::PasswordStamp;
+use crate::users::{User, Users, UsersError};
 use credentials::Credentials;
 pub use refusal::Refusal;
 
@@ -50,6 +51,7 @@ pub struct Authentication {
     verified: Verified,
     lockout: Lockout,
     tokens: Option<Tokens>,
+    nobody: Caller,
     clock: Arc<dyn Clock>,
     metrics: SecurityMetrics,
 }
@@ -69,6 +71,7 @@ impl Authentication {
             verified: Verified::new(entropy),
             lockout: Lockout::new(entropy),
             tokens,
+            nobody: Caller::nobody(),
             clock,
             metrics,
         }
@@ -88,7 +91,7 @@ impl Authentication {
         let proof = match (&asked.authorization, &asked.certificate) {
             (Some(value), _) => credentials::proof(value),
             (None, Some(_)) => "certificate",
-            (None, None) => return Ok(Caller::nobody()),
+            (None, None) => return Ok(self.nobody.clone()),
         };
         let found = self.caller(asked).await;
         let outcome = match &found {
@@ -119,7 +122,7 @@ impl Authentication {
                 },
             },
             (None, Some(certificate)) => self.by_certificate(&certificate).await,
-            (None, None) => Ok(Caller::nobody()),
+            (None, None) => Ok(self.nobody.clone()),
         }
     }
 
@@ -141,14 +144,11 @@ impl Authentication {
             }
             match self.verified.begin(fingerprint) {
                 Role::Finder(finder) => {
-                    let found = self.verify(&fingerprint, &login, password, peer).await;
-                    match &found {
-                        Ok(caller) => {
-                            self.verified.put(fingerprint, caller.clone(), generation, now);
-                        }
-                        Err(Refusal::Wrong) => self.verified.forget(&fingerprint),
-                        Err(_) => {}
-                    }
+                    let known = self.find_out(&fingerprint, &login, password, peer).await;
+                    let found = known.map(|known| {
+                        self.verified.put(fingerprint, known.clone(), generation, now);
+                        known.caller
+                    });
                     finder.found(found.clone());
                     return found;
                 }
@@ -164,31 +164,34 @@ impl Authentication {
         }
     }
 
-    async fn verify(
+    /// Whose they are: by the password's hash, unless they were right before and the user has that
+    /// password still. Only the hash is worth guessing at, and counts for the lock-out.
+    async fn find_out(
         &self,
         fingerprint: &Fingerprint,
         login: &str,
         password: String,
         peer: IpAddr,
-    ) -> Result<Caller, Refusal> {
-        let now = self.clock.monotonic();
-        let tried = if self.verified.knew(fingerprint) {
-            None
-        } else {
-            let tried = self.lockout.attempt(login, peer, now);
-            Some(tried.map_err(|retry_after| Refusal::LockedOut { retry_after })?)
-        };
-        let verified = self.users.verify(login, password).await;
-        if !matches!(verified, Ok(None))
-            && let Some(attempt) = tried
-        {
-            let right = matches!(verified, Ok(Some(_)));
-            self.lockout.forgive(attempt, right.then(|| self.clock.monotonic()));
+    ) -> Result<Known, Refusal> {
+        if let Some(stamp) = self.verified.stamp(fingerprint) {
+            let still = self.users.still(login, stamp).await;
+            if let Some(user) = still.map_err(|error| unavailable(&error))? {
+                return Ok(by(user, stamp));
+            }
+            self.verified.forget(fingerprint);
         }
-        match verified {
-            Ok(Some(user)) => Ok(Caller::known(user.login, user.groups, Proof::Password, None)),
+        let attempt = self.lockout.attempt(login, peer, self.clock.monotonic());
+        let attempt = attempt.map_err(|retry_after| Refusal::LockedOut { retry_after })?;
+        match self.users.verify(login, password).await {
+            Ok(Some((user, stamp))) => {
+                self.lockout.forgive(attempt, Some(self.clock.monotonic()));
+                Ok(by(user, stamp))
+            }
             Ok(None) => Err(Refusal::Wrong),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => {
+                self.lockout.forgive(attempt, None);
+                Err(unavailable(&error))
+            }
         }
     }
 
@@ -211,9 +214,15 @@ impl Authentication {
         };
         let until = Some(certificate.not_after);
         let caller = Caller::known(user.login, user.groups, Proof::Certificate, until);
-        self.verified.put(fingerprint, caller.clone(), generation, now);
+        let known = Known { caller: caller.clone(), stamp: None };
+        self.verified.put(fingerprint, known, generation, now);
         Ok(caller)
     }
+}
+
+fn by(user: User, stamp: PasswordStamp) -> Known {
+    let caller = Caller::known(user.login, user.groups, Proof::Password, None);
+    Known { caller, stamp: Some(stamp) }
 }
 
 fn unavailable(error: &UsersError) -> Refusal {

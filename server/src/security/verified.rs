@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   login, password ─ BLAKE3, keyed with chance of this process ─> Fingerprint ─> Caller
-//!                                      valid: same generation of users, younger than a minute
+//!                                      valid: same generation of users, younger than a minute;
+//!                                      else: has the user that password still? No hash needed
 //! ```
 //!
 //! INVARIANTS: no password is kept, nor anything by which one could be guessed outside of this
-//! process. An entry that is no longer valid only says that these credentials were right once.
+//! process. An entry that is no longer valid lets nobody in by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use super::authenticate::Refusal;
 use super::caller::Caller;
+use crate::users::password::PasswordStamp;
 
 /// How long credentials count as right without being looked at again. Changes of users end that at
 /// once; this bounds what a change that passed by us may take, as by another process.
@@ -40,9 +42,18 @@ pub struct Verified {
 }
 
 struct Entry {
-    caller: Caller,
+    found: Known,
     generation: u64,
     at: Duration,
+}
+
+/// Whose credentials were found right.
+#[derive(Clone)]
+pub struct Known {
+    /// Theirs.
+    pub caller: Caller,
+    /// Which password it was, if it was one.
+    pub stamp: Option<PasswordStamp>,
 }
 
 /// Who looks and who waits, of those who ask the same at a time.
@@ -90,18 +101,18 @@ impl Verified {
         let entries = self.entries.read();
         let entry = entries.get(of)?;
         let valid = entry.generation == generation && now.saturating_sub(entry.at) < AGE_MAX;
-        valid.then(|| entry.caller.clone())
+        valid.then(|| entry.found.caller.clone())
     }
 
-    /// Whether these were right once, as far as is remembered.
+    /// Which password it was, if these were right once, as far as is remembered.
     #[must_use]
-    pub fn knew(&self, of: &Fingerprint) -> bool {
-        self.entries.read().contains_key(of)
+    pub fn stamp(&self, of: &Fingerprint) -> Option<PasswordStamp> {
+        self.entries.read().get(of)?.found.stamp
     }
 
     /// These were right at `at`, when the users were of this generation. The oldest is forgotten if
     /// there are too many.
-    pub fn put(&self, of: Fingerprint, caller: Caller, generation: u64, at: Duration) {
+    pub fn put(&self, of: Fingerprint, found: Known, generation: u64, at: Duration) {
         let mut entries = self.entries.write();
         if entries.len() >= VERIFIED_MAX && !entries.contains_key(&of) {
             // Whoever comes here has paid for a hash, beside which this is nothing.
@@ -110,7 +121,7 @@ impl Verified {
                 entries.remove(&oldest);
             }
         }
-        entries.insert(of, Entry { caller, generation, at });
+        entries.insert(of, Entry { found, generation, at });
     }
 
     /// These are wrong now.
@@ -168,8 +179,13 @@ mod tests {
     use super::*;
     use crate::security::caller::Proof;
 
-    fn caller(login: &str) -> Caller {
-        Caller::known(login.to_owned(), Vec::new(), Proof::Password, None)
+    fn ada() -> Known {
+        let caller = Caller::known("ada".to_owned(), Vec::new(), Proof::Password, None);
+        Known { caller, stamp: None }
+    }
+
+    fn knows(verified: &Verified, of: &Fingerprint) -> bool {
+        verified.entries.read().contains_key(of)
     }
 
     #[test]
@@ -177,15 +193,15 @@ mod tests {
         let verified = Verified::new(&SystemEntropy);
         let of = verified.fingerprint("password", &["ada", "secret"]);
         let at = Duration::from_secs(100);
-        verified.put(of, caller("ada"), 7, at);
+        verified.put(of, ada(), 7, at);
         let rows = [(7, 0, true), (7, 59, true), (7, 60, false), (8, 0, false), (6, 0, false)];
         for (generation, seconds, valid) in rows {
             let found = verified.get(&of, generation, at + Duration::from_secs(seconds));
             assert_eq!(found.is_some(), valid, "generation {generation}, {seconds} s later");
         }
-        assert!(verified.knew(&of));
+        assert!(knows(&verified, &of));
         verified.forget(&of);
-        assert!(!verified.knew(&of));
+        assert!(!knows(&verified, &of));
     }
 
     #[test]
@@ -208,11 +224,11 @@ mod tests {
         let verified = Verified::new(&SystemEntropy);
         let of = |number: usize| verified.fingerprint("password", &[&number.to_string(), ""]);
         for number in 0..=VERIFIED_MAX {
-            verified.put(of(number), caller("ada"), 0, Duration::from_secs(number as u64));
+            verified.put(of(number), ada(), 0, Duration::from_secs(number as u64));
         }
-        assert!(
-            !verified.knew(&of(0)) && verified.knew(&of(1)) && verified.knew(&of(VERIFIED_MAX))
-        );
+        for (number, kept) in [(0, false), (1, true), (VERIFIED_MAX, true)] {
+            assert_eq!(knows(&verified, &of(number)), kept, "{number}");
+        }
     }
 
     #[tokio::test]

@@ -61,6 +61,11 @@ pub struct PasswordHash {
     hash: String,
 }
 
+/// Tells one password of a user from another, by its hash and that hash's salt; and says nothing
+/// else of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordStamp(blake3::Hash);
+
 /// Where passwords are hashed. A clone is another handle of the same places.
 #[derive(Clone)]
 pub struct Passwords {
@@ -155,6 +160,16 @@ impl Passwords {
 }
 
 impl PasswordHash {
+    /// Which password it is.
+    #[must_use]
+    pub fn stamp(&self) -> PasswordStamp {
+        let mut hasher = blake3::Hasher::new();
+        for part in [&self.algorithm, &self.salt, &self.hash] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        PasswordStamp(hasher.finalize())
+    }
+
     fn is_of(&self, password: &str) -> bool {
         let sound = self.algorithm == ALGORITHM
             && self.memory_kib <= MEMORY_KIB_MAX

@@ -11,8 +11,10 @@ pub mod gate;
 pub mod http;
 pub mod ledger;
 pub mod node;
+pub mod pki;
 pub mod protocol;
 pub mod reading;
+pub mod secure;
 
 use std::future::Future;
 use std::io::Write as _;

@@ -124,7 +124,7 @@ async fn guessing_is_refused_and_does_not_keep_out_who_is_known() {
     let locked = asks.identify(with("ada:another")).await.expect_err("locked out");
     assert!(matches!(locked, Refusal::LockedOut { .. }), "{locked}");
     assert!(is(asks.identify(right()).await, Some("ada")), "from the same address");
-    // What was right is looked at again, though the address is locked out.
+    // A change of users takes no hash of what was right, and no attempt.
     users.update("ada", "Ada", &[]).await.expect("updated");
     assert!(is(asks.identify(right()).await, Some("ada")));
     let elsewhere = Asked { peer: "10.0.0.2".parse().expect("an address"), ..with("ada:guess") };
