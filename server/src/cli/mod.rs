@@ -32,6 +32,7 @@ pub mod stats;
 pub mod streams;
 pub mod subscriptions;
 pub mod tail;
+pub mod traces;
 pub mod verify;
 
 use std::path::PathBuf;

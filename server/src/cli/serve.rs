@@ -22,6 +22,7 @@ use owo_colors::OwoColorize;
 use super::entrance::{EntranceArgs, bind};
 use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
+use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, is_this_machine};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node};
@@ -120,6 +121,9 @@ pub struct ServeArgs {
     )]
     scavenge_rate: u64,
 
+    #[command(flatten)]
+    traces: TraceArgs,
+
     /// Relay events as this file says: to RabbitMQ, webhooks and files
     #[arg(long, env = "DAYBOOK_CONNECTORS", value_name = "FILE")]
     connectors: Option<PathBuf>,
@@ -214,6 +218,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         read_models,
         connectors,
         scavenge: args.scavenge(),
+        traces: args.traces.settings()?,
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {

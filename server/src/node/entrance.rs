@@ -20,6 +20,8 @@ use hyper::body::Incoming;
 use tower::Service;
 
 use super::{Context, Life};
+use crate::telemetry::trace::visit::Ending;
+use crate::telemetry::trace::{self, Tracer};
 
 /// The routes of a node. A clone shares them.
 #[derive(Clone)]
@@ -27,6 +29,7 @@ pub struct Entrance {
     http: Router,
     grpc: Router,
     life: Life,
+    tracer: Option<Tracer>,
 }
 
 impl Entrance {
@@ -35,13 +38,19 @@ impl Entrance {
     pub fn new(context: Context) -> Entrance {
         let http = crate::http::routes(context.clone());
         let grpc = crate::grpc::routes(context.clone());
-        Entrance { http, grpc, life: context.life().clone() }
+        Entrance { http, grpc, life: context.life().clone(), tracer: None }
     }
 
     /// The routes of something that speaks HTTP alone.
     #[must_use]
     pub fn http_only(http: Router, life: Life) -> Entrance {
-        Entrance { grpc: http.clone(), http, life }
+        Entrance { grpc: http.clone(), http, life, tracer: None }
+    }
+
+    /// The same, with requests traced.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Entrance {
+        Entrance { tracer, ..self }
     }
 
     /// Answers one request.
@@ -54,9 +63,11 @@ impl Entrance {
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let mut visit = Visit::begin(&self.life, is_grpc, &request);
+        visit.trace = self.tracer.as_ref().map(|tracer| tracer.visit(request.headers()));
+        let current = visit.trace.as_ref().map(trace::visit::Visit::current);
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
-        let answer = room.call(request);
+        let answer = trace::current::scoped(current, room.call(request));
         async move {
             let response = match answer.await {
                 Ok(response) => response,
@@ -79,6 +90,7 @@ struct Visit {
     life: Life,
     kind: Kind,
     began: Duration,
+    trace: Option<trace::visit::Visit>,
 }
 
 enum Kind {
@@ -105,10 +117,13 @@ impl Visit {
             let method = method_label(request.method());
             Kind::Http { method, route: None, status: None, endless: false }
         };
-        Visit { life: life.clone(), kind, began: life.clock().monotonic() }
+        Visit { life: life.clone(), kind, began: life.clock().monotonic(), trace: None }
     }
 
     fn answered(&mut self, response: &Response<Body>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered();
+        }
         match &mut self.kind {
             Kind::Http { route, status, endless, .. } => {
                 *route = response.extensions().get::<MatchedPath>().cloned();
@@ -142,12 +157,34 @@ impl Drop for Visit {
                 metrics.http_request(route, method, status, (!endless).then_some(took));
             }
             Kind::Grpc { path, known, status } => {
-                let path = path.as_ref().filter(|_| *known).map(PathAndQuery::path);
-                let method = path.map_or("unknown", |path| path.trim_start_matches('/'));
+                let method = known_method(path.as_ref(), *known).unwrap_or("unknown");
                 metrics.grpc_call(method, status.unwrap_or("CANCELLED"), took);
             }
         }
+        if let Some(trace) = &self.trace {
+            trace.end(self.kind.ending());
+        }
     }
+}
+
+impl Kind {
+    /// How it ended, for a trace.
+    fn ending(&self) -> Ending<'_> {
+        match self {
+            Kind::Http { method, route, status, .. } => {
+                let route = route.as_ref().map(MatchedPath::as_str);
+                Ending::Http { method, route, status: *status }
+            }
+            Kind::Grpc { path, known, status } => {
+                Ending::Grpc { method: known_method(path.as_ref(), *known), status: *status }
+            }
+        }
+    }
+}
+
+/// `package.Service/Method`, of a method that exists.
+fn known_method(path: Option<&PathAndQuery>, known: bool) -> Option<&str> {
+    path.filter(|_| known).map(|path| path.path().trim_start_matches('/'))
 }
 
 fn method_label(method: &Method) -> &'static str {
@@ -163,7 +200,7 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// The names of gRPC's status codes, by code.
-const GRPC_STATUS: [&str; 17] = [
+pub(crate) const GRPC_STATUS: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -202,7 +239,12 @@ impl HttpBody for CountedBody {
         mut self: Pin<&mut Self>,
         task: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(task));
+        let CountedBody { body, visit } = &mut *self;
+        let mut poll = || Pin::new(&mut *body).poll_frame(task);
+        let frame = std::task::ready!(match &visit.trace {
+            Some(trace) => trace.within(poll),
+            None => poll(),
+        });
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {

@@ -1,4 +1,5 @@
-//! What the server says of itself: log lines for people and their tools, numbers for Prometheus.
+//! What the server says of itself: log lines for people and their tools, numbers for Prometheus,
+//! traces for whoever asks where the time went.
 //!
 //! INVARIANT: no event's data, no metadata and no credential is ever logged; no label of a metric
 //! takes its value from a client (a stream name as a label is one series per stream).
@@ -13,3 +14,4 @@ pub mod projections;
 pub mod safeguards;
 pub mod scavenge;
 mod store;
+pub mod trace;
