@@ -4,6 +4,7 @@
 //! [`Interest`]; a [`Batch`] that ends at a [`Checkpoint`] stands for everything up to it.
 
 use daybook_client::Checkpoint;
+use daybook_model::watch::Watched;
 use daybook_model::{RecordedEvent, Timestamp};
 
 /// Events of one batch at most. Large enough that the cost of handing it over does not count, small
@@ -121,6 +122,13 @@ pub trait Source: Clone + Send + Sync + 'static {
         &self,
         place: Checkpoint,
     ) -> impl Future<Output = Result<Option<Timestamp>, FeedError>> + Send;
+
+    /// Tells who follows the work that events bring about, if anybody does, that `runner` takes in
+    /// `batch`, until what this returns is dropped.
+    fn follow_work(&self, runner: &str, batch: &Batch) -> Option<Box<dyn Watched>> {
+        let _ = (runner, batch);
+        None
+    }
 }
 
 /// A place in the feed that moves.

@@ -180,11 +180,18 @@ impl<S: Source, C: Consumer> Runner<S, C> {
                 Err(error) => return error.into(),
             };
             let part = Part::of(&batch);
+            let watched = self.source.follow_work(&self.name, &batch);
             let taken = match self.take(batch, &mut feed, &mut ahead).await {
                 Some(Ok(taken)) => taken,
-                Some(Err(error)) => return error.into(),
+                Some(Err(error)) => {
+                    if let Some(mut watched) = watched {
+                        watched.failed(&error);
+                    }
+                    return error.into();
+                }
                 None => return Broken::Told,
             };
+            drop(watched);
             self.failures = 0;
             self.took(&part, taken);
             if self.told.wish() != Wish::Run {

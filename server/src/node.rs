@@ -33,7 +33,7 @@ use daybook_log::Recovery;
 use daybook_log::disk::Disk;
 use daybook_log::disk::os::{Access, OpenDiskError, OsDisk};
 use daybook_model::repository::LoadError;
-use daybook_model::{SystemClock, SystemEntropy};
+use daybook_model::{Clock, Entropy, SystemClock, SystemEntropy};
 use daybook_projections::connect::{self, ConnectorSettings};
 use daybook_projections::postgres::SettingsError;
 use daybook_store::scavenge::Schedule;
@@ -55,11 +55,12 @@ use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
 use crate::security::audit::Audit;
-use crate::security::rules::Rules;
 use crate::security::files::FileError;
+use crate::security::rules::Rules;
 use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
+use crate::telemetry::trace::{self, Tracer};
 use crate::users::Users;
 use crate::verification::Verification;
 use context::Parts;
@@ -99,6 +100,8 @@ pub struct Config {
     pub archive: Option<ArchiveSettings>,
     /// How it protects itself.
     pub security: security::Settings,
+    /// Where traces are sent, if anywhere.
+    pub traces: Option<trace::Settings>,
 }
 
 impl Config {
@@ -115,6 +118,7 @@ impl Config {
             scavenge: Schedule::default(),
             archive: None,
             security: security::Settings::default(),
+            traces: None,
         }
     }
 }
@@ -140,6 +144,9 @@ pub enum StartError {
     /// A file that security rests on cannot be used.
     #[error(transparent)]
     Security(#[from] FileError),
+    /// An exporter of traces can never work as it is configured.
+    #[error(transparent)]
+    Traces(#[from] trace::StartError),
     /// The listener has no address.
     #[error("the listening socket has no address: {0}")]
     Listener(io::Error),
@@ -164,6 +171,7 @@ pub struct Node {
     context: Context,
     connections: Connections,
     accepting: JoinHandle<()>,
+    tracer: Option<Tracer>,
 }
 
 impl Node {
@@ -214,12 +222,18 @@ impl Node {
         let directory = |name| caches.as_ref().map(|caches| caches.join(name));
         let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store).await?;
         let beside = WithSnapshots::new(store.clone(), snapshots.clone())?;
-        let options = config.ledger.clone();
+        let instance = uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid();
+        let seams = (clock.clone(), entropy.clone());
+        let tracer = start_traces(config.traces.as_ref(), &store, instance, seams)?;
+        let options = ledger::Options { tracer: tracer.clone(), ..config.ledger.clone() };
         let ledger = Ledger::start(beside, clock.clone(), entropy.clone(), options).await?;
         let directory = directory(READ_MODELS_DIRECTORY);
         let seams = (clock.clone(), entropy.clone());
         let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
         metrics.register(Box::new(ScavengeMetrics::new(store.scavenge().clone())));
+        for collector in tracer.iter().flat_map(Tracer::collectors) {
+            metrics.register(collector);
+        }
         // Of all that this node calls: the risk service, and what connectors relay to.
         let resilience = config.ledger.resilience.clone();
         for collector in resilience.collectors() {
@@ -270,9 +284,9 @@ impl Node {
             metrics,
             address,
             started: clock.now(),
-            instance: uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid(),
+            instance,
         });
-        let entrance = Entrance::new(context.clone());
+        let entrance = Entrance::new(context.clone()).traced(tracer.clone());
         tokio::spawn(security.clone().watch(context.life().clone()));
         let connections = Connections::new(config.connections_max);
         let accepting = tokio::spawn(listener::serve(
@@ -282,7 +296,7 @@ impl Node {
             security.tls().cloned(),
             context.life().clone(),
         ));
-        Ok(Node { store, snapshots, lease, context, connections, accepting })
+        Ok(Node { store, snapshots, lease, context, connections, accepting, tracer })
     }
 
     /// Where it listens.
@@ -356,6 +370,9 @@ impl Node {
             tracing::error!(error = %failed, "the accept loop ended badly");
         }
         close_snapshots(self.snapshots).await;
+        if let Some(tracer) = self.tracer {
+            tracer.stop().await;
+        }
         Stopped { connections_cut }
     }
 }
@@ -417,6 +434,20 @@ fn report_recovery(recovery: &Recovery) {
     for file in &recovery.foreign_files {
         tracing::warn!(file, "a file that is not the store's lies in the data directory");
     }
+}
+
+/// Begins to trace what requests bring about in `store`, if that is wanted.
+fn start_traces(
+    settings: Option<&trace::Settings>,
+    store: &Store,
+    instance: uuid::Uuid,
+    seams: (Arc<dyn Clock>, Arc<dyn Entropy>),
+) -> Result<Option<Tracer>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let identity = trace::Identity { store: store.about().store_id, instance };
+    let tracer = Tracer::start(settings, identity, seams)?;
+    store.follow_work(Arc::new(tracer.clone()));
+    Ok(Some(tracer))
 }
 
 /// Opens the snapshots beside `store`. What is wrong with them is logged, and stops nothing else.

@@ -12,18 +12,17 @@
 
 pub mod acl;
 pub mod audit;
-pub mod caller;
-pub mod gate;
-pub mod lapse;
-pub mod rights;
-pub mod rules;
 pub mod authenticate;
 pub mod caller;
 pub mod development;
 pub mod dial;
 pub mod files;
 pub mod first_admin;
+pub mod gate;
+pub mod lapse;
 pub mod lockout;
+pub mod rights;
+pub mod rules;
 pub mod settings;
 pub mod tls;
 pub mod tokens;

@@ -32,10 +32,10 @@
 //! INVARIANT: no test rests on how long something takes, and none on another test.
 #![allow(clippy::disallowed_methods, reason = "a test arranges files and asks the machine")]
 
-mod admin;
-mod backup;
 mod access;
+mod admin;
 mod authentication;
+mod backup;
 mod client_bulk;
 mod client_examples;
 mod client_proxy;

@@ -8,8 +8,8 @@ pub mod append;
 pub mod archive;
 pub mod backup;
 pub mod bench;
-pub mod config;
 pub mod certs;
+pub mod config;
 pub mod connectors;
 pub mod delete;
 pub mod demo;
@@ -35,6 +35,7 @@ pub mod stats;
 pub mod streams;
 pub mod subscriptions;
 pub mod tail;
+pub mod traces;
 pub mod users;
 pub mod verify;
 

@@ -25,6 +25,7 @@ use super::entrance::{EntranceArgs, bind};
 use super::protection::{Protection, ProtectionArgs};
 use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
+use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node};
@@ -125,6 +126,9 @@ pub struct ServeArgs {
         value_parser = rate
     )]
     scavenge_rate: u64,
+
+    #[command(flatten)]
+    traces: TraceArgs,
 
     /// Relay events as this file says: to RabbitMQ, webhooks and files
     #[arg(long, env = "DAYBOOK_CONNECTORS", value_name = "FILE")]
@@ -227,6 +231,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         scavenge: args.scavenge(),
         archive: args.archive.settings()?,
         security: protection.settings.clone(),
+        traces: args.traces.settings()?,
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {

@@ -37,6 +37,8 @@ use daybook_store::observe::Histogram;
 use daybook_store::port::WithSnapshots;
 use tokio::sync::watch;
 
+use crate::telemetry::trace::Tracer;
+use crate::telemetry::trace::current::inherited;
 use books::BookKeeper;
 use risk::{HttpRisk, RiskUrl, RulesThenService};
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub transfer_timeout: Duration,
     /// Events of an account after which a snapshot of it is put; 0 for never.
     pub snapshot_every: u64,
+    /// Who makes spans of what it does; the node says so.
+    pub tracer: Option<Tracer>,
 }
 
 impl Default for Options {
@@ -67,6 +71,7 @@ impl Default for Options {
             on_unreachable,
             transfer_timeout: PAYMENT_TRANSFER.timeout,
             snapshot_every: repository::SNAPSHOT_EVERY_DEFAULT,
+            tracer: None,
         }
     }
 }
@@ -86,6 +91,7 @@ struct Inner {
     books: BookKeeper,
     durations: Histogram,
     stopping: watch::Sender<bool>,
+    tracer: Option<Tracer>,
 }
 
 /// A command that was done.
@@ -142,10 +148,15 @@ impl Ledger {
             timeout: options.transfer_timeout,
         };
         let transfers = Orchestrator::new(accounts.clone(), risk, seams, moving);
+        let tracer = options.tracer;
+        if let Some(tracer) = &tracer {
+            transfers.follow_work(Arc::new(tracer.clone()));
+        }
         let books = BookKeeper::new(store.clone());
         let durations = Histogram::default();
         let (stopping, _) = watch::channel(false);
-        let inner = Inner { store, clock, accounts, rules, transfers, books, durations, stopping };
+        let inner =
+            Inner { store, clock, accounts, rules, transfers, books, durations, stopping, tracer };
         Ledger { inner: Arc::new(inner) }
     }
 
@@ -241,7 +252,7 @@ impl Ledger {
 pub async fn finish<T: Send + 'static, R: std::error::Error + Send + 'static>(
     work: impl Future<Output = Result<T, ExecuteError<R>>> + Send + 'static,
 ) -> Result<T, ExecuteError<R>> {
-    tokio::spawn(work).await.unwrap_or_else(|_| {
+    tokio::spawn(inherited(work)).await.unwrap_or_else(|_| {
         let reason = "the task that did it ended".to_owned();
         Err(ExecuteError::Append(AppendError::Unknown { reason }))
     })

@@ -14,13 +14,15 @@ use std::time::Duration;
 
 use daybook_ledger::account::{AccountId, AccountStatus};
 use daybook_ledger::orchestrator::{ControlError, Counters, Known, StartError, Started, WaitError};
-use daybook_ledger::transfer::TransferRequest;
+use daybook_ledger::transfer::{TransferRequest, transfer_stream};
 use daybook_model::append::AppendError;
 use daybook_model::repository::LoadError;
+use daybook_model::{Context, Revision};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Ledger;
+use crate::telemetry::trace::current::{Current, inherited, scoped};
 
 impl Ledger {
     /// Takes up what an earlier run left under way, and from now on what is lost.
@@ -52,7 +54,7 @@ impl Ledger {
     pub async fn transfer(&self, request: TransferRequest) -> Result<Started, StartError> {
         let (answer, answered) = oneshot::channel();
         let ledger = self.clone();
-        tokio::spawn(async move {
+        tokio::spawn(inherited(async move {
             let began = ledger.inner.clock.monotonic();
             let started = ledger.inner.transfers.start(&request).await;
             let known = started.as_ref().ok().filter(|started| started.first);
@@ -66,7 +68,7 @@ impl Ledger {
             }
             let took = ledger.inner.clock.monotonic().saturating_sub(began);
             ledger.inner.durations.add(took);
-        });
+        }));
         answered.await.unwrap_or_else(|_| {
             let reason = "the task that began it ended".to_owned();
             Err(StartError::Append(AppendError::Unknown { reason }))
@@ -161,7 +163,19 @@ impl Ledger {
     /// Drives a transfer in a task of its own.
     fn drive(&self, id: Uuid) {
         let ledger = self.clone();
-        tokio::spawn(async move { ledger.drive_until_stopped(id).await });
+        tokio::spawn(async move {
+            let current = ledger.traced(id).await;
+            scoped(current, ledger.drive_until_stopped(id)).await;
+        });
+    }
+
+    /// The trace of the request that began a transfer, if it is recorded and anybody asks.
+    async fn traced(&self, id: Uuid) -> Option<Current> {
+        let tracer = self.inner.tracer.clone()?;
+        let began = self.store().store().read_event(&transfer_stream(id), Revision::FIRST).await;
+        let page = began.ok().flatten()?;
+        let context = Context::of(page.last()?.metadata).trace?;
+        context.is_sampled().then(|| Current::of_event(tracer, context))
     }
 
     async fn drive_until_stopped(&self, id: Uuid) {
@@ -187,7 +201,7 @@ impl Ledger {
 async fn finish_control(
     work: impl Future<Output = Result<Arc<Known>, ControlError>> + Send + 'static,
 ) -> Result<Arc<Known>, ControlError> {
-    tokio::spawn(work).await.unwrap_or_else(|_| {
+    tokio::spawn(inherited(work)).await.unwrap_or_else(|_| {
         let reason = "the task that did it ended".to_owned();
         Err(ControlError::Append(AppendError::Unknown { reason }))
     })

@@ -27,6 +27,8 @@ use super::{Context, Life};
 use crate::security::authenticate::{Asked, Refusal};
 use crate::security::tls::ClientCertificate;
 use crate::security::{Authentication, Caller};
+use crate::telemetry::trace::visit::Ending;
+use crate::telemetry::trace::{self, Tracer};
 
 /// The routes of a node. A clone shares them.
 #[derive(Clone)]
@@ -38,6 +40,7 @@ pub struct Entrance {
     /// Whoever asks, if nobody is asked: one for all, because each request needs one.
     anyone: Caller,
     life: Life,
+    tracer: Option<Tracer>,
 }
 
 impl Entrance {
@@ -47,14 +50,21 @@ impl Entrance {
         let http = crate::http::routes(context.clone());
         let grpc = crate::grpc::routes(context.clone());
         let asks = context.security().authentication().cloned();
-        Entrance { http, grpc, asks, anyone: Caller::unasked(), life: context.life().clone() }
+        let (anyone, life) = (Caller::unasked(), context.life().clone());
+        Entrance { http, grpc, asks, anyone, life, tracer: None }
     }
 
     /// The routes of something that speaks HTTP alone.
     #[must_use]
     pub fn http_only(http: Router, life: Life) -> Entrance {
         let anyone = Caller::unasked();
-        Entrance { grpc: http.clone(), http, asks: None, anyone, life }
+        Entrance { grpc: http.clone(), http, asks: None, anyone, life, tracer: None }
+    }
+
+    /// The same, with requests traced.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Entrance {
+        Entrance { tracer, ..self }
     }
 
     /// Answers one request.
@@ -67,15 +77,17 @@ impl Entrance {
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let mut visit = Visit::begin(&self.life, is_grpc, &request);
+        visit.trace = self.tracer.as_ref().map(|tracer| tracer.visit(request.headers()));
+        let current = visit.trace.as_ref().map(trace::visit::Visit::current);
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
         let (asks, anyone) = (self.asks.clone(), self.anyone.clone());
-        async move {
+        let answer = trace::current::scoped(current, async move {
             let found = match asks {
                 Some(asks) => identify(&asks, &request).await,
                 None => Ok(anyone),
             };
-            let response = match found {
+            match found {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     match room.call(request).await {
@@ -85,7 +97,10 @@ impl Entrance {
                 }
                 Err(refused) if is_grpc => refused.to_grpc(),
                 Err(refused) => refused.to_http(),
-            };
+            }
+        });
+        async move {
+            let response = answer.await;
             visit.answered(&response);
             Ok(response.map(|body| CountedBody { body, visit }))
         }
@@ -117,6 +132,7 @@ struct Visit {
     life: Life,
     kind: Kind,
     began: Duration,
+    trace: Option<trace::visit::Visit>,
 }
 
 enum Kind {
@@ -143,10 +159,13 @@ impl Visit {
             let method = method_label(request.method());
             Kind::Http { method, route: None, status: None, endless: false }
         };
-        Visit { life: life.clone(), kind, began: life.clock().monotonic() }
+        Visit { life: life.clone(), kind, began: life.clock().monotonic(), trace: None }
     }
 
     fn answered(&mut self, response: &Response<Body>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered();
+        }
         match &mut self.kind {
             Kind::Http { route, status, endless, .. } => {
                 *route = response.extensions().get::<MatchedPath>().cloned();
@@ -180,12 +199,34 @@ impl Drop for Visit {
                 metrics.http_request(route, method, status, (!endless).then_some(took));
             }
             Kind::Grpc { path, known, status } => {
-                let path = path.as_ref().filter(|_| *known).map(PathAndQuery::path);
-                let method = path.map_or("unknown", |path| path.trim_start_matches('/'));
+                let method = known_method(path.as_ref(), *known).unwrap_or("unknown");
                 metrics.grpc_call(method, status.unwrap_or("CANCELLED"), took);
             }
         }
+        if let Some(trace) = &self.trace {
+            trace.end(self.kind.ending());
+        }
     }
+}
+
+impl Kind {
+    /// How it ended, for a trace.
+    fn ending(&self) -> Ending<'_> {
+        match self {
+            Kind::Http { method, route, status, .. } => {
+                let route = route.as_ref().map(MatchedPath::as_str);
+                Ending::Http { method, route, status: *status }
+            }
+            Kind::Grpc { path, known, status } => {
+                Ending::Grpc { method: known_method(path.as_ref(), *known), status: *status }
+            }
+        }
+    }
+}
+
+/// `package.Service/Method`, of a method that exists.
+fn known_method(path: Option<&PathAndQuery>, known: bool) -> Option<&str> {
+    path.filter(|_| known).map(|path| path.path().trim_start_matches('/'))
 }
 
 fn method_label(method: &Method) -> &'static str {
@@ -201,7 +242,7 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// The names of gRPC's status codes, by code.
-const GRPC_STATUS: [&str; 17] = [
+pub(crate) const GRPC_STATUS: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -240,7 +281,12 @@ impl HttpBody for CountedBody {
         mut self: Pin<&mut Self>,
         task: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(task));
+        let CountedBody { body, visit } = &mut *self;
+        let mut poll = || Pin::new(&mut *body).poll_frame(task);
+        let frame = std::task::ready!(match &visit.trace {
+            Some(trace) => trace.within(poll),
+            None => poll(),
+        });
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {

@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use daybook_client::Checkpoint;
+use daybook_model::watch::Watched;
 use daybook_model::{EventView, Position, RecordedEvent, StreamName, Timestamp};
 use daybook_projections::feed::{BATCH_EVENTS_MAX, BATCH_SIZE_MAX, Head};
 use daybook_projections::{Batch, Feed, FeedError, FeedEvent, Interest, Source};
@@ -103,6 +104,12 @@ impl Source for StoreSource {
         let query = ReadAll { from, direction, count: 1, filter: None };
         let page = self.store.read_all(query).next().await.map_err(|error| unreadable(&error))?;
         Ok(page.as_ref().and_then(Page::last).map(|event| event.time))
+    }
+
+    fn follow_work(&self, runner: &str, batch: &Batch) -> Option<Box<dyn Watched>> {
+        let events = batch.events.iter().map(|each| &each.event);
+        let mut events = events.map(|event| (&event.metadata[..], event.time));
+        self.store.watch()?.batch(runner, &mut events)
     }
 }
 

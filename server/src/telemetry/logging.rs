@@ -3,7 +3,13 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::trace::current::ids;
 
 /// What is logged unless `--log` or `DAYBOOK_LOG` say otherwise.
 pub const FILTER_DEFAULT: &str = "info";
@@ -40,9 +46,42 @@ pub fn start(filter: &str) -> Result<(), LoggingError> {
     let started = if std::io::stderr().is_terminal() {
         lines.with_ansi(colours_wanted()).with_target(false).compact().try_init()
     } else {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        let json = format().json().flatten_event(true);
+        let json = json.with_current_span(false).with_span_list(false);
+        lines.fmt_fields(JsonFields::new()).event_format(Traced(json)).try_init()
     };
     started.map_err(|_| LoggingError::Twice)
+}
+
+/// JSON lines, with the trace and the span of the request that they belong to.
+struct Traced(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for Traced
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let Some(ids) = ids() else { return self.0.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writer.write_str(&with_ids(&line, ids))
+    }
+}
+
+/// `line`, which is one JSON object, with two more members.
+fn with_ids(line: &str, (trace, span): (u128, u64)) -> String {
+    match line.trim_end().strip_suffix('}') {
+        Some(open) => {
+            format!("{open},\"trace_id\":\"{trace:032x}\",\"span_id\":\"{span:016x}\"}}\n")
+        }
+        None => line.to_owned(),
+    }
 }
 
 /// Whether the user lets us use colours; see no-color.org.
@@ -54,6 +93,16 @@ pub fn colours_wanted() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_which_request_it_belongs_to() {
+        let line = with_ids("{\"level\":\"INFO\",\"a\":{}}\n", (0xab, 0xcd));
+        let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert!(line.ends_with("}\n"));
+        assert_eq!(json["level"], "INFO");
+        assert_eq!(json["trace_id"], "000000000000000000000000000000ab");
+        assert_eq!(json["span_id"], "00000000000000cd");
+    }
 
     #[test]
     fn a_bad_filter_is_named() {

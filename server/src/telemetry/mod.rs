@@ -1,4 +1,5 @@
-//! What the server says of itself: log lines for people and their tools, numbers for Prometheus.
+//! What the server says of itself: log lines for people and their tools, numbers for Prometheus,
+//! traces for whoever asks where the time went.
 //!
 //! INVARIANT: no event's data, no metadata and no credential is ever logged; no label of a metric
 //! takes its value from a client (a stream name as a label is one series per stream).
@@ -14,3 +15,4 @@ pub mod safeguards;
 pub mod scavenge;
 pub mod security;
 mod store;
+pub mod trace;

@@ -37,12 +37,13 @@ mod registry;
 mod step;
 mod times;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use daybook_model::append::{Append, AppendError};
 use daybook_model::repository::{ExecuteError, LoadError};
+use daybook_model::watch::Watch;
 use daybook_model::{Clock, Entropy, EventStore, Repository, Revision, Timer};
 use uuid::Uuid;
 
@@ -146,6 +147,7 @@ struct Inner<S: EventStore> {
     options: Options,
     registry: Registry,
     counters: Counters,
+    watch: OnceLock<Arc<dyn Watch>>,
     log: recover::CategoryLog,
 }
 
@@ -160,10 +162,26 @@ impl<S: EventStore> Orchestrator<S> {
         options: Options,
     ) -> Orchestrator<S> {
         let (registry, counters) = (Registry::default(), Counters::default());
+        let watch = OnceLock::new();
         let log = recover::CategoryLog::default();
-        let inner =
-            Inner { accounts, risk, clock, timer, entropy, options, registry, counters, log };
+        let inner = Inner {
+            accounts,
+            risk,
+            clock,
+            timer,
+            entropy,
+            options,
+            registry,
+            counters,
+            watch,
+            log,
+        };
         Orchestrator { inner: Arc::new(inner) }
+    }
+
+    /// Has `watch` follow the steps of transfers from now on. The first one stays.
+    pub fn follow_work(&self, watch: Arc<dyn Watch>) {
+        let _ = self.inner.watch.set(watch);
     }
 
     /// What it has done.

@@ -9,7 +9,8 @@
 //! An [`Aggregate`] is a state with rules; [`Repository`] keeps many of them in an [`EventStore`].
 //!
 //! Around them stand [`Context`] and [`TraceContext`], which say what an event belongs to and what
-//! brought it about, and [`upcast`], by which old events are still read.
+//! brought it about, [`watch`], by which that is followed, and [`upcast`], by which old events are
+//! still read.
 //!
 //! INVARIANT: imports nothing of ours, does no IO, starts no thread, reads no clock except in
 //! [`seam::SystemClock`], which exists so that nothing else has to.
@@ -32,6 +33,7 @@ pub mod snapshot;
 pub mod stream;
 pub mod trace;
 pub mod upcast;
+pub mod watch;
 
 pub use access::{AccessList, Act, Denied};
 pub use aggregate::{Aggregate, Decision, Undecodable};

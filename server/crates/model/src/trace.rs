@@ -74,6 +74,18 @@ impl TraceContext {
         TraceContext { span: span(entropy), ..self.clone() }
     }
 
+    /// The span `span` of the same trace.
+    #[must_use]
+    pub fn at(&self, span: [u8; 8]) -> TraceContext {
+        TraceContext { span, ..self.clone() }
+    }
+
+    /// The same place, in a trace that nobody upstream of what follows records.
+    #[must_use]
+    pub fn unsampled(self) -> TraceContext {
+        TraceContext { flags: self.flags & !SAMPLED, ..self }
+    }
+
     /// Reads both headers. A `tracestate` that breaks a rule counts as none.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Each step is a call of its own, so that a simulation can crash or read between any two.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Journal, Placed, WriteError};
@@ -50,13 +51,16 @@ impl Committer {
             self.core.times.wait.add(now.saturating_sub(pending.queued));
         }
         self.core.times.group.add_number(group.pending.len() as u64);
+        group.note(|steps| steps.begun = now);
         let written = self.write(&mut group).and_then(|placed| {
+            group.note(|steps| steps.written = self.now());
             if planted::is(Bug::AnswerBeforeSync) {
                 self.index(&group, &placed);
                 self.publish(&mut group);
             }
             self.sync().map(|()| placed)
         });
+        group.note(|steps| steps.synced = self.now());
         match written {
             Ok(placed) => {
                 let clock = self.core.environment.clock.clone();
@@ -66,7 +70,9 @@ impl Committer {
                 }
                 self.index(&group, &placed);
                 self.publish(&mut group);
-                self.core.times.index.add(clock.monotonic().saturating_sub(started));
+                let published = clock.monotonic();
+                self.core.times.index.add(published.saturating_sub(started));
+                group.note(|steps| steps.published = published);
                 self.finish(group);
                 Ok(())
             }
@@ -75,6 +81,10 @@ impl Committer {
                 Err(e)
             }
         }
+    }
+
+    fn now(&self) -> Duration {
+        self.core.environment.clock.monotonic()
     }
 
     /// Step one: the bytes go to the active segment. Nothing is durable.

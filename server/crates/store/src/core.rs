@@ -1,11 +1,12 @@
 //! What the writer, the committer and all readers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use daybook_log::{Segment, Spares};
+use daybook_model::watch::{Found, Watch};
 use daybook_model::{Epoch, Position, Timestamp};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use crate::index::KeyHasher;
 use crate::index::View;
 use crate::index::ids::IdWindow;
 use crate::index::table::BlockCache;
+use crate::page::Page;
 use crate::resolve::SettingsCache;
 use crate::status::Health;
 use crate::store::Environment;
@@ -75,6 +77,8 @@ pub(crate) struct Core {
     /// Whether there may be work for the maintenance thread, which waits for it.
     pub work: (Mutex<bool>, Condvar),
     pub times: crate::observe::Times,
+    /// Who follows the work that requests bring about; nobody, most of the time.
+    pub watch: OnceLock<Arc<dyn Watch>>,
     /// How many groups were refused: what waits for their positions must look again.
     pub refusals: watch::Sender<u64>,
     /// Raised when the store closes: every wait ends.
@@ -120,6 +124,7 @@ impl Core {
             maintenance: Mutex::new(()),
             work: (Mutex::new(true), Condvar::new()),
             times: crate::observe::Times::default(),
+            watch: OnceLock::new(),
             refusals: watch::Sender::new(0),
             closed: watch::Sender::new(false),
         }
@@ -150,6 +155,13 @@ impl Core {
         let mut epochs = self.epochs.write();
         if epochs.last().is_none_or(|(_, epoch)| *epoch != segment.header.epoch) {
             epochs.push((segment.header.first, segment.header.epoch));
+        }
+    }
+
+    /// Tells who follows the work of this task, if anybody does, of a page that was read.
+    pub fn found(&self, page: Option<&Page>, found: Found) {
+        if let (Some(watch), Some(page)) = (self.watch.get(), page) {
+            watch.page(page.len(), found);
         }
     }
 

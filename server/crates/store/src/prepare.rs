@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use daybook_log::chain;
 use daybook_model::append::{Append, AppendError, Deletion, EndedState, StreamCondition};
 use daybook_model::limits::{APPEND_EVENTS_MAX, APPEND_SIZE_MAX, APPEND_STREAMS_MAX};
+use daybook_model::watch::Steps;
 use daybook_model::{
     EventView, ExpectedRevision, NewEvent, Position, Revision, StreamName, Timestamp,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Prepared {
     pub checks: Option<Box<[(u32, EndedState)]>>,
     /// Whether it was decided elsewhere and is only taken in.
     pub carried: bool,
+    /// When it came how far, if somebody wants to know.
+    pub steps: Option<Box<Steps>>,
     pub streams: SmallVec<[PreparedStream; 1]>,
     pub events: SmallVec<[PreparedEvent; 1]>,
     bytes: Vec<u8>,
@@ -99,6 +102,7 @@ impl Prepared {
             deletion,
             checks: None,
             carried: false,
+            steps: None,
             streams,
             events,
             bytes,
@@ -122,6 +126,7 @@ impl Prepared {
             deletion: None,
             checks: None,
             carried: true,
+            steps: None,
             streams: SmallVec::new(),
             events: SmallVec::with_capacity(events.len()),
             bytes: Vec::new(),

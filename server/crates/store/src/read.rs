@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use daybook_log::disk::DiskError;
+use daybook_model::watch::Found;
 use daybook_model::{EventView, Filter, Position, Revision, StreamMetadata, StreamName, Timestamp};
 
 use crate::Page;
@@ -350,11 +351,13 @@ impl StreamReader {
                 let (page, after) =
                     blocking(move || again.read(Access::Disk).map(|page| (page, again))).await?;
                 *self = after;
+                self.list.core.found(page.as_ref(), Found::Disk);
                 return Ok(page);
             }
             other => other?,
         };
         *self = reader;
+        self.list.core.found(page.as_ref(), Found::Memory);
         Ok(page)
     }
 
@@ -453,8 +456,10 @@ impl AllReader {
     pub async fn next(&mut self) -> Result<Option<Page>, ReadError> {
         loop {
             let mut reader = self.clone();
+            let mut found = Found::Memory;
             let page = match reader.read(Access::Memory) {
                 Err(ReadError::NotInMemory) => {
+                    found = Found::Disk;
                     let mut again = self.clone();
                     let read = move || again.read(Access::Disk).map(|page| (page, again));
                     let (page, after) = blocking(read).await?;
@@ -466,7 +471,10 @@ impl AllReader {
             *self = reader;
             match page {
                 Some(page) if page.is_empty() => tokio::task::yield_now().await,
-                page => return Ok(page),
+                page => {
+                    self.core.found(page.as_ref(), found);
+                    return Ok(page);
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use daybook_log::backup::{Backup, Extent};
 use daybook_log::disk::{Disk, DiskError};
 use daybook_log::{Recovery, Sizes};
+use daybook_model::watch::Watch;
 use daybook_model::{Clock, Entropy, Epoch, Position};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -191,6 +192,18 @@ impl Store {
     #[must_use]
     pub fn times(&self) -> &Times {
         &self.core().times
+    }
+
+    /// Has `watch` follow appends and reads from now on. The first one stays.
+    pub fn follow_work(&self, watch: Arc<dyn Watch>) {
+        // A second one would be told of work that the first has begun.
+        let _ = self.core().watch.set(watch);
+    }
+
+    /// Who follows its work, if anybody does.
+    #[must_use]
+    pub fn watch(&self) -> Option<&Arc<dyn Watch>> {
+        self.core().watch.get()
     }
 
     /// Numbers for people and metrics.

@@ -19,6 +19,7 @@ use daybook_log::frame::PLACE_SIZE_MAX;
 use daybook_log::planted::{self, Bug};
 use daybook_log::{Batch, ChainValue};
 use daybook_model::append::{AppendError, Appended};
+use daybook_model::watch::Steps;
 use daybook_model::{ExpectedRevision, Position, Revision, Timestamp};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -83,9 +84,25 @@ pub(crate) struct Pending {
 pub(crate) struct Group {
     pub batch: Batch,
     pub pending: Vec<Pending>,
+    /// Whether anybody wants to know how far an append of it came.
+    pub is_watched: bool,
 }
 
 impl Group {
+    /// Notes in the appends that somebody wants to know of how far they came.
+    pub fn note(&mut self, mut note: impl FnMut(&mut Steps)) {
+        if !self.is_watched {
+            return;
+        }
+        let batch = self.pending.len() as u64;
+        for pending in &mut self.pending {
+            if let Some(steps) = &mut pending.prepared.steps {
+                steps.batch = batch;
+                note(steps);
+            }
+        }
+    }
+
     /// Whether it takes no more appends.
     pub fn is_full(&self) -> bool {
         self.pending.len() >= BATCH_APPENDS_MAX || self.batch.bytes().len() >= BATCH_SIZE_TARGET
@@ -203,7 +220,7 @@ impl Decider {
         let (bytes, spans) = self.core.tail.buffers();
         let batch = Batch::in_buffers(bytes, spans, self.core.store_salt, self.next, self.chain);
         let pending = self.core.pending.lock().pop().unwrap_or_default();
-        Group { batch, pending }
+        Group { batch, pending, is_watched: false }
     }
 
     /// Decides what was taken from the queue, and says how long that took.
@@ -311,7 +328,7 @@ impl Decider {
     }
 
     fn write(&mut self, request: Request, time: Timestamp, group: &mut Group) {
-        let Request { prepared, resolved, answer, queued } = request;
+        let Request { mut prepared, resolved, answer, queued } = request;
         let mut nexts: SmallVec<[u64; 1]> = SmallVec::new();
         for (stream, facts) in prepared.streams.iter().zip(&resolved.facts) {
             let head = self.recent.changed(stream.key, resolved.as_of).map(|(_, head)| head);
@@ -356,6 +373,11 @@ impl Decider {
             .map(|next| next.checked_sub(1).map(Revision))
             .collect();
         let appended = Appended { revisions, position: last };
+        if let Some(steps) = &mut prepared.steps {
+            steps.queued = queued;
+            steps.decided = self.core.environment.clock.monotonic();
+            group.is_watched = true;
+        }
         group.pending.push(Pending { prepared, appended, answer, queued, firsts });
     }
 

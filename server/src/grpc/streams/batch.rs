@@ -44,7 +44,9 @@ use super::{Room, shown_position};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
 use crate::node::door::{Door, Lane};
+use crate::node::entrance::GRPC_STATUS;
 use crate::node::{Endless, Phase};
+use crate::telemetry::trace;
 
 /// Appends of one call that are submitted and not answered. Enough to fill the largest group
 /// commits from one connection; what lies beyond waits with the client.
@@ -255,7 +257,8 @@ impl Batch {
     fn submit(&mut self, correlation: Uuid, append: Collecting) -> Option<BatchAppendResp> {
         let wait = self.wait(append.options.deadline).unwrap_or_default();
         let (store, lane) = (self.room.node.door().clone(), self.lane.clone());
-        let mut running = run(store, lane, correlation, append, wait).boxed();
+        let running = run(store, lane, correlation, append, wait);
+        let mut running = trace::current::part("BatchAppend append", running, failure).boxed();
         let answer = (&mut running).now_or_never();
         if answer.is_none() {
             self.in_flight.push(running);
@@ -289,6 +292,13 @@ async fn run(
     };
     drop(held);
     answer(correlation, Some(stream), Some(expected), outcome)
+}
+
+/// What went wrong by our fault.
+fn failure(answer: &BatchAppendResp) -> Option<String> {
+    let Some(Outcome::Error(status)) = &answer.result else { return None };
+    let name = GRPC_STATUS.get(usize::try_from(status.code).ok()?)?;
+    trace::visit::is_failure(name).then(|| (*name).to_owned())
 }
 
 fn success(store: &Door, appended: &Appended) -> Success {

@@ -1,6 +1,7 @@
 //! One step of a transfer: a write to an account with its record, or a question to the risk
 //! service.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,15 +10,18 @@ use std::time::Duration;
 
 use daybook_model::append::AppendError;
 use daybook_model::repository::{ExecuteError, Record, Task, Transaction};
+use daybook_model::watch::{SagaStep, Watched};
 use daybook_model::{Context, Decision, EventStore};
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::Orchestrator;
 use crate::account::{Account, AccountId, AccountRejection, AccountState, account_stream};
 use crate::risk::{Assessment, RiskRequest, Unreachable};
 use crate::saga::Direction;
 use crate::transfer::{
-    CHECK_RISK, DEBIT_SENDER, Draft, Transfer, Velocity, refusal, step_transaction,
+    CHECK_RISK, DEBIT_SENDER, Draft, PAYMENT_TRANSFER, Transfer, Velocity, refusal,
+    step_transaction,
 };
 
 /// What became of a write.
@@ -74,8 +78,10 @@ impl<S: EventStore> Orchestrator<S> {
             record: Some(record),
         };
         let began = self.inner.clock.monotonic();
+        let watched = self.follow(id, step, direction);
         let executed = self.inner.accounts.execute(&stream, task).await;
         self.measured(step, direction, began);
+        ended(watched, executed.as_ref().err());
         match executed {
             Ok(done) if done.repeated => Wrote::Moved,
             Ok(_) | Err(ExecuteError::Rejected(_)) => {
@@ -100,16 +106,23 @@ impl<S: EventStore> Orchestrator<S> {
         limit: Duration,
     ) -> Result<Assessment, Unreachable> {
         let began = self.inner.clock.monotonic();
+        let watched = self.follow(transfer.id(), CHECK_RISK, Direction::Action);
         let request = self.risk_request(transfer).await?;
         let answer = self.within(limit, self.inner.risk.assess(&request)).await;
         self.measured(CHECK_RISK, Direction::Action, began);
-        match answer {
-            Some(answer) => answer,
-            None => {
-                let reason = format!("no answer within {} ms", limit.as_millis());
-                Err(Unreachable { reason })
-            }
-        }
+        let answer = answer.unwrap_or_else(|| {
+            let reason = format!("no answer within {} ms", limit.as_millis());
+            Err(Unreachable { reason })
+        });
+        ended(watched, answer.as_ref().err().map(|unreachable| &unreachable.reason));
+        answer
+    }
+
+    /// Tells who follows the work of this task, if anybody does, that a step begins.
+    fn follow(&self, id: Uuid, step: usize, direction: Direction) -> Option<Box<dyn Watched>> {
+        let (saga, step) = (PAYMENT_TRANSFER.name, PAYMENT_TRANSFER.steps[step].name);
+        let direction = direction.as_str();
+        self.inner.watch.get()?.step(&SagaStep { saga, step, direction, id })
     }
 
     /// Adds an attempt that began at `began` and has ended now.
@@ -159,6 +172,13 @@ impl<S: EventStore> Orchestrator<S> {
             sleep.as_mut().poll(cx).map(|()| None)
         })
         .await
+    }
+}
+
+/// Ends what was followed.
+fn ended(watched: Option<Box<dyn Watched>>, error: Option<&impl fmt::Display>) {
+    if let (Some(mut watched), Some(error)) = (watched, error) {
+        watched.failed(error);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use daybook_model::append::{Append, AppendError, Appended, Deletion, EndedState, StreamCondition};
 use daybook_model::metadata::{METADATA_EVENT_TYPE, TOMBSTONE_EVENT_TYPE};
+use daybook_model::watch::{Steps, Watched};
 use daybook_model::{ExpectedRevision, NewEvent, Position, StreamMetadata, StreamName};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -31,8 +32,10 @@ impl Store {
     ///
     /// # Errors
     /// [`AppendError`]; only [`AppendError::Unknown`] leaves open whether it happened.
-    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.submit(self.prepare_off_thread(append).await?, None).await
+    pub async fn append(&self, mut append: Append) -> Result<Appended, AppendError> {
+        let watched = self.follow(&mut append);
+        let prepared = self.prepare_off_thread(append).await?;
+        self.submit_watched(prepared, None, watched).await
     }
 
     /// As [`Store::append`], and says of all conditions that fail, not of the first alone. What is
@@ -44,13 +47,14 @@ impl Store {
     /// except where nothing was expected and only a part of the ids is known.
     pub async fn append_checked(
         &self,
-        append: Append,
+        mut append: Append,
         mut ended: Vec<(u32, EndedState)>,
     ) -> Result<Appended, AppendError> {
+        let watched = self.follow(&mut append);
         ended.sort_unstable_by_key(|(stream, _)| *stream);
         let mut prepared = self.prepare_off_thread(append).await?;
         prepared.checks = Some(ended.into_boxed_slice());
-        self.submit(prepared, None).await
+        self.submit_watched(prepared, None, watched).await
     }
 
     /// As [`Store::append`], for one of several appends that are in flight together: they reach
@@ -59,8 +63,41 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::append`].
-    pub async fn append_in(&self, lane: &Lane, append: Append) -> Result<Appended, AppendError> {
-        self.submit(self.prepare_off_thread(append).await?, Some(lane)).await
+    pub async fn append_in(
+        &self,
+        lane: &Lane,
+        mut append: Append,
+    ) -> Result<Appended, AppendError> {
+        let watched = self.follow(&mut append);
+        let prepared = self.prepare_off_thread(append).await?;
+        self.submit_watched(prepared, Some(lane), watched).await
+    }
+
+    /// Tells who follows the work of this task, if anybody does, that an append begins.
+    fn follow(&self, append: &mut Append) -> Option<Box<dyn Watched>> {
+        self.core().watch.get().and_then(|watch| watch.append(append))
+    }
+
+    async fn submit_watched(
+        &self,
+        mut prepared: Box<Prepared>,
+        lane: Option<&Lane>,
+        watched: Option<Box<dyn Watched>>,
+    ) -> Result<Appended, AppendError> {
+        let Some(mut watched) = watched else { return self.submit(prepared, lane).await };
+        prepared.steps = Some(Box::default());
+        match self.run(prepared, lane).await {
+            Ok((appended, steps)) => {
+                if let Some(steps) = steps {
+                    watched.stored(&steps);
+                }
+                Ok(appended)
+            }
+            Err(error) => {
+                watched.failed(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Prepares an append where hashing it does not hold up other tasks.
@@ -88,9 +125,17 @@ impl Store {
 
     pub(crate) async fn submit(
         &self,
-        mut prepared: Box<Prepared>,
+        prepared: Box<Prepared>,
         lane: Option<&Lane>,
     ) -> Result<Appended, AppendError> {
+        self.run(prepared, lane).await.map(|(appended, _)| appended)
+    }
+
+    async fn run(
+        &self,
+        mut prepared: Box<Prepared>,
+        lane: Option<&Lane>,
+    ) -> Result<(Appended, Option<Box<Steps>>), AppendError> {
         let core = self.core();
         for _ in 0..RESOLVE_ATTEMPTS_MAX {
             if let Some(reason) = core.stop_reason() {
@@ -107,7 +152,7 @@ impl Store {
                 Resolution::Write(resolved) => resolved,
                 Resolution::Answer(answer) => {
                     self.count_answer(&answer);
-                    return answer;
+                    return answer.map(|appended| (appended, None));
                 }
             };
             let refusals = *core.refusals.borrow();
@@ -123,8 +168,8 @@ impl Store {
             }
             drop(turn);
             match reply.await {
-                Ok(Reply::Written(appended, _prepared)) => return Ok(appended),
-                Ok(Reply::Done(answer)) => return answer,
+                Ok(Reply::Written(appended, prepared)) => return Ok((appended, prepared.steps)),
+                Ok(Reply::Done(answer)) => return answer.map(|appended| (appended, None)),
                 Ok(Reply::Again { prepared: back, until }) => {
                     prepared = back;
                     self.wait_for(until, refusals).await?;
