@@ -5,13 +5,19 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use daybook_store::scavenge::{Finished, Outcome, Progress, ScavengeStatus, Start};
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::body::Held;
 use super::event::rfc3339;
 use super::problem::{Kind, Problem};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
+use crate::telemetry::logging::{self, LoggingError};
 use crate::verification::{Begun, Found};
+
+/// Bytes of the body that names what is logged: a pair for each crate of ours, many times over.
+const LOG_FILTER_SIZE_MAX: usize = 16 * 1024;
 
 /// `POST /admin/clock/accept`: accepts the clock after it leapt, so that appends resume.
 pub async fn accept_clock(State(context): State<Context>) -> StatusCode {
@@ -89,6 +95,48 @@ pub async fn verification(State(context): State<Context>) -> Json<Value> {
         })
     });
     Json(json!({ "running": running, "last": last }))
+}
+
+/// What is logged.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogFilter {
+    /// A level, or pairs such as `info,daybook_store=debug`.
+    filter: String,
+}
+
+/// `GET /admin/log`: what is logged.
+///
+/// # Errors
+/// If nothing is.
+pub async fn log_filter() -> Result<Json<LogFilter>, Problem> {
+    Ok(Json(LogFilter { filter: logging::filter()? }))
+}
+
+/// `PUT /admin/log`: logs more, or less, until the next start.
+///
+/// # Errors
+/// If the filter is none.
+pub async fn set_log_filter(
+    context: Admitted,
+    body: Held<LOG_FILTER_SIZE_MAX>,
+) -> Result<Json<LogFilter>, Problem> {
+    let LogFilter { filter } = serde_json::from_slice(&body.bytes)
+        .map_err(|error| Problem::new(Kind::InvalidRequest, error.to_string()))?;
+    context.is_about(&filter);
+    logging::change(&filter)?;
+    tracing::warn!(filter, "what is logged was changed");
+    Ok(Json(LogFilter { filter }))
+}
+
+impl From<LoggingError> for Problem {
+    fn from(error: LoggingError) -> Problem {
+        let kind = match error {
+            LoggingError::BadFilter { .. } => Kind::InvalidRequest,
+            LoggingError::Twice | LoggingError::Silent => Kind::Unavailable,
+        };
+        Problem::new(kind, error.to_string())
+    }
 }
 
 /// `POST /admin/reload`: takes up changed files of certificates and keys at once, as SIGHUP does.

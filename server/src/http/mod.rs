@@ -18,6 +18,7 @@
 //!   /admin/clock/accept                  POST                                admin
 //!   /admin/scavenge                      GET  POST; DELETE /{id}             admin
 //!   /admin/verify                        GET  POST                            admin
+//!   /admin/log                           GET  PUT                             admin
 //!   /admin/shutdown  /admin/reload       POST                                 admin
 //!   /admin/backup                        GET  a tar file                     backup
 //!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
@@ -112,6 +113,8 @@ fn guarded(context: &Context) -> Routes<Context> {
         .delete("/admin/scavenge/{id}", Rescue, admin::stop_scavenge)
         .get("/admin/verify", Monitor, admin::verification)
         .post("/admin/verify", Operate, admin::start_verification)
+        .get("/admin/log", Inspect, admin::log_filter)
+        .put("/admin/log", Operate, admin::set_log_filter)
         .post("/admin/shutdown", Rescue, admin::shutdown)
         .post("/admin/reload", Rescue, admin::reload)
         .get("/admin/backup", Administer, backup::download)

@@ -2,6 +2,9 @@
 //! standard error, so that what a command answers can be piped.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -31,6 +34,46 @@ pub enum LoggingError {
     /// This process logs already.
     #[error("logging was already set up")]
     Twice,
+    /// This process does not log.
+    #[error("this process does not log; there is no filter to see or change")]
+    Silent,
+}
+
+/// What this process logs, and how that is changed.
+struct Logging {
+    filter: Mutex<String>,
+    set: Box<dyn Fn(EnvFilter) -> Result<(), LoggingError> + Send + Sync>,
+}
+
+/// One for the process, as the subscriber is.
+static LOGGING: OnceLock<Logging> = OnceLock::new();
+
+/// What is logged now.
+///
+/// # Errors
+/// [`LoggingError::Silent`]
+pub fn filter() -> Result<String, LoggingError> {
+    Ok(LOGGING.get().ok_or(LoggingError::Silent)?.filter.lock().clone())
+}
+
+/// Logs what `filter` lets through from now on.
+///
+/// # Errors
+/// [`LoggingError::BadFilter`]; [`LoggingError::Silent`]
+pub fn change(filter: &str) -> Result<(), LoggingError> {
+    let parsed = parse(filter)?;
+    let logging = LOGGING.get().ok_or(LoggingError::Silent)?;
+    let mut current = logging.filter.lock();
+    (logging.set)(parsed)?;
+    filter.clone_into(&mut current);
+    Ok(())
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
+    EnvFilter::try_new(filter).map_err(|e| LoggingError::BadFilter {
+        filter: filter.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
 /// Begins to log what `filter` lets through.
@@ -38,19 +81,27 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`] if the filter does not parse, or logging was begun before.
 pub fn start(filter: &str) -> Result<(), LoggingError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|e| LoggingError::BadFilter {
-        filter: filter.to_owned(),
-        reason: e.to_string(),
-    })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
-    let started = if std::io::stderr().is_terminal() {
-        lines.with_ansi(colours_wanted()).with_target(false).compact().try_init()
-    } else {
-        let json = format().json().flatten_event(true);
-        let json = json.with_current_span(false).with_span_list(false);
-        lines.fmt_fields(JsonFields::new()).event_format(Traced(json)).try_init()
-    };
-    started.map_err(|_| LoggingError::Twice)
+    let lines = tracing_subscriber::fmt().with_env_filter(parse(filter)?);
+    let lines = lines.with_writer(std::io::stderr);
+    let (started, set): (_, Box<dyn Fn(EnvFilter) -> Result<(), LoggingError> + Send + Sync>) =
+        if std::io::stderr().is_terminal() {
+            let lines = lines.with_ansi(colours_wanted()).with_target(false).compact();
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let set = move |filter| handle.reload(filter).map_err(|_| LoggingError::Silent);
+            (lines.try_init(), Box::new(set))
+        } else {
+            let json = format().json().flatten_event(true);
+            let json = json.with_current_span(false).with_span_list(false);
+            let lines = lines.fmt_fields(JsonFields::new()).event_format(Traced(json));
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let set = move |filter| handle.reload(filter).map_err(|_| LoggingError::Silent);
+            (lines.try_init(), Box::new(set))
+        };
+    started.map_err(|_| LoggingError::Twice)?;
+    let filter = Mutex::new(filter.to_owned());
+    LOGGING.set(Logging { filter, set }).map_err(|_| LoggingError::Twice)
 }
 
 /// JSON lines, with the trace and the span of the request that they belong to.
