@@ -22,7 +22,7 @@ use crate::error::RepositoryError;
 /// Bytes of an object; a larger one is not read. Pieces hold at least one frame, and a frame can
 /// be as large as an append.
 const OBJECT_SIZE_MAX: u64 = 512 * 1024 * 1024;
-/// Time that one request to an object store may take: for a piece of 32 MiB over a line of 1 Mbit/s.
+/// Time that one request to an object store may take: a piece of 32 MiB over a line of 1 Mbit/s.
 const REQUEST_TIMEOUT: &str = "300 seconds";
 
 /// What is to be done with a place.

@@ -22,8 +22,8 @@ pub struct Taken {
     pub moved: Moved,
 }
 
-/// Takes a backup of `extent`, which was not asked for before `now`. `progress` is told the bytes that are in the
-/// repository, and of all.
+/// Takes a backup of `extent`, which was not asked for before `now`. `progress` is told the bytes
+/// that are in the repository, and of all.
 ///
 /// # Errors
 /// [`RepositoryError`]; there is no new backup then, and none of the old ones is harmed.

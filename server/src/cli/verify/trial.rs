@@ -126,8 +126,10 @@ mod tests {
 
     fn deposited(amount: &str, balance: &str) -> String {
         format!(
-            r#"{{"amount":"{amount}","currency":"EUR","balance":"{balance}","contra":"cash",
-                 "description":null}}"#
+            r#"{{"account_id":"00000000-0000-0000-0000-000000000001","amount":"{amount}",
+                 "currency":"EUR","contra":"cash","balance":"{balance}",
+                 "transaction_id":"00000000-0000-0000-0000-000000000002","description":"",
+                 "occurred_at":"2026-07-01T12:00:00Z"}}"#
         )
     }
 
