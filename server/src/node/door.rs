@@ -15,9 +15,12 @@
 //! ledger money that was moved, those of users who may call. What a client could append to them,
 //! delete of them, or put beside them as a snapshot, would be believed.
 //!
-//! INVARIANT: a request never holds a bare [`Store`] or [`SnapshotStore`], so that no new route
-//! can forget to ask. A door therefore lends neither; it repeats what clients may do. What says
-//! nothing of any stream is in [`Works`], which needs no caller.
+//! INVARIANT: a request never holds a bare [`Store`](daybook_store::Store), nor the store of
+//! snapshots, so that no new route can forget to ask. A door therefore lends neither; it repeats
+//! what clients may do. What says nothing of any stream is in [`Works`], which needs no caller.
+
+mod snapshots;
+mod works;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -25,106 +28,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use daybook_log::backup::{Backup, Extent};
 use daybook_model::{
-    Act, Epoch, EventStore as _, ExpectedRevision, Filter, Position, ReadFailed, Revision,
-    StreamName,
+    Act, EventStore as _, ExpectedRevision, Filter, Position, ReadFailed, Revision, StreamName,
 };
-use daybook_store::observe::Times;
-use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use daybook_store::{
-    About, AllFrom, AllReader, Append, AppendError, Appended, Deletion, Direction, EndedState,
-    Health, IndexKey, IndexReader, Lane as Turns, Page, ReadAll, ReadError, ReadStream, Scavenge,
-    Stats, Store, StreamInfo, StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
+    AllFrom, AllReader, Append, AppendError, Appended, Deletion, Direction, EndedState, IndexKey,
+    IndexReader, Lane as Turns, Page, ReadAll, ReadError, ReadStream, StreamInfo, StreamReader,
+    SubscribeFrom, Subscription, SubscriptionFilter,
 };
 use uuid::Uuid;
+
+pub use snapshots::{SnapshotDoor, SnapshotRefused};
+pub use works::Works;
 
 use crate::security::acl::{self, ALL, SETTINGS_STREAM};
 use crate::security::audit::Asked;
 use crate::security::rights::tenants;
 use crate::security::rules::Rules;
 use crate::security::{Caller, Proof};
-
-/// How the store does: what says nothing of any stream. Who may ask for it, the routes say. A clone
-/// is another handle.
-#[derive(Clone)]
-pub struct Works {
-    store: Store,
-}
-
-impl Works {
-    /// Those of `store`.
-    #[must_use]
-    pub fn new(store: Store) -> Works {
-        Works { store }
-    }
-
-    /// As [`Store::about`].
-    #[must_use]
-    pub fn about(&self) -> About {
-        self.store.about()
-    }
-
-    /// As [`Store::committed`].
-    #[must_use]
-    pub fn committed(&self) -> Position {
-        self.store.committed()
-    }
-
-    /// As [`Store::epoch_at`].
-    #[must_use]
-    pub fn epoch_at(&self, position: Position) -> Option<Epoch> {
-        self.store.epoch_at(position)
-    }
-
-    /// As [`Store::health`].
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.store.health()
-    }
-
-    /// As [`Store::accept_clock`].
-    pub fn accept_clock(&self) {
-        self.store.accept_clock();
-    }
-
-    /// As [`Store::times`].
-    #[must_use]
-    pub fn times(&self) -> &Times {
-        self.store.times()
-    }
-
-    /// As [`Store::stats`].
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.store.stats()
-    }
-
-    /// As [`Store::scavenge`].
-    #[must_use]
-    pub fn scavenge(&self) -> &Scavenge {
-        self.store.scavenge()
-    }
-
-    /// As [`Store::extent`].
-    #[must_use]
-    pub fn extent(&self) -> Extent {
-        self.store.extent()
-    }
-
-    /// As [`Store::backup`]. Blocks.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn backup(&self) -> Result<Backup, daybook_log::OpenError> {
-        self.store.backup()
-    }
-
-    /// The store, as `caller` may use it, who asks from `peer`.
-    pub(super) fn door(&self, rules: Arc<Rules>, caller: Caller, peer: Option<SocketAddr>) -> Door {
-        Door { works: self.clone(), rules, caller, peer }
-    }
-}
 
 /// The store, as one caller may use it. A clone is another handle.
 #[derive(Clone)]
@@ -170,7 +91,7 @@ impl Door {
         Asked { caller: &self.caller, peer: self.peer, what: "" }
     }
 
-    /// As [`Store::append`].
+    /// As [`append`](daybook_store::Store::append).
     ///
     /// # Errors
     /// [`AppendError::Reserved`] if it names a stream that is the ledger's, or another owner's;
@@ -184,7 +105,7 @@ impl Door {
         Ok(appended)
     }
 
-    /// As [`Store::append_checked`].
+    /// As [`append_checked`](daybook_store::Store::append_checked).
     ///
     /// # Errors
     /// As [`Door::append`].
@@ -201,7 +122,7 @@ impl Door {
         Ok(appended)
     }
 
-    /// As [`Store::append_in`]. Callers are asked for one after the other, too, so that an append
+    /// As [`append_in`](daybook_store::Store::append_in). Callers are asked for one after the other, too, so that an append
     /// whose stream's lists are on the disk is not overtaken.
     ///
     /// # Errors
@@ -228,7 +149,7 @@ impl Door {
         }
     }
 
-    /// As [`Store::delete`].
+    /// As [`delete`](daybook_store::Store::delete).
     ///
     /// # Errors
     /// As [`Door::append`].
@@ -305,7 +226,7 @@ impl Door {
         }
     }
 
-    /// As [`Store::stream_info`].
+    /// As [`stream_info`](daybook_store::Store::stream_info).
     ///
     /// # Errors
     /// As there, and if the caller may not read it.
@@ -327,7 +248,7 @@ impl Door {
         Ok(self.store.transaction(stream, transaction).await)
     }
 
-    /// As [`Store::streams`]. Whoever may list all names may read `$streams`; a tenant's caller may
+    /// As [`streams`](daybook_store::Store::streams). Whoever may list all names may read `$streams`; a tenant's caller may
     /// list those of its tenant.
     ///
     /// # Errors
@@ -346,7 +267,7 @@ impl Door {
         self.store.streams(prefix, after, limit).await
     }
 
-    /// As [`Store::read_stream`].
+    /// As [`read_stream`](daybook_store::Store::read_stream).
     ///
     /// # Errors
     /// As there, and if the caller may not read it.
@@ -355,7 +276,7 @@ impl Door {
         self.store.read_stream(query).await
     }
 
-    /// As [`Store::read_all`].
+    /// As [`read_all`](daybook_store::Store::read_all).
     ///
     /// # Errors
     /// If the caller may not read that.
@@ -364,7 +285,7 @@ impl Door {
         Ok(self.store.read_all(ReadAll { filter, ..query }))
     }
 
-    /// As [`Store::read_event`].
+    /// As [`read_event`](daybook_store::Store::read_event).
     ///
     /// # Errors
     /// As there, and if the caller may not read the stream.
@@ -377,7 +298,7 @@ impl Door {
         self.store.read_event(stream, revision).await
     }
 
-    /// As [`Store::read_index`].
+    /// As [`read_index`](daybook_store::Store::read_index).
     ///
     /// # Errors
     /// If the caller may not read the stream that lists the same.
@@ -392,7 +313,7 @@ impl Door {
         Ok(self.store.read_index(key, from, direction, count))
     }
 
-    /// As [`Store::read_all_of`].
+    /// As [`read_all_of`](daybook_store::Store::read_all_of).
     ///
     /// # Errors
     /// As [`Door::read_index`].
@@ -407,7 +328,7 @@ impl Door {
         Ok(self.store.read_all_of(key, from, direction, count))
     }
 
-    /// As [`Store::subscribe_all_of`].
+    /// As [`subscribe_all_of`](daybook_store::Store::subscribe_all_of).
     ///
     /// # Errors
     /// As [`Door::read_index`].
@@ -421,7 +342,7 @@ impl Door {
         Ok(self.store.subscribe_all_of(key, from, checkpoint_interval))
     }
 
-    /// As [`Store::subscribe_stream`].
+    /// As [`subscribe_stream`](daybook_store::Store::subscribe_stream).
     ///
     /// # Errors
     /// If the caller may not read it.
@@ -434,7 +355,7 @@ impl Door {
         Ok(self.store.subscribe_stream(stream, from))
     }
 
-    /// As [`Store::subscribe_all`].
+    /// As [`subscribe_all`](daybook_store::Store::subscribe_all).
     ///
     /// # Errors
     /// If the caller may not read that.
@@ -471,59 +392,6 @@ impl Door {
             return Err(self.rules.denied(self.asked(), (Act::Read, ALL), hint).into());
         }
         Ok(Some(Arc::new(Filter::sparing_secrets(wanted))))
-    }
-}
-
-/// Why a client's snapshot was not put, or its snapshots not deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotRefused {
-    /// The stream is the ledger's.
-    #[error(transparent)]
-    Reserved(AppendError),
-    /// The snapshots could not take it.
-    #[error(transparent)]
-    Failed(#[from] SnapshotError),
-}
-
-/// The snapshots of one stream, as a caller may use them. All methods block.
-pub struct SnapshotDoor {
-    snapshots: Arc<SnapshotStore>,
-    stream: StreamName,
-}
-
-impl SnapshotDoor {
-    /// The door to what `snapshots` has of `stream`, whose caller was asked for.
-    pub(super) fn new(snapshots: Arc<SnapshotStore>, stream: StreamName) -> SnapshotDoor {
-        SnapshotDoor { snapshots, stream }
-    }
-
-    /// As [`SnapshotStore::put`].
-    ///
-    /// # Errors
-    /// [`SnapshotRefused`]
-    pub fn put(&self, snapshot: &Snapshot, committed: Position) -> Result<(), SnapshotRefused> {
-        check(&self.stream).map_err(SnapshotRefused::Reserved)?;
-        Ok(self.snapshots.put(&self.stream, snapshot, committed)?)
-    }
-
-    /// As [`SnapshotStore::latest`].
-    ///
-    /// # Errors
-    /// [`SnapshotRefused::Failed`]
-    pub fn latest(
-        &self,
-        at_or_before: Option<Revision>,
-    ) -> Result<Option<Snapshot>, SnapshotRefused> {
-        Ok(self.snapshots.latest(&self.stream, at_or_before)?)
-    }
-
-    /// As [`SnapshotStore::delete`].
-    ///
-    /// # Errors
-    /// [`SnapshotRefused`]
-    pub fn delete(&self) -> Result<u64, SnapshotRefused> {
-        check(&self.stream).map_err(SnapshotRefused::Reserved)?;
-        Ok(self.snapshots.delete(&self.stream)?)
     }
 }
 

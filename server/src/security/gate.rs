@@ -189,7 +189,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// As a router, and what is in it.
-    #[must_use]
     pub fn into_parts(self) -> (Router<S>, Vec<Row>) {
         (self.router, self.rows)
     }

@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use daybook_model::Act;
 use daybook_store::persistent::NackAction;
 use daybook_store::persistent::settings::CONSUMER_BUFFER_MAX;
+use daybook_store::{ReadError, virtual_stream};
 use daybook_wire::proto::persistent::ReadReq;
 use daybook_wire::proto::persistent::read_req::nack::Action;
 use daybook_wire::proto::persistent::read_req::options::StreamOption;
@@ -36,12 +37,13 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::decode::source_of;
-use super::show::{put_confirmation, put_delivered};
+use super::show::{Target, put_confirmation, put_delivered};
 use crate::grpc::call::{self, Messages};
 use crate::grpc::status;
+use crate::node::door::Door;
 use crate::node::listener::Peer;
 use crate::node::{Admitted, Endless, Phase};
-use crate::persistent::consumer::Consumer;
+use crate::persistent::consumer::{Consumer, Delivered};
 use crate::persistent::error::GroupError;
 use crate::persistent::info::Visitor;
 use crate::persistent::key::{GroupKey, Source};
@@ -84,6 +86,7 @@ struct Call {
     consumer: Consumer,
     key: GroupKey,
     form: UuidForm,
+    door: Door,
     confirmed: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     _endless: Endless,
@@ -110,8 +113,10 @@ async fn begin(
     let consumer = context.persistent().connect(&key, visitor, buffer_size).await;
     let consumer = consumer.map_err(|error| status::group(&error))?;
     let endless = context.endless();
+    let door = context.door().clone();
     let stopping = Box::pin(async move { context.reached(Phase::Draining).await });
-    Ok(Call { messages, consumer, key, form, confirmed: false, stopping, _endless: endless })
+    let confirmed = false;
+    Ok(Call { messages, consumer, key, form, door, confirmed, stopping, _endless: endless })
 }
 
 fn key_of(options: &Options) -> Result<GroupKey, Status> {
@@ -153,6 +158,22 @@ fn visitor<B>(request: &Request<B>, caller: &Caller) -> Visitor {
     }
 }
 
+/// Whether a consumer is shown what a link leads to: if somebody wrote the link, only what it may
+/// read. Whoever may write a stream could otherwise have any other delivered.
+async fn target_of(delivered: &Delivered, door: &Door) -> Result<Target, Status> {
+    let (Some(link), Some(event)) = (&delivered.item.link, &delivered.item.event) else {
+        return Ok(Target::Shown);
+    };
+    if virtual_stream::is_virtual(&link.event.stream) {
+        return Ok(Target::Shown);
+    }
+    match door.ask(Act::Read, event.event.stream.as_str()).await {
+        Ok(()) => Ok(Target::Shown),
+        Err(ReadError::Denied(_)) => Ok(Target::Withheld),
+        Err(failed) => Err(status::read(failed)),
+    }
+}
+
 /// The login of Basic credentials: what stands before the first colon.
 fn login(value: &HeaderValue) -> Option<String> {
     let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
@@ -188,11 +209,13 @@ impl Call {
                 },
                 delivered = self.consumer.next() => {
                     let delivered = delivered.map_err(|error| status::group(&error))?;
-                    put_delivered(&delivered, self.form, &mut buf);
+                    let target = target_of(&delivered, &self.door).await?;
+                    put_delivered(&delivered, target, self.form, &mut buf);
                     while buf.len() < BATCH_SIZE
                         && let Some(delivered) = self.consumer.ready()
                     {
-                        put_delivered(&delivered, self.form, &mut buf);
+                        let target = target_of(&delivered, &self.door).await?;
+                        put_delivered(&delivered, target, self.form, &mut buf);
                     }
                     return Ok(Some(buf.freeze()));
                 }

@@ -23,8 +23,17 @@ pub fn put_confirmation(key: &GroupKey, buf: &mut BytesMut) {
     put_message(&ReadResp { content }, buf);
 }
 
+/// Whether what a link leads to is shown to a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// It is, if it is there.
+    Shown,
+    /// It is not: the consumer may not read its stream. The link alone is delivered.
+    Withheld,
+}
+
 /// Adds the message that shows what was delivered.
-pub fn put_delivered(delivered: &Delivered, form: UuidForm, buf: &mut BytesMut) {
+pub fn put_delivered(delivered: &Delivered, target: Target, form: UuidForm, buf: &mut BytesMut) {
     let item = &delivered.item;
     let recorded = |placed: &Placed| -> RecordedEvent {
         event::to_proto(&placed.event.view(), placed.position, form)
@@ -33,7 +42,7 @@ pub fn put_delivered(delivered: &Delivered, form: UuidForm, buf: &mut BytesMut) 
     let position = original.map(|placed| Position::CommitPosition(placed.position));
     let retries = i32::try_from(delivered.retries).unwrap_or(i32::MAX);
     let event = ReadEvent {
-        event: item.event.as_ref().map(recorded),
+        event: item.event.as_ref().filter(|_| target == Target::Shown).map(recorded),
         link: item.link.as_ref().map(recorded),
         position,
         count: Some(Count::RetryCount(retries)),
