@@ -64,8 +64,8 @@ pub struct User {
     pub updated: Timestamp,
 }
 
-/// A user to be.
-#[derive(Clone, Debug)]
+/// A user to be. Its `Debug` form does not show the password.
+#[derive(Clone)]
 pub struct NewUser {
     /// By which it will call.
     pub login: String,
@@ -75,6 +75,12 @@ pub struct NewUser {
     pub groups: Vec<String>,
     /// Its password.
     pub password: String,
+}
+
+impl std::fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewUser").field("login", &self.login).finish_non_exhaustive()
+    }
 }
 
 /// Whether a user may call.

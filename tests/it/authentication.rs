@@ -144,7 +144,8 @@ fn serve(data: &Path, more: &[&str]) -> Command {
 /// `daybook …` as a user of `address`.
 fn as_user(address: &str, password: &str, arguments: &[&str]) -> Output {
     let mut command = daybook(arguments);
-    command.args(["--url", address, "--user", "admin"]).env("DAYBOOK_PASSWORD", password);
+    command.env("DAYBOOK_URL", address).env("DAYBOOK_USER", "admin");
+    command.env("DAYBOOK_PASSWORD", password);
     command.output().expect("the binary runs")
 }
 

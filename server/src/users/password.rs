@@ -47,8 +47,8 @@ const ALGORITHM: &str = "argon2id";
 const _: () = assert!(MEMORY_KIB <= MEMORY_KIB_MAX && PASSES <= PASSES_MAX);
 const _: () = assert!(WORKING_MAX <= WAITING_MAX);
 
-/// A hashed password, and how it was hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A hashed password, and how it was hashed. Its `Debug` form shows neither hash nor salt.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordHash {
     algorithm: String,
@@ -156,6 +156,12 @@ impl Passwords {
             work()
         });
         done.await.map_err(|_stopping| UsersError::Busy)
+    }
+}
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordHash").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 
