@@ -1,6 +1,6 @@
 //! Users: who there is, and their passwords. Protocol section 11.
 //!
-//! Calls are not authenticated yet, these included: whoever reaches the server may make them.
+//! Administrators may make all of these calls; others change their own password and see themselves.
 
 use axum::body::Body;
 use axum::extract::Request;
