@@ -14,6 +14,24 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Keep safe", &["backup", "restore", "verify", "import", "export"]),
     ("Try and measure", &["demo", "load", "bench"]),
 ];
+/// The flags of `serve`, as people look for them, by how their names begin; the first that fits
+/// counts.
+const HEADINGS: &[(&str, &str)] = &[
+    ("tls-", "TLS and authentication"),
+    ("auth", "TLS and authentication"),
+    ("jwt", "TLS and authentication"),
+    ("admin-", "TLS and authentication"),
+    ("dev", "TLS and authentication"),
+    ("insecure", "TLS and authentication"),
+    ("risk-", "Ledger"),
+    ("transfer-", "Ledger"),
+    ("snapshot-", "Ledger"),
+    ("read-models", "Read side"),
+    ("connectors", "Read side"),
+    ("trace-", "Traces"),
+    ("archive", "Storage"),
+    ("scavenge", "Storage"),
+];
 /// What a newcomer types.
 const EXAMPLES: &str = "\
 Examples:
@@ -49,8 +67,18 @@ pub fn grouped(mut command: Command) -> Command {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{text}{header}Options:{header:#}\n\
          {{options}}{{after-help}}"
     );
+    command = command.mut_subcommand("serve", |serve| {
+        serve.mut_args(|flag| match flag.get_long().and_then(heading) {
+            Some(heading) => flag.help_heading(heading),
+            None => flag,
+        })
+    });
     command = command.styles(styles).help_template(template).after_help(EXAMPLES);
     command
+}
+
+fn heading(flag: &str) -> Option<&'static str> {
+    HEADINGS.iter().find(|(prefix, _)| flag.starts_with(prefix)).map(|(_, heading)| *heading)
 }
 
 #[cfg(test)]
@@ -66,6 +94,11 @@ mod tests {
             .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
             .map(Command::get_name)
             .collect();
+        let serve = command.find_subcommand("serve").expect("it is there");
+        for (prefix, _) in HEADINGS {
+            let mut flags = serve.get_arguments().filter_map(clap::Arg::get_long);
+            assert!(flags.any(|flag| flag.starts_with(prefix)), "{prefix}");
+        }
         known.sort_unstable();
         visible.sort_unstable();
         assert_eq!(known, visible);
