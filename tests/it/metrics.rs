@@ -54,6 +54,7 @@ fn serve(directory: &Path) -> Daemon {
     let mut command = daybook(&["serve", "--listen", "127.0.0.1:0", "--data"]);
     command.arg(directory.join("data")).arg("--connectors").arg(connectors);
     command.args(["--risk-url", "http://127.0.0.1:1/nobody"]);
+    command.args(["--trace-otlp", "grpc://127.0.0.1:1", "--trace-ratio", "1"]);
     Daemon::spawn(command, PATIENCE).unwrap_or_else(|said| panic!("no server: {said}"))
 }
 

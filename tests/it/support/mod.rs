@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod node;
 pub mod protocol;
 pub mod reading;
+pub mod traces;
 
 use std::future::Future;
 use std::io::Write as _;
