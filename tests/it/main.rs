@@ -23,6 +23,7 @@
 //!   moving       what another server or a file holds, brought in, and written out
 //!   scripted     projections that users write
 //!   scavenge     what retention gives back, and what stays
+//!   traces       what requests bring about, as collectors are told of it
 //!   virtual_streams  what the index lists, as streams of links and parts of the log
 //!   format       a store of each format version, kept for ever
 //! ```
@@ -71,4 +72,5 @@ mod scavenge;
 mod scripted;
 mod support;
 mod tls;
+mod traces;
 mod virtual_streams;

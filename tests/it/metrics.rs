@@ -55,6 +55,7 @@ fn serve(directory: &Path) -> Daemon {
     command.arg(directory.join("data")).arg("--connectors").arg(connectors);
     command.args(["--risk-url", "http://127.0.0.1:1/nobody"]);
     command.arg("--archive").arg(directory.join("archive"));
+    command.args(["--trace-otlp", "grpc://127.0.0.1:1", "--trace-ratio", "1"]);
     Daemon::spawn(command, PATIENCE).unwrap_or_else(|said| panic!("no server: {said}"))
 }
 

@@ -33,6 +33,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::telemetry::trace::current::carry_on;
+
 /// Time the service has for one answer unless the settings say otherwise: long for a person who
 /// waits for a transfer, short beside a transfer's deadline.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
@@ -191,11 +193,13 @@ impl HttpRisk {
             sender_transfers_day: request.sender_transfers_day,
         };
         let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
-        Request::post(&self.url.uri)
+        let mut asked = Request::post(&self.url.uri)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        carry_on(asked.headers_mut());
+        Ok(asked)
     }
 }
 

@@ -19,8 +19,6 @@ use super::lines::Lines;
 
 /// What names standard input.
 const STANDARD_INPUT: &str = "-";
-/// How a connection string begins.
-const SCHEMES: [&str; 5] = ["daybook", "esdb", "kurrentdb", "kurrent", "kdb"];
 /// What a file's events are read into at a time, in bytes.
 const BUFFER_SIZE: usize = 1024 * 1024;
 
@@ -227,12 +225,14 @@ async fn end_of(client: &Client) -> anyhow::Result<u64> {
     Ok(last.and_then(|event| event.checkpoint).map_or(0, |place| place.0))
 }
 
-/// Whether `from` is a connection string: a file of such a name is named with a path.
+/// Whether `from` is a connection string: a file of such a name is named with a path. One with a
+/// scheme that nobody knows is none that works, and still no file: a file's name is shown, and it
+/// may hold a password.
 fn is_server(from: &str) -> bool {
-    let scheme = from.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let scheme = from.split_once("://").map(|(scheme, _)| scheme);
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     scheme.is_some_and(|scheme| {
-        let scheme = scheme.strip_suffix("+discover").unwrap_or(&scheme);
-        SCHEMES.contains(&scheme)
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(is_letter)
     })
 }
 
@@ -266,5 +266,8 @@ mod tests {
             assert_eq!(Source::name(from).expect(from), name);
         }
         assert!(Source::name("kurrentdb://").is_err());
+        let error = Source::name("kurentdb://ada:secret@db.example:2113").expect_err("misspelled");
+        assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+        assert_eq!(Source::name("./kurentdb://odd").expect("a file"), "./kurentdb://odd");
     }
 }

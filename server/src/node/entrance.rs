@@ -203,8 +203,14 @@ impl Drop for Visit {
                 metrics.grpc_call(method, status.unwrap_or("CANCELLED"), took);
             }
         }
-        if let Some(trace) = &self.trace {
-            trace.end(self.kind.ending());
+        let ending = self.kind.ending();
+        let say = || tracing::debug!(target: "daybook::requests", "{ending}, {took:?}");
+        match &self.trace {
+            Some(trace) => {
+                trace.within(say);
+                trace.end(ending);
+            }
+            None => say(),
         }
     }
 }

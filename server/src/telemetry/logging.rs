@@ -70,10 +70,8 @@ pub fn change(filter: &str) -> Result<(), LoggingError> {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
-    EnvFilter::try_new(filter).map_err(|e| LoggingError::BadFilter {
-        filter: filter.to_owned(),
-        reason: e.to_string(),
-    })
+    EnvFilter::try_new(filter)
+        .map_err(|e| LoggingError::BadFilter { filter: filter.to_owned(), reason: e.to_string() })
 }
 
 /// Begins to log what `filter` lets through.

@@ -15,6 +15,7 @@ pub mod pki;
 pub mod protocol;
 pub mod reading;
 pub mod secure;
+pub mod traces;
 
 use std::future::Future;
 use std::io::Write as _;

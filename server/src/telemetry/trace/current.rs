@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use daybook_model::TraceContext;
+use daybook_model::trace::{TRACEPARENT, TRACESTATE};
 use futures_util::future::Either;
+use http::HeaderMap;
 use opentelemetry::trace::Event;
 use parking_lot::Mutex;
 
@@ -133,17 +135,22 @@ pub fn ids() -> Option<(u128, u64)> {
     ids.ok()
 }
 
-/// The place that a call to another service is to carry on.
-#[must_use]
-pub fn outgoing() -> Option<TraceContext> {
+/// Has a call to another service say which trace it belongs to, if that is known.
+pub fn carry_on(headers: &mut HeaderMap) {
     let place = CURRENT.try_with(|current| match &current.recording {
         Some(recording) => {
-            let open = recording.open.load(Ordering::Relaxed).to_be_bytes();
-            recording.context.at(open)
+            recording.context.at(recording.open.load(Ordering::Relaxed).to_be_bytes())
         }
         None => current.context.clone(),
     });
-    place.ok()
+    let Ok(place) = place else { return };
+    // Both are printable ASCII: a place that is not is never made.
+    if let Ok(parent) = place.to_string().parse() {
+        headers.insert(TRACEPARENT, parent);
+    }
+    if let Some(state) = place.tracestate().and_then(|state| state.parse().ok()) {
+        headers.insert(TRACESTATE, state);
+    }
 }
 
 /// Does one of many things that a call without an end asks for, as if it were a request of its own:
@@ -165,4 +172,88 @@ pub async fn part<T>(
     let done = CURRENT.scope(current.clone(), work).await;
     super::visit::end_part(&current, (name, began), why(&done));
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use daybook_model::{SystemClock, SystemEntropy};
+    use uuid::Uuid;
+
+    use super::super::span::Open;
+    use super::super::{Identity, Ratio, Settings};
+    use super::*;
+
+    const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+    /// A tracer that sends nothing anywhere.
+    fn tracer() -> Tracer {
+        let ratio = Ratio::new(0.0).expect("a ratio");
+        let settings = Settings { targets: Vec::new(), ratio, slow: Duration::MAX };
+        let identity = Identity { store: Uuid::nil(), instance: Uuid::nil() };
+        let seams = (Arc::new(SystemClock::new()) as _, Arc::new(SystemEntropy) as _);
+        Tracer::start(&settings, identity, seams).expect("a tracer")
+    }
+
+    fn current(parent: &str) -> Current {
+        let context = TraceContext::parse(parent, Some("a=1")).expect("a place");
+        Current::new(tracer(), context, true)
+    }
+
+    fn carried() -> Option<(String, String)> {
+        let mut headers = HeaderMap::new();
+        carry_on(&mut headers);
+        let text = |name| headers.get(name).map(|v| v.to_str().expect("ASCII").to_owned());
+        text(TRACEPARENT).zip(text(TRACESTATE))
+    }
+
+    #[tokio::test]
+    async fn a_spawned_task_works_for_what_it_was_handed_and_opens_spans_of_its_own() {
+        assert_eq!((ids(), carried()), (None, None), "nothing is known outside of a request");
+        let work = async {
+            let known = ids().expect("a place");
+            assert_eq!(tokio::spawn(async { ids() }).await.expect("no panic"), None);
+            let other = tokio::spawn(inherited(async {
+                let recording = Current::recording().expect("it is recorded");
+                let _open = Open::begin(recording, "a step").expect("room").around();
+                ids().expect("a place")
+            }));
+            let other = other.await.expect("no panic");
+            assert_eq!(other.0, known.0, "the same trace");
+            assert_ne!(other.1, known.1, "the step's span");
+            assert_eq!(ids(), Some(known), "what another task opens is not open here");
+        };
+        current(SAMPLED).scope(work).await;
+    }
+
+    #[test]
+    fn what_is_open_is_what_goes_along_and_is_closed_again() {
+        let said = Some((SAMPLED.to_owned(), "a=1".to_owned()));
+        current(SAMPLED).within(|| {
+            assert_eq!(carried(), said);
+            let open = Open::begin(Current::recording().expect("recorded"), "a step");
+            let open = open.expect("room").around();
+            let (inside, _) = carried().expect("a place");
+            assert_eq!(inside[..36], SAMPLED[..36]);
+            assert_ne!(inside, SAMPLED);
+            drop(open);
+            assert_eq!(carried(), said);
+        });
+        current(UNSAMPLED).within(|| {
+            assert_eq!(carried(), Some((UNSAMPLED.to_owned(), "a=1".to_owned())));
+            assert!(Current::recording().is_none());
+        });
+    }
+
+    #[test]
+    fn a_task_has_no_end_of_spans() {
+        current(SAMPLED).within(|| {
+            let recording = Current::recording().expect("recorded");
+            let made =
+                (0..SPANS_MAX + 10).filter(|_| Open::begin(recording.clone(), "a").is_some());
+            assert_eq!(made.count(), SPANS_MAX as usize);
+        });
+    }
 }

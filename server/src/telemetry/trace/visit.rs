@@ -48,6 +48,21 @@ pub enum Ending<'a> {
     },
 }
 
+/// As a line in the log says it.
+impl std::fmt::Display for Ending<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ending::Http { method, route, status } => {
+                let status = status.as_ref().map_or("abandoned", StatusCode::as_str);
+                write!(f, "{method} {}: {status}", route.unwrap_or("unmatched"))
+            }
+            Ending::Grpc { method, status } => {
+                write!(f, "{}: {}", method.unwrap_or("unknown"), status.unwrap_or("CANCELLED"))
+            }
+        }
+    }
+}
+
 impl Tracer {
     /// A request that begins. Its headers say whether it is recorded; if they say nothing, chance
     /// does.
