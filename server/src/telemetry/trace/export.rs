@@ -158,7 +158,7 @@ pub(super) fn start(
 /// How spans go to one target.
 enum Wire {
     Otlp(Box<opentelemetry_otlp::SpanExporter>),
-    Zipkin(Zipkin),
+    Zipkin(Box<Zipkin>),
 }
 
 impl Wire {
@@ -166,7 +166,7 @@ impl Wire {
         let (url, headers) = (target.url.to_string(), &target.headers.0);
         let otlp = opentelemetry_otlp::SpanExporter::builder();
         let built = match target.protocol {
-            Protocol::Zipkin => return Ok(Wire::Zipkin(Zipkin::new(target, resource))),
+            Protocol::Zipkin => return Ok(Wire::Zipkin(Box::new(Zipkin::new(target, resource)))),
             Protocol::OtlpGrpc => {
                 let headers = headers.iter().cloned().collect();
                 otlp.with_tonic()
