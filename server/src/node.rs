@@ -253,11 +253,12 @@ impl Node {
             metrics.register(Box::new(ArchiveMetrics::new(archive.clone())));
         }
         let audit = Audit::start(store.clone(), clock.clone(), entropy.clone(), &metrics);
-        let rules = Rules::load(&store, audit).await.map_err(OpenError::from)?;
+        let rules = Arc::new(Rules::load(&store, audit).await.map_err(OpenError::from)?);
         let users = Users::new(store.clone(), entropy.clone());
         let authentication = match config.security.asks {
             Asks::Nobody => None,
             Asks::Everyone => {
+                tokio::spawn(rules.clone().follow(store.clone()));
                 let (clock, metrics) = (clock.clone(), metrics.security.clone());
                 let users = users.clone();
                 let asks = Authentication::new(users, tokens, clock, &*entropy, metrics);
@@ -267,7 +268,7 @@ impl Node {
         let security = Security::new(tls, authentication);
         let context = Context::new(Parts {
             works: Works::new(store.clone()),
-            rules: Arc::new(rules),
+            rules,
             snapshots: snapshots.clone(),
             ledger,
             read_side,
@@ -355,10 +356,11 @@ impl Node {
         self.context.verification().stop();
         self.context.persistent().stop().await;
         self.context.scripted().stop().await;
+        // What was denied last is archived, too.
+        self.context.audit().flush().await;
         if let Some(archive) = self.context.archive() {
             archive.stop().await;
         }
-        self.context.audit().flush().await;
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
         let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();

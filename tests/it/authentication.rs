@@ -15,7 +15,7 @@ use crate::support::daemon::{Daemon, daybook, run, said};
 use crate::support::events::{event, name};
 use crate::support::http::{Answer, call, get};
 use crate::support::pki::write;
-use crate::support::{PATIENCE, assert_says};
+use crate::support::{PATIENCE, assert_says, soon, until};
 
 const PASSWORD: &str = "analytical engine";
 
@@ -107,6 +107,38 @@ async fn what_changes_of_a_user_counts_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_follows_ends_when_the_user_may_call_no_more() {
+    let directory = TempDir::new().expect("a directory");
+    let node = server(directory.path()).await;
+    let (at, users) = (node.address(), node.context().users());
+    let bob = NewUser {
+        login: "bob".to_owned(),
+        full_name: "Bob".to_owned(),
+        groups: vec!["staff".to_owned()],
+        password: PASSWORD.to_owned(),
+    };
+    users.create(bob).await.expect("created");
+    append(&client(at, "ada", PASSWORD)).await.expect("appended");
+    let follows = tokio::spawn(async move {
+        let right = basic("bob", PASSWORD);
+        let path = "/v1/streams/orders-1/subscribe";
+        call(at, "GET", path, &[("authorization", &right)], "").await
+    });
+    let stats = || node.store().stats().subscriptions;
+    // One is the server's own, which follows the settings.
+    until("Bob follows", async || stats() == 2).await;
+    // What changes nothing of Bob ends nothing.
+    users.set_standing("ada", Standing::Enabled).await.expect("enabled");
+    users.update("bob", "Robert", &["staff".to_owned()]).await.expect("another name");
+    assert!(!follows.is_finished());
+    users.set_standing("bob", Standing::Disabled).await.expect("disabled");
+    let answer = soon("it ends", follows).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains("urn:daybook:problem:unauthenticated"), "{answer:?}");
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_guesses_is_locked_out_and_who_is_known_is_not() {
     let directory = TempDir::new().expect("a directory");
     let node = server(directory.path()).await;
@@ -124,7 +156,7 @@ async fn who_guesses_is_locked_out_and_who_is_known_is_not() {
     let refused = append(&client(at, "ada", "another")).await;
     assert!(matches!(refused, Err(CallError::Overloaded { .. })), "{refused:?}");
     assert_eq!(ping(at, &[&right]).await.status, 200, "who is known goes on");
-    let page = get(at, "/metrics").await.body;
+    let page = call(at, "GET", "/metrics", &[("authorization", &right)], "").await.body;
     for line in [
         "daybook_authentications_total{outcome=\"locked_out\",proof=\"password\"} 2",
         "daybook_authentications_total{outcome=\"wrong\",proof=\"password\"} 10",

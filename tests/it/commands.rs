@@ -74,13 +74,13 @@ fn a_server_is_set_up_by_a_file() {
     #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     std::fs::write(&file, settings).expect("written");
     let config = file.to_str().expect("a text");
-    let command = daybook(&["--config", config, "serve"]);
+    let command = daybook(&["--settings", config, "serve"]);
     let patience = std::time::Duration::from_secs(30);
     let daemon = Daemon::spawn(command, patience).expect("it starts");
     assert!(data.is_dir(), "the file says where the data is");
     assert!(daemon.terminate().0.success());
 
-    let shown = run(&["--config", config, "config", "show", "--json", "serve", "--threads", "2"]);
+    let shown = run(&["--settings", config, "config", "show", "--json", "serve", "--threads", "2"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     assert_eq!(shown["threads"]["from"], "flag");
     assert_eq!(shown["listen"]["value"], "127.0.0.1:0");
@@ -89,7 +89,7 @@ fn a_server_is_set_up_by_a_file() {
 
     #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     std::fs::write(&file, "[serve]\nlisen = 'x'\n").expect("written");
-    let refused = run(&["--config", config, "serve"]);
+    let refused = run(&["--settings", config, "serve"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("perhaps 'listen'"), "{}", said(&refused));
 }

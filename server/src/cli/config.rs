@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::PROGRAM;
 use super::report::{Json, escaped, print, table};
-use super::settings::{self, CONFIG_FLAG, Told, is_setting};
+use super::settings::{self, SETTINGS_FLAG, Told, is_setting};
 
 /// The command whose settings are shown unless another is named.
 const COMMAND_DEFAULT: &str = "serve";
@@ -31,7 +31,9 @@ pub struct ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Show what a command would run with, and where each setting comes from
-    #[command(after_help = "Example: daybook --config daybook.toml config show serve --threads 4")]
+    #[command(
+        after_help = "Example: daybook --settings daybook.toml config show serve --threads 4"
+    )]
     Show(ShowArgs),
     /// Print a settings file with every setting of a command, its meaning and its default
     #[command(after_help = "Example: daybook config example > daybook.toml")]
@@ -91,7 +93,7 @@ pub fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
 fn show(args: ShowArgs, file: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     let mut arguments: Vec<OsString> = vec![PROGRAM.into()];
     if let Some(file) = file {
-        arguments.extend([format!("--{CONFIG_FLAG}").into(), file.into()]);
+        arguments.extend([format!("--{SETTINGS_FLAG}").into(), file.into()]);
     }
     if args.arguments.is_empty() {
         arguments.push(COMMAND_DEFAULT.into());
@@ -171,7 +173,7 @@ fn example(path: &[String]) -> anyhow::Result<String> {
         };
     }
     let mut text = format!(
-        "# Settings of daybook {}: daybook --config THIS_FILE {0}\n# A flag or an environment \
+        "# Settings of daybook {}: daybook --settings THIS_FILE {0}\n# A flag or an environment \
          variable outranks what stands here; a line that begins with # is the default.\n\n",
         path.join(" ")
     );

@@ -72,11 +72,11 @@ pub struct Cli {
     #[arg(
         long,
         global = true,
-        env = "DAYBOOK_CONFIG",
+        env = "DAYBOOK_SETTINGS",
         value_name = "FILE",
         help_heading = "Global"
     )]
-    config: Option<PathBuf>,
+    settings: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Command,
@@ -235,7 +235,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
         Command::Bench(args) => bench::run(args),
-        Command::Config(args) => config::run(args, cli.config.as_deref()),
+        Command::Config(args) => config::run(args, cli.settings.as_deref()),
         Command::Completions(args) => config::completions(&args),
         Command::BenchLimit(args) => bench::limit::run(args),
         Command::BenchStore(args) => bench::subject::run(args),

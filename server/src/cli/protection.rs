@@ -194,6 +194,9 @@ impl ProtectionArgs {
         let more = self.tls_cert.is_some()
             || self.tls_key.is_some()
             || self.tls_client_ca.is_some()
+            || self.tls_client_auth.is_some()
+            || self.tls_crl.is_some()
+            || self.tls_min.is_some()
             || self.auth.is_some()
             || self.admin_password_file.is_some();
         if more || exposure != Exposure::ThisMachine {

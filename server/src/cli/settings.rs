@@ -3,8 +3,8 @@
 //! ```text
 //!   default  <  settings file  <  environment  <  flag
 //!
-//!   --config daybook.toml       log = "info"              a flag that all commands have
-//!   or DAYBOOK_CONFIG           [serve]
+//!   --settings daybook.toml       log = "info"              a flag that all commands have
+//!   or DAYBOOK_SETTINGS           [serve]
 //!                               listen = "127.0.0.1:2113" a flag of `daybook serve`
 //!                               [projections.run]         a command of a command
 //! ```
@@ -25,19 +25,19 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 /// The flag that names the file.
-pub const CONFIG_FLAG: &str = "config";
+pub const SETTINGS_FLAG: &str = "settings";
 /// Bytes of a settings file; a larger one is none.
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 /// How alike two names must be for one to be suggested instead of the other; 1 is the same.
 const ALIKE_MIN: f64 = 0.7;
 /// Flags that do something else than set something.
-const NOT_SETTINGS: [&str; 3] = [CONFIG_FLAG, "help", "version"];
+const NOT_SETTINGS: [&str; 3] = [SETTINGS_FLAG, "help", "version"];
 
 /// Why a settings file is not used. Nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// It cannot be read.
-    #[error("the settings file {file} cannot be read: {source}; name another with --config")]
+    #[error("the settings file {file} cannot be read: {source}; name another with --settings")]
     Unreadable {
         /// The file.
         file: String,
@@ -110,7 +110,7 @@ pub fn parse(
     let Ok(first) = first else {
         return Ok(command.clone().try_get_matches_from(arguments).map(alone));
     };
-    let Some(file) = first.get_one::<PathBuf>(CONFIG_FLAG).cloned() else {
+    let Some(file) = first.get_one::<PathBuf>(SETTINGS_FLAG).cloned() else {
         return Ok(command.clone().try_get_matches_from(arguments).map(alone));
     };
     let source = File { name: file.display().to_string(), settings: read(&file)? };
@@ -145,13 +145,11 @@ pub fn is_setting(argument: &Arg) -> bool {
 fn read(file: &Path) -> Result<Table, SettingsError> {
     let name = || file.display().to_string();
     let unreadable = |source| SettingsError::Unreadable { file: name(), source };
-    #[expect(clippy::disallowed_methods, reason = "a settings file is not the store's")]
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > FILE_SIZE_MAX {
         let reason = format!("it has {size} bytes, more than {FILE_SIZE_MAX}");
         return Err(SettingsError::NotToml { file: name(), reason });
     }
-    #[expect(clippy::disallowed_methods, reason = "a settings file is not the store's")]
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     text.parse().map_err(|error: toml::de::Error| SettingsError::NotToml {
         file: name(),

@@ -29,6 +29,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use super::status;
+use crate::node::entrance::WithoutEnd;
 
 /// The media type of every answer.
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -222,7 +223,10 @@ where
     S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
 {
     let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-    with_body(Body::new(Replies { replies: Some(Box::pin(replies)), deadline }))
+    let mut response = with_body(Body::new(Replies { replies: Some(Box::pin(replies)), deadline }));
+    // Most last for as long as somebody listens; the others say themselves if they are cut short.
+    response.extensions_mut().insert(WithoutEnd);
+    response
 }
 
 fn with_body(body: Body) -> Response<Body> {

@@ -18,7 +18,7 @@
 //! INVARIANT: denies whatever no line above allows.
 
 use daybook_model::metadata::METADATA_EVENT_TYPE;
-use daybook_model::stream::{self, Owner};
+use daybook_model::stream::{self, AUDIT_STREAM, Owner};
 use daybook_model::{AccessList, Act};
 use daybook_store::IndexKey;
 use serde_json::Value;
@@ -137,8 +137,8 @@ fn is_outside(caller: &Caller, name: &str) -> bool {
     tenants.peek().is_some() && !tenants.any(|prefix| name.starts_with(prefix))
 }
 
-/// What no list opens: users and their passwords, what leads to them by links, and the defaults,
-/// which decide about all others.
+/// What no list opens: users and their passwords, what leads to them by links, how long the audit
+/// log is kept, and the defaults, which decide about all others.
 fn is_administrators(act: Act, name: &str) -> bool {
     let writes = !matches!(act, Act::Read | Act::ReadMetadata);
     let of_users = stream::owner_of(name) == Some(Owner::Users);
@@ -147,7 +147,8 @@ fn is_administrators(act: Act, name: &str) -> bool {
         || name.strip_prefix("$et-").is_some_and(|kind| {
             kind.starts_with('$') && kind != METADATA_EVENT_TYPE && kind != "$deleted"
         });
-    of_users || (leads_there && act == Act::Read) || (name == SETTINGS_STREAM && writes)
+    let of_audit = name == AUDIT_STREAM && act == Act::WriteMetadata;
+    of_users || of_audit || (leads_there && act == Act::Read) || (name == SETTINGS_STREAM && writes)
 }
 
 /// Whether a list means `caller` by `name`.

@@ -21,9 +21,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use daybook_model::{Clock, Entropy};
+use futures_util::future::BoxFuture;
 use http::HeaderValue;
 
-use super::caller::{Caller, Proof};
+use super::caller::{Caller, Proof, Standing};
 use super::lockout::Lockout;
 use super::tls::ClientCertificate;
 use super::tokens::Tokens;
@@ -173,10 +174,11 @@ impl Authentication {
         password: String,
         peer: IpAddr,
     ) -> Result<Known, Refusal> {
+        let at = self.users.generation();
         if let Some(stamp) = self.verified.stamp(fingerprint) {
             let still = self.users.still(login, stamp).await;
             if let Some(user) = still.map_err(|error| unavailable(&error))? {
-                return Ok(by(user, stamp));
+                return Ok(self.by(user, stamp, at));
             }
             self.verified.forget(fingerprint);
         }
@@ -185,7 +187,7 @@ impl Authentication {
         match self.users.verify(login, password).await {
             Ok(Some((user, stamp))) => {
                 self.lockout.forgive(attempt, Some(self.clock.monotonic()));
-                Ok(by(user, stamp))
+                Ok(self.by(user, stamp, at))
             }
             Ok(None) => Err(Refusal::Wrong),
             Err(error) => {
@@ -193,6 +195,19 @@ impl Authentication {
                 Err(unavailable(&error))
             }
         }
+    }
+
+    fn by(&self, user: User, stamp: PasswordStamp, at: u64) -> Known {
+        let standing = self.standing(&user, Some(stamp), at);
+        let caller = Caller::known(user.login, user.groups, Proof::Password, None);
+        Known { caller: caller.standing_by(standing), stamp: Some(stamp) }
+    }
+
+    /// Of a user who was looked at after the users had changed `at` times.
+    fn standing(&self, user: &User, stamp: Option<PasswordStamp>, at: u64) -> Arc<dyn Standing> {
+        let (login, groups) = (user.login.clone(), user.groups.clone());
+        let users = self.users.clone();
+        Arc::new(UserStanding { users, login, groups, stamp, at })
     }
 
     /// The user whose login is the common name of a certificate, as in KurrentDB.
@@ -213,16 +228,52 @@ impl Authentication {
             Err(error) => return Err(unavailable(&error)),
         };
         let until = Some(certificate.not_after);
+        let standing = self.standing(&user, None, generation);
         let caller = Caller::known(user.login, user.groups, Proof::Certificate, until);
+        let caller = caller.standing_by(standing);
         let known = Known { caller: caller.clone(), stamp: None };
         self.verified.put(fingerprint, known, generation, now);
         Ok(caller)
     }
 }
 
-fn by(user: User, stamp: PasswordStamp) -> Known {
-    let caller = Caller::known(user.login, user.groups, Proof::Password, None);
-    Known { caller, stamp: Some(stamp) }
+/// A user who called, to be looked at again.
+struct UserStanding {
+    users: Users,
+    login: String,
+    groups: Vec<String>,
+    /// Of the password, if that was the proof.
+    stamp: Option<PasswordStamp>,
+    at: u64,
+}
+
+impl std::fmt::Debug for UserStanding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserStanding").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+impl Standing for UserStanding {
+    fn at(&self) -> u64 {
+        self.at
+    }
+
+    fn now(&self) -> u64 {
+        self.users.generation()
+    }
+
+    fn holds(&self) -> BoxFuture<'static, bool> {
+        let (users, login) = (self.users.clone(), self.login.clone());
+        let (groups, stamp) = (self.groups.clone(), self.stamp);
+        Box::pin(async move {
+            let user = match stamp {
+                Some(stamp) => users.still(&login, stamp).await.ok().flatten(),
+                None => users.user(&login).await.ok().filter(|user| !user.disabled),
+            };
+            // Who cannot be looked at is let go: it comes again, and is asked.
+            user.is_some_and(|user| user.groups == groups)
+        })
+    }
 }
 
 fn unavailable(error: &UsersError) -> Refusal {

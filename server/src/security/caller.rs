@@ -3,11 +3,22 @@
 use std::sync::Arc;
 
 use daybook_model::Timestamp;
+use futures_util::future::BoxFuture;
 
 /// The group whose members may do everything, as in KurrentDB.
 pub const ADMINS: &str = "$admins";
 /// The group whose members may do what keeps a server running, as in KurrentDB.
 pub const OPERATORS: &str = "$ops";
+
+/// Whether a caller is still who it was: users change while their calls last.
+pub trait Standing: std::fmt::Debug + Send + Sync {
+    /// When the caller was found to be who it is, as [`Standing::now`] counts.
+    fn at(&self) -> u64;
+    /// How often users have changed so far.
+    fn now(&self) -> u64;
+    /// Whether the caller may call still, as the same.
+    fn holds(&self) -> BoxFuture<'static, bool>;
+}
 
 /// How a caller proved who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +47,7 @@ struct Identity {
     groups: Vec<String>,
     proof: Proof,
     until: Option<Timestamp>,
+    standing: Option<Arc<dyn Standing>>,
 }
 
 impl Caller {
@@ -69,7 +81,17 @@ impl Caller {
         proof: Proof,
         until: Option<Timestamp>,
     ) -> Caller {
-        Caller { identity: Arc::new(Identity { login, groups, proof, until }) }
+        let standing = None;
+        Caller { identity: Arc::new(Identity { login, groups, proof, until, standing }) }
+    }
+
+    /// The same, who may be asked for while what it began lasts.
+    #[must_use]
+    pub fn standing_by(&self, standing: Arc<dyn Standing>) -> Caller {
+        let Identity { login, groups, proof, until, .. } = &*self.identity;
+        let (login, groups, proof, until) = (login.clone(), groups.clone(), *proof, *until);
+        let standing = Some(standing);
+        Caller { identity: Arc::new(Identity { login, groups, proof, until, standing }) }
     }
 
     /// Its name, if it said and proved one.
@@ -94,6 +116,13 @@ impl Caller {
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
         self.identity.until
+    }
+
+    /// Whom to ask whether it is still who it was; nobody if that cannot change before
+    /// [`Caller::until`].
+    #[must_use]
+    pub fn standing(&self) -> Option<&Arc<dyn Standing>> {
+        self.identity.standing.as_ref()
     }
 
     /// Whether it belongs to `group`.

@@ -26,6 +26,7 @@ use daybook_model::Clock;
 use http::Method;
 use tower::Service;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use uuid::Uuid;
 
 use super::audit::{Asked, Audit};
 use super::caller::{Caller, Proof};
@@ -284,9 +285,9 @@ impl Gate {
         };
         let subject = Subject::default();
         request.extensions_mut().insert(subject.clone());
+        let mut ending = Ending { audit: &self.audit, id, asked, subject, outcome: None };
         let response = next.run(request).await;
-        let outcome = self.outcome(&response);
-        self.audit.ended(id, asked, &outcome, subject.0.get().map(String::as_str));
+        ending.outcome = Some(self.outcome(&response));
         response
     }
 
@@ -296,6 +297,24 @@ impl Gate {
             Tongue::Http => response.status().as_str().to_owned(),
             Tongue::Grpc => format!("grpc-status {}", code.unwrap_or("0")),
         }
+    }
+}
+
+/// Records how an action came out, also if its caller left before it was told: then it may have been
+/// done.
+struct Ending<'a> {
+    audit: &'a Audit,
+    id: Option<Uuid>,
+    asked: Asked<'a>,
+    subject: Subject,
+    outcome: Option<String>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.as_deref().unwrap_or("the caller left before it was told");
+        let about = self.subject.0.get().map(String::as_str);
+        self.audit.ended(self.id, self.asked, outcome, about);
     }
 }
 
@@ -324,10 +343,7 @@ async fn check(
     } else {
         next.run(request).await
     };
-    match caller.until() {
-        Some(until) => lapse::at(until, gate.clock, gate.tongue, response),
-        None => response,
-    }
+    lapse::with(&caller, gate.clock, gate.tongue, response)
 }
 
 /// Where a request comes from, if its connection said so.

@@ -4,9 +4,11 @@
 //! A stream's own list is looked up in the store's cache of metadata; see
 //! [`Store::access_list`]. Nothing is looked up for administrators, nor where nobody is asked.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwap;
 use daybook_model::{Act, Denied, StreamName};
-use daybook_store::{Direction, From, ReadError, ReadStream, Store};
+use daybook_store::{Delivery, Direction, From, ReadError, ReadStream, Store, SubscribeFrom};
 
 use super::acl::{self, Defaults, SETTINGS_STREAM};
 use super::audit::{Asked, Audit};
@@ -50,6 +52,28 @@ impl Rules {
             last.map_or_else(Defaults::built_in, |event| Defaults::of_settings(event.data));
         self.defaults.store(defaults.into());
         Ok(())
+    }
+
+    /// Looks at `$settings` again whenever something is appended to it, until the store is closed:
+    /// whoever wrote it may have left before it was taken up.
+    pub async fn follow(self: Arc<Self>, store: Store) {
+        let stream = StreamName::new(SETTINGS_STREAM).expect("the name is valid");
+        let mut settings = store.subscribe_stream(&stream, SubscribeFrom::End);
+        loop {
+            match settings.next().await {
+                Ok(Delivery::Events(_)) => {
+                    if let Err(error) = self.reload(&store).await {
+                        tracing::error!(%error, "cannot read $settings; what held before holds on");
+                    }
+                }
+                Ok(_) => {}
+                Err(ReadError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, "$settings cannot be followed; a restart takes it up");
+                    return;
+                }
+            }
+        }
     }
 
     /// Where denials and actions are recorded.

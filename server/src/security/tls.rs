@@ -89,6 +89,7 @@ struct Inner {
     settings: TlsSettings,
     current: ArcSwap<ServerConfig>,
     seen: Mutex<Seen>,
+    looking: Mutex<()>,
     metrics: SecurityMetrics,
 }
 
@@ -126,6 +127,7 @@ impl Tls {
             settings,
             current: ArcSwap::from_pointee(loaded.config),
             seen: Mutex::new(seen),
+            looking: Mutex::new(()),
             metrics,
         };
         Ok(Tls { inner: Arc::new(inner) })
@@ -150,6 +152,8 @@ impl Tls {
 
 impl Inner {
     fn look(&self) -> Result<(), String> {
+        // One after the other: what was read first must not be taken up last.
+        let _looking = self.looking.lock();
         let contents = match Contents::read(&self.settings) {
             Ok(contents) => contents,
             Err(error) => return self.failed(None, &error),

@@ -44,7 +44,7 @@ pub struct Tokens {
     current: ArcSwap<Issuer>,
     /// What was wrong with the files when they were last looked at.
     wrong: Mutex<Option<String>>,
-    source: Option<Source>,
+    source: Option<Arc<Source>>,
     clock: Arc<dyn Clock>,
     metrics: SecurityMetrics,
 }
@@ -60,7 +60,7 @@ impl Tokens {
         metrics: SecurityMetrics,
     ) -> Result<Tokens, FileError> {
         let issuer = settings::load(&path)?;
-        let source = issuer.source.clone().map(|url| Source::new(url, clock.clone()));
+        let source = issuer.source.clone().map(|url| Arc::new(Source::new(url, clock.clone())));
         let current = ArcSwap::from_pointee(issuer);
         Ok(Tokens { path, current, wrong: Mutex::new(None), source, clock, metrics })
     }
@@ -75,7 +75,7 @@ impl Tokens {
         let read = read.unwrap_or_else(|failed| {
             Err(FileError::new(settings::WHAT, &self.path, failed.to_string()))
         });
-        let url = self.source.as_ref().map(Source::url);
+        let url = self.source.as_deref().map(Source::url);
         let found = read.map_err(|error| error.to_string()).and_then(|issuer| {
             if issuer.source.as_ref() != url {
                 return Err("the URL of an issuer's keys is changed by a restart only".to_owned());
@@ -140,7 +140,10 @@ impl Tokens {
         if let Some(key) = keys::find(&source.keys(), kid, algorithm) {
             return Ok(key);
         }
-        source.ask_again().await;
+        // To its end, whatever becomes of the request: a caller who leaves must not take the turn of
+        // those who stay.
+        let asking = source.clone();
+        let _ = tokio::spawn(async move { asking.ask_again().await }).await;
         keys::find(&source.keys(), kid, algorithm).ok_or_else(unknown)
     }
 }
@@ -161,6 +164,7 @@ fn caller(issuer: &Issuer, claims: &Map<String, Value>, now: Timestamp) -> Resul
     // A login such as `$admins` would be taken for a group by some rule.
     record::check(login, "", &groups)
         .map_err(|_| refused("its login or one of its groups breaks the rules for users"))?;
+    let until = Timestamp(until.0.saturating_add(leeway));
     Ok(Caller::known(login.to_owned(), groups, Proof::Token, Some(until)))
 }
 

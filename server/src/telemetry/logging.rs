@@ -39,10 +39,13 @@ pub enum LoggingError {
     Silent,
 }
 
+/// Takes another filter.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), LoggingError> + Send + Sync>;
+
 /// What this process logs, and how that is changed.
 struct Logging {
     filter: Mutex<String>,
-    set: Box<dyn Fn(EnvFilter) -> Result<(), LoggingError> + Send + Sync>,
+    set: Change,
 }
 
 /// One for the process, as the subscriber is.
@@ -81,22 +84,21 @@ fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
 pub fn start(filter: &str) -> Result<(), LoggingError> {
     let lines = tracing_subscriber::fmt().with_env_filter(parse(filter)?);
     let lines = lines.with_writer(std::io::stderr);
-    let (started, set): (_, Box<dyn Fn(EnvFilter) -> Result<(), LoggingError> + Send + Sync>) =
-        if std::io::stderr().is_terminal() {
-            let lines = lines.with_ansi(colours_wanted()).with_target(false).compact();
-            let lines = lines.with_filter_reloading();
-            let handle = lines.reload_handle();
-            let set = move |filter| handle.reload(filter).map_err(|_| LoggingError::Silent);
-            (lines.try_init(), Box::new(set))
-        } else {
-            let json = format().json().flatten_event(true);
-            let json = json.with_current_span(false).with_span_list(false);
-            let lines = lines.fmt_fields(JsonFields::new()).event_format(Traced(json));
-            let lines = lines.with_filter_reloading();
-            let handle = lines.reload_handle();
-            let set = move |filter| handle.reload(filter).map_err(|_| LoggingError::Silent);
-            (lines.try_init(), Box::new(set))
-        };
+    let (started, set): (_, Change) = if std::io::stderr().is_terminal() {
+        let lines = lines.with_ansi(colours_wanted()).with_target(false).compact();
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        let set = move |filter| handle.reload(filter).map_err(|_| LoggingError::Silent);
+        (lines.try_init(), Box::new(set))
+    } else {
+        let json = format().json().flatten_event(true);
+        let json = json.with_current_span(false).with_span_list(false);
+        let lines = lines.fmt_fields(JsonFields::new()).event_format(Traced(json));
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        let set = move |filter| handle.reload(filter).map_err(|_| LoggingError::Silent);
+        (lines.try_init(), Box::new(set))
+    };
     started.map_err(|_| LoggingError::Twice)?;
     let filter = Mutex::new(filter.to_owned());
     LOGGING.set(Logging { filter, set }).map_err(|_| LoggingError::Twice)

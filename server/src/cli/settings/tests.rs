@@ -6,7 +6,9 @@ use super::*;
 
 fn program() -> Command {
     Command::new("p")
-        .arg(Arg::new("config").long("config").global(true).value_parser(value_parser!(PathBuf)))
+        .arg(
+            Arg::new("settings").long("settings").global(true).value_parser(value_parser!(PathBuf)),
+        )
         .arg(Arg::new("log").long("log").global(true).default_value("info"))
         .subcommand(
             Command::new("serve")
@@ -31,7 +33,7 @@ fn told(text: &str, arguments: &str) -> Result<Told, String> {
     let file = directory.path().join("p.toml");
     #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     std::fs::write(&file, text).expect("written");
-    let arguments = ["p", "--config", file.to_str().expect("a text")]
+    let arguments = ["p", "--settings", file.to_str().expect("a text")]
         .into_iter()
         .chain(arguments.split_whitespace())
         .map(OsString::from)
@@ -86,7 +88,7 @@ fn what_means_nothing_is_refused_and_the_nearest_is_named() {
         ("[serv]\nlisten = 'x'", "it has no 'serv'; perhaps 'serve'"),
         ("listen = 'x'", "it has no 'listen'"),
         ("[views]\nas = 'x'", "[views] has no 'as'"),
-        ("[serve]\nconfig = 'x'", "[serve] has no 'config'"),
+        ("[serve]\nsettings = 'x'", "[serve] has no 'settings'"),
         ("[serve]\nwords = 'x'", "[serve] has no 'words'"),
         ("[serve]\nthreads = 'many'", "'many'"),
         ("[serve]\nkey = 'k'", "--cert"),
@@ -108,7 +110,9 @@ fn what_means_nothing_is_refused_and_the_nearest_is_named() {
 fn what_is_wrong_with_the_arguments_is_not_blamed_on_the_file() {
     let refused = told("[serve]\nlisten = 'x'", "serve --threads many").err().unwrap_or_default();
     assert!(refused.starts_with("arguments: "), "{refused}");
-    let missing =
-        parse(&program(), ["p", "--config", "/nowhere/p.toml", "serve"].map(OsString::from).into());
+    let missing = parse(
+        &program(),
+        ["p", "--settings", "/nowhere/p.toml", "serve"].map(OsString::from).into(),
+    );
     assert!(matches!(missing, Err(SettingsError::Unreadable { .. })));
 }

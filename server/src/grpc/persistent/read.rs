@@ -18,9 +18,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use daybook_model::Act;
+use daybook_model::stream::USERS_STREAM;
+use daybook_store::ReadError;
 use daybook_store::persistent::NackAction;
 use daybook_store::persistent::settings::CONSUMER_BUFFER_MAX;
-use daybook_store::{ReadError, virtual_stream};
 use daybook_wire::proto::persistent::ReadReq;
 use daybook_wire::proto::persistent::read_req::nack::Action;
 use daybook_wire::proto::persistent::read_req::options::StreamOption;
@@ -109,6 +110,10 @@ async fn begin(
     };
     let key = key_of(&options)?;
     context.door().ask(Act::Read, key.source.name()).await.map_err(status::read)?;
+    if key.source == Source::All {
+        // Its group delivers what holds users, too: it is for those who may read that.
+        context.door().ask(Act::Read, USERS_STREAM).await.map_err(status::read)?;
+    }
     let buffer_size = buffer_size(&options, &key)?;
     let consumer = context.persistent().connect(&key, visitor, buffer_size).await;
     let consumer = consumer.map_err(|error| status::group(&error))?;
@@ -158,15 +163,12 @@ fn visitor<B>(request: &Request<B>, caller: &Caller) -> Visitor {
     }
 }
 
-/// Whether a consumer is shown what a link leads to: if somebody wrote the link, only what it may
-/// read. Whoever may write a stream could otherwise have any other delivered.
+/// Whether a consumer is shown what a link leads to: only what it may read. Whoever may write a
+/// stream could otherwise have any other delivered, also by what an index makes of such a link.
 async fn target_of(delivered: &Delivered, door: &Door) -> Result<Target, Status> {
-    let (Some(link), Some(event)) = (&delivered.item.link, &delivered.item.event) else {
+    let (Some(_), Some(event)) = (&delivered.item.link, &delivered.item.event) else {
         return Ok(Target::Shown);
     };
-    if virtual_stream::is_virtual(&link.event.stream) {
-        return Ok(Target::Shown);
-    }
     match door.ask(Act::Read, event.event.stream.as_str()).await {
         Ok(()) => Ok(Target::Shown),
         Err(ReadError::Denied(_)) => Ok(Target::Withheld),
