@@ -17,10 +17,10 @@ use crate::support::http::{Answer, call, get};
 use crate::support::pki::write;
 use crate::support::{PATIENCE, assert_says, soon, until};
 
-const PASSWORD: &str = "analytical engine";
+pub const PASSWORD: &str = "analytical engine";
 
-/// A server that asks everyone, and knows Ada.
-async fn server(directory: &Path) -> Node {
+/// A server that asks everyone, and knows Ada, an administrator.
+pub async fn server(directory: &Path) -> Node {
     let security = Settings { asks: Asks::Everyone, ..Settings::default() };
     let config = Config { security, ..Config::in_directory(directory) };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -49,7 +49,7 @@ fn basic(login: &str, password: &str) -> String {
     settings.authorization().expect("credentials")
 }
 
-fn client(address: SocketAddr, login: &str, password: &str) -> Client {
+pub fn client(address: SocketAddr, login: &str, password: &str) -> Client {
     let password = password.replace(' ', "%20");
     let string = format!("daybook://{login}:{password}@{address}?tls=false");
     Client::new(&string).expect("a client")

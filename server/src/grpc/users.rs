@@ -2,6 +2,8 @@
 //!
 //! Administrators may make all of these calls; others change their own password and see themselves.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -17,6 +19,7 @@ use tonic::Status;
 use super::call::{self, Messages};
 use super::status;
 use crate::node::Admitted;
+use crate::security::gate::peer_of;
 use crate::security::rights::Refused;
 use crate::users::{NewUser, Standing, User};
 
@@ -87,11 +90,20 @@ pub async fn disable(context: Admitted, request: Request<Body>) -> Response<Body
 
 /// Answers ChangePassword.
 pub async fn change_password(context: Admitted, request: Request<Body>) -> Response<Body> {
+    let peer = peer_of(request.extensions());
+    let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
     call::unary(request, |asked: proto::ChangePasswordReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
         context.is_itself(&options.login_name).map_err(refused)?;
-        let (current, new) = (options.current_password, options.new_password);
-        let done = context.users().change_password(&options.login_name, current, new).await;
+        let (login, current, new) =
+            (options.login_name, options.current_password, options.new_password);
+        let done = match context.security().authentication() {
+            Some(asks) => {
+                let changed = asks.change_password(&login, peer, (current, new)).await;
+                changed.map_err(|refused| refused.status())?
+            }
+            None => context.users().change_password(&login, current, new).await,
+        };
         done.map_err(|failed| status::users(&failed))?;
         Ok(proto::ChangePasswordResp {})
     })

@@ -210,6 +210,28 @@ impl Authentication {
         Arc::new(UserStanding { users, login, groups, stamp, at })
     }
 
+    /// Gives a user another password, if `current` is the one it has: a guess like any other.
+    ///
+    /// # Errors
+    /// [`Refusal::LockedOut`], or why it was not changed.
+    pub async fn change_password(
+        &self,
+        login: &str,
+        peer: IpAddr,
+        (current, new): (String, String),
+    ) -> Result<Result<(), UsersError>, Refusal> {
+        let attempt = self.lockout.attempt(login, peer, self.clock.monotonic());
+        let attempt = attempt.map_err(|retry_after| Refusal::LockedOut { retry_after })?;
+        let changed = self.users.change_password(login, current, new).await;
+        match &changed {
+            Ok(()) => self.lockout.forgive(attempt, Some(self.clock.monotonic())),
+            // Counts, as it does at the door.
+            Err(UsersError::WrongPassword { .. }) => {}
+            Err(_) => self.lockout.forgive(attempt, None),
+        }
+        Ok(changed)
+    }
+
     /// The user whose login is the common name of a certificate, as in KurrentDB.
     async fn by_certificate(&self, certificate: &ClientCertificate) -> Result<Caller, Refusal> {
         let Some(login) = &certificate.common_name else { return Err(Refusal::CertificateUnknown) };

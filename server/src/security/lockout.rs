@@ -21,7 +21,8 @@
 //! An IPv6 address counts by its first 64 bits: who has one of them has all.
 //!
 //! INVARIANT: memory is bounded. The table has places enough that filling it costs more attempts
-//! than one address has in a minute; the oldest entry makes room.
+//! than one address has in a minute; the oldest entries make room, but none that is at its limit. If
+//! all are, whoever is not in it waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -49,6 +50,9 @@ pub const FAMILIAR_MAX: usize = 4096;
 /// Addresses of one login that are remembered.
 const ADDRESSES_MAX: usize = 8;
 
+/// Tallies that make room at a time, so that the table is seldom searched.
+const ROOM_LEN: usize = TALLIES_MAX / 16;
+
 const _: () = assert!(WAITING_MAX < ADDRESS_MAX as usize);
 const _: () = assert!(PAIR_MAX < ADDRESS_MAX && ADDRESS_MAX < LOGIN_MAX);
 
@@ -68,6 +72,7 @@ enum Subject {
 struct Tally {
     since: Duration,
     count: u32,
+    max: u32,
 }
 
 /// See the module.
@@ -93,6 +98,8 @@ struct Familiar {
 pub struct Attempt {
     login: Login,
     address: Address,
+    /// How many of its limits it counts against.
+    counted: usize,
 }
 
 impl Lockout {
@@ -113,24 +120,31 @@ impl Lockout {
         let familiar = state.familiar.get(&login);
         let is_familiar = familiar.is_some_and(|known| known.addresses.contains(&address));
         let limits = limits(login, address);
-        let limits = &limits[..if is_familiar { 2 } else { 3 }];
+        let counted = if is_familiar { 2 } else { 3 };
+        let limits = &limits[..counted];
         let wait = limits.iter().filter_map(|(subject, max)| state.wait(subject, *max, now)).max();
         if let Some(wait) = wait {
             return Err(wait);
         }
-        for (subject, _) in limits {
-            state.count(*subject, now);
+        if !state.has_room(counted, now) {
+            return Err(WINDOW);
         }
-        Ok(Attempt { login, address })
+        for (subject, max) in limits {
+            state.count(*subject, *max, now);
+        }
+        Ok(Attempt { login, address, counted })
     }
 
     /// Takes an attempt back: it was right at that time, or nobody could say.
     pub fn forgive(&self, attempt: Attempt, right: Option<Duration>) {
-        let Attempt { login, address } = attempt;
+        let Attempt { login, address, counted } = attempt;
         let mut state = self.state.lock();
-        for (subject, _) in limits(login, address) {
-            if let Some(tally) = state.tallies.get_mut(&subject) {
+        for (subject, _) in &limits(login, address)[..counted] {
+            if let Some(tally) = state.tallies.get_mut(subject) {
                 tally.count = tally.count.saturating_sub(1);
+                if tally.count == 0 {
+                    state.tallies.remove(subject);
+                }
             }
         }
         if let Some(at) = right {
@@ -170,26 +184,31 @@ impl State {
         (tally.count >= max && !left.is_zero()).then_some(left)
     }
 
-    fn count(&mut self, subject: Subject, now: Duration) {
-        if self.tallies.len() >= TALLIES_MAX && !self.tallies.contains_key(&subject) {
-            self.make_room(now);
-        }
-        let tally = self.tallies.entry(subject).or_insert(Tally { since: now, count: 0 });
+    fn count(&mut self, subject: Subject, max: u32, now: Duration) {
+        let fresh = Tally { since: now, count: 0, max };
+        let tally = self.tallies.entry(subject).or_insert(fresh);
         if now.saturating_sub(tally.since) >= WINDOW {
-            *tally = Tally { since: now, count: 0 };
+            *tally = fresh;
         }
         tally.count += 1;
     }
 
-    /// Forgets what no longer counts; the oldest if all does.
-    fn make_room(&mut self, now: Duration) {
+    /// Whether `more` tallies have room. Forgets what no longer counts, then the oldest that are not
+    /// at their limit: whoever fills the table must not be let off by it.
+    fn has_room(&mut self, more: usize, now: Duration) -> bool {
+        if self.tallies.len() + more <= TALLIES_MAX {
+            return true;
+        }
         self.tallies.retain(|_, tally| now.saturating_sub(tally.since) < WINDOW);
-        if self.tallies.len() >= TALLIES_MAX {
-            let oldest = self.tallies.iter().min_by_key(|(_, tally)| tally.since);
-            if let Some(oldest) = oldest.map(|(subject, _)| *subject) {
-                self.tallies.remove(&oldest);
+        if self.tallies.len() + more > TALLIES_MAX {
+            let below = self.tallies.iter().filter(|(_, tally)| tally.count < tally.max);
+            let mut below: Vec<_> = below.map(|(subject, tally)| (tally.since, *subject)).collect();
+            below.sort_unstable();
+            for (_, subject) in below.into_iter().take(ROOM_LEN) {
+                self.tallies.remove(&subject);
             }
         }
+        self.tallies.len() + more <= TALLIES_MAX
     }
 
     fn remember(&mut self, login: Login, address: Address, at: Duration) {
@@ -280,6 +299,21 @@ mod tests {
         assert!(lockout.attempt("ada", of("2001:db8:0:1::1"), START).is_ok());
         assert_eq!(spend(&lockout, "bob", of("::ffff:10.0.0.1"), 50), PAIR_MAX);
         assert!(lockout.attempt("bob", of("10.0.0.1"), START).is_err(), "the same machine");
+    }
+
+    #[test]
+    fn whoever_fills_the_table_is_not_let_off_by_it() {
+        let lockout = Lockout::new(&SystemEntropy);
+        assert_eq!(spend(&lockout, "ada", address(1), 50), PAIR_MAX);
+        for number in 2..20_000 {
+            let _ = lockout.attempt(&number.to_string(), address(number), START);
+        }
+        assert!(lockout.attempt("ada", address(1), START).is_err());
+        // What is taken back leaves nothing.
+        let lockout = Lockout::new(&SystemEntropy);
+        let attempt = lockout.attempt("ada", address(1), START).expect("let through");
+        lockout.forgive(attempt, None);
+        assert!(lockout.state.lock().tallies.is_empty());
     }
 
     #[test]

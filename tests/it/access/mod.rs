@@ -8,6 +8,7 @@
 //! ```
 
 mod desk;
+mod groups;
 mod matrix;
 mod recorded;
 mod streams;

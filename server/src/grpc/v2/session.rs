@@ -109,7 +109,8 @@ async fn answer(
 
 /// The number of the position of an event that was just written; none if it is hidden already.
 async fn position_of(room: &Room, stream: &StreamName, revision: Revision) -> Option<i64> {
-    let store = room.node.door();
+    // The caller has just written it; whether it may read is not asked.
+    let store = room.node.own_door();
     let page = store.read_event(stream, revision).await.ok().flatten()?;
-    Some(shown_position(store, page.last()?.position).cast_signed())
+    Some(shown_position(&store, page.last()?.position).cast_signed())
 }

@@ -78,12 +78,18 @@ impl Refusal {
     /// The answer to a gRPC call.
     #[must_use]
     pub fn to_grpc(&self) -> Response<Body> {
+        call::refused(&self.status())
+    }
+
+    /// The same, as its status.
+    #[must_use]
+    pub fn status(&self) -> Status {
         let (code, said) = match self {
             Refusal::LockedOut { .. } => (Code::ResourceExhausted, "Locked out"),
             Refusal::Unavailable { .. } => (Code::Unavailable, "Unavailable"),
             // KurrentDB's own word, for clients that look at it.
             _ => (Code::Unauthenticated, "Unauthenticated"),
         };
-        call::refused(&Status::new(code, format!("{said}: {self}")))
+        Status::new(code, format!("{said}: {self}"))
     }
 }
