@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 use daybook::node::{Config, Node};
 use daybook::security::{Asks, Settings};
 use daybook::users::{NewUser, Standing};
-use daybook_client::{CallError, Client, ExpectedRevision};
+use daybook_client::{
+    CallError, Client, Delivery, ExpectedRevision, Links, SubscribeFrom, SubscribeStream,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -15,7 +17,7 @@ use crate::support::daemon::{Daemon, daybook, run, said};
 use crate::support::events::{event, name};
 use crate::support::http::{Answer, call, get};
 use crate::support::pki::write;
-use crate::support::{PATIENCE, assert_says, soon, until};
+use crate::support::{PATIENCE, assert_says, soon};
 
 pub const PASSWORD: &str = "analytical engine";
 
@@ -55,8 +57,8 @@ pub fn client(address: SocketAddr, login: &str, password: &str) -> Client {
     Client::new(&string).expect("a client")
 }
 
-async fn append(client: &Client) -> Result<(), CallError> {
-    let done = client.append(&name("orders-1"), ExpectedRevision::Any, vec![event(1)]).await;
+async fn append(client: &Client, id: u128) -> Result<(), CallError> {
+    let done = client.append(&name("orders-1"), ExpectedRevision::Any, vec![event(id)]).await;
     done.map(|_| ()).map_err(|error| match error {
         daybook_client::AppendError::Call(error) => error,
         error => panic!("{error}"),
@@ -81,8 +83,8 @@ async fn credentials_are_believed_or_refused_at_the_door() {
         assert_eq!(answer.json()["type"], "urn:daybook:problem:unauthenticated", "{value}");
     }
     assert_eq!(ping(at, &[&right, &right]).await.status, 401, "twice");
-    append(&client(at, "ada", PASSWORD)).await.expect("appended");
-    let refused = append(&client(at, "ada", "wrong")).await;
+    append(&client(at, "ada", PASSWORD), 1).await.expect("appended");
+    let refused = append(&client(at, "ada", "wrong"), 1).await;
     assert_eq!(refused, Err(CallError::Unauthenticated));
     node.stop(PATIENCE).await;
 }
@@ -118,23 +120,21 @@ async fn what_a_user_follows_ends_when_the_user_may_call_no_more() {
         password: PASSWORD.to_owned(),
     };
     users.create(bob).await.expect("created");
-    append(&client(at, "ada", PASSWORD)).await.expect("appended");
-    let follows = tokio::spawn(async move {
-        let right = basic("bob", PASSWORD);
-        let path = "/v1/streams/orders-1/subscribe";
-        call(at, "GET", path, &[("authorization", &right)], "").await
-    });
-    let stats = || node.store().stats().subscriptions;
-    // One is the server's own, which follows the settings.
-    until("Bob follows", async || stats() == 2).await;
+    append(&client(at, "ada", PASSWORD), 1).await.expect("appended");
+    let bob = client(at, "bob", PASSWORD);
+    let (from, links) = (SubscribeFrom::Start, Links::Keep);
+    let asked = SubscribeStream { stream: name("orders-1"), from, links };
+    let mut follows = bob.subscribe_stream(asked).await.expect("a subscription");
+    while !matches!(soon("it is live", follows.next()).await, Ok(Delivery::CaughtUp)) {}
     // What changes nothing of Bob ends nothing.
     users.set_standing("ada", Standing::Enabled).await.expect("enabled");
     users.update("bob", "Robert", &["staff".to_owned()]).await.expect("another name");
-    assert!(!follows.is_finished());
+    append(&client(at, "ada", PASSWORD), 2).await.expect("appended");
+    let next = soon("the next event", follows.next()).await;
+    assert!(matches!(next, Ok(Delivery::Event(_))), "{next:?}");
     users.set_standing("bob", Standing::Disabled).await.expect("disabled");
-    let answer = soon("it ends", follows).await.expect("an answer");
-    assert_eq!(answer.status, 200);
-    assert!(answer.body.contains("urn:daybook:problem:unauthenticated"), "{answer:?}");
+    let ended = async { while follows.next().await.is_ok() {} };
+    soon("it ends", ended).await;
     node.stop(PATIENCE).await;
 }
 
@@ -153,7 +153,7 @@ async fn who_guesses_is_locked_out_and_who_is_known_is_not() {
     assert_eq!(locked.status, 429, "{locked:?}");
     let wait: u64 = locked.header("retry-after").expect("a time").parse().expect("seconds");
     assert!((1..=60).contains(&wait), "{wait}");
-    let refused = append(&client(at, "ada", "another")).await;
+    let refused = append(&client(at, "ada", "another"), 1).await;
     assert!(matches!(refused, Err(CallError::Overloaded { .. })), "{refused:?}");
     assert_eq!(ping(at, &[&right]).await.status, 200, "who is known goes on");
     let page = call(at, "GET", "/metrics", &[("authorization", &right)], "").await.body;
