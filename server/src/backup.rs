@@ -51,7 +51,7 @@ pub struct Status {
     pub every: Duration,
     /// Everything below is archived; none if nothing was since the start.
     pub position: Option<Position>,
-    /// When the last round ended that brought everything there was.
+    /// When the last round began that brought everything there was then.
     pub last_success: Option<Timestamp>,
     /// Rounds that did.
     pub rounds: u64,
@@ -148,12 +148,12 @@ async fn run(inner: Arc<Inner>, settings: ArchiveSettings, store: Store, clock: 
             }
             Err(panicked) => Err(panicked.to_string()),
         };
-        note(&inner, &done, clock.now());
+        note(&inner, &done);
         failed = if done.is_ok() { 0 } else { failed.saturating_add(1) };
         if last {
             return;
         }
-        let more = matches!(&done, Ok(round) if round.more);
+        let more = matches!(&done, Ok((round, _)) if round.more);
         let wait = if more { Duration::ZERO } else { pause(settings.every, failed) };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -163,13 +163,13 @@ async fn run(inner: Arc<Inner>, settings: ArchiveSettings, store: Store, clock: 
     }
 }
 
-/// One round, on a thread that may block.
+/// One round, on a thread that may block. Answers with the time whose appends it brought, too.
 fn round(
     archive: &mut Option<Archive>,
     inner: &Inner,
     settings: &ArchiveSettings,
     (store, clock): (&Store, &dyn Clock),
-) -> Result<Round, RepositoryError> {
+) -> Result<(Round, Timestamp), RepositoryError> {
     // In this order: what is older than `now` is in the extent, or under way.
     let now = clock.now();
     let extent = store.extent();
@@ -184,7 +184,7 @@ fn round(
             archive.insert(Archive::open(repository, &extent)?)
         }
     };
-    archive.round(&extent, now)
+    archive.round(&extent, now).map(|round| (round, now))
 }
 
 /// The wait before the next round, after so many in a row have failed.
@@ -193,15 +193,15 @@ fn pause(every: Duration, failed: u32) -> Duration {
     every.saturating_mul(factor).min(RETRY_MAX.max(every))
 }
 
-fn note(inner: &Inner, done: &Result<Round, String>, now: Timestamp) {
+fn note(inner: &Inner, done: &Result<(Round, Timestamp), String>) {
     let mut status = inner.status.lock();
     match done {
-        Ok(round) => {
+        Ok((round, began)) => {
             if status.error.take().is_some() {
                 tracing::info!(to = status.location, "archiving goes on");
             }
             status.position = Some(round.end);
-            status.last_success = Some(now);
+            status.last_success = Some(*began);
             status.rounds += 1;
             status.objects += round.moved.objects;
             status.bytes += round.moved.bytes;

@@ -15,10 +15,14 @@
 //! A manifest of an archive replaces the one before: two are kept. Pieces that no manifest names
 //! any more stay for a day, for whoever is restoring just now.
 //!
-//! INVARIANT: state in memory never claims more than is in the repository; a round that fails is
-//! made up for by the next.
+//! INVARIANTS
+//! - State in memory never claims more than is in the repository: what others wrote, or wrote long
+//!   ago, is looked for before it is named. A round that fails is made up for by the next.
+//! - No piece is removed that a manifest names which is still there.
 
-use std::collections::{BTreeMap, VecDeque};
+mod resume;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use daybook_log::backup::{Cut, Extent, hex};
 use daybook_log::segment::Segment;
@@ -54,8 +58,9 @@ pub struct Round {
 pub struct Archive {
     repository: Repository,
     epoch: u32,
-    /// What the repository had before: what backups brought there need not be brought again.
-    known: Option<Known>,
+    /// What the repository had before the first round: what backups brought there need not be
+    /// brought again.
+    known: Known,
     /// By first position.
     sealed: BTreeMap<u64, SegmentCopy>,
     /// Where `sealed` is listed; none if it has changed since.
@@ -63,11 +68,24 @@ pub struct Archive {
     tail: Option<Tail>,
     /// Whether the last manifest does not say all that is here.
     unsaid: bool,
-    manifests: VecDeque<Name>,
+    /// Whether the last round went well, so that what it brought is there and named.
+    named: bool,
+    /// No manifest is said to be older than what was there before it, whatever the clock does.
+    after: i64,
+    /// Whether there may be a manifest whose answer was lost.
+    doubted: bool,
+    /// Manifests that are there, oldest first.
+    said: VecDeque<Said>,
     /// Pieces that the next manifest will not name.
     replaced: Vec<String>,
     /// Pieces that no manifest names, and since when.
     unnamed: VecDeque<(Timestamp, String)>,
+}
+
+/// A manifest, and the pieces of its last segment.
+struct Said {
+    name: Name,
+    keys: Vec<String>,
 }
 
 /// The last segment.
@@ -87,12 +105,15 @@ impl Archive {
         let mut archive = Archive {
             repository,
             epoch,
-            known: Some(known),
+            known,
             sealed: BTreeMap::new(),
             list: None,
             tail: None,
             unsaid: true,
-            manifests: VecDeque::new(),
+            named: false,
+            after: i64::MIN,
+            doubted: false,
+            said: VecDeque::new(),
             replaced: Vec::new(),
             unnamed: VecDeque::new(),
         };
@@ -106,67 +127,6 @@ impl Archive {
         &self.repository
     }
 
-    fn take_up(&mut self, extent: &Extent) -> Result<(), RepositoryError> {
-        let ours = |name: &Name| name.kind() == Kind::Archive && name.epoch == self.epoch;
-        let names: Vec<Name> = self.repository.names()?.into_iter().filter(ours).collect();
-        let mut named: Vec<String> = Vec::new();
-        if let Some(newest) = names.last() {
-            let read = self.repository.manifest(newest);
-            match read.and_then(|found| self.repository.segments(&found).map(|s| (found, s))) {
-                Ok((manifest, segments)) => {
-                    named.extend(segments.iter().flat_map(keys));
-                    if manifest.recipients == self.repository.recipients() {
-                        self.go_on_from(&manifest, segments, extent)?;
-                    }
-                }
-                Err(
-                    error @ (RepositoryError::Damaged { .. } | RepositoryError::Missing { .. }),
-                ) => {
-                    tracing::warn!(%error, "the archive is begun anew: its manifest is of no use");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.manifests = names.into();
-        for found in self.repository.objects().list(&self.prefix())? {
-            if !named.contains(&found.key) {
-                self.unnamed.push_back((found.modified, found.key));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes over what `manifest` says, after holding it against the store.
-    fn go_on_from(
-        &mut self,
-        manifest: &Manifest,
-        mut segments: Vec<SegmentCopy>,
-        extent: &Extent,
-    ) -> Result<(), RepositoryError> {
-        if manifest.end > extent.committed.0 {
-            let (archived, committed) = (manifest.end, extent.committed);
-            let reason = format!("it goes to position {archived}, the store to {committed}");
-            return Err(self.diverged(reason));
-        }
-        let tail = segments.pop().ok_or_else(no_log)?;
-        self.sealed = segments.into_iter().map(|copy| (copy.first, copy)).collect();
-        self.list = manifest.list.clone();
-        let here = extent.filled().iter().find(|segment| tail.is_of(&segment.header));
-        let Some(segment) = here else {
-            // Rewritten since: it is sealed, and compared by its chain.
-            self.replaced.extend(keys(&tail));
-            return Ok(());
-        };
-        let mut cut = Cut::before(segment);
-        cut.advance(segment, Position(tail.end), &mut |_| true)?;
-        if hex(&cut.chain) != tail.chain || cut.size != tail.size {
-            let reason = format!("{} has other events before position {}", tail.name, tail.end);
-            return Err(self.diverged(reason));
-        }
-        self.tail = Some(Tail { copy: tail, cut });
-        Ok(())
-    }
-
     /// Brings everything in `extent` to the repository. It was not before `now` that the extent
     /// was asked for.
     ///
@@ -175,20 +135,28 @@ impl Archive {
     pub fn round(&mut self, extent: &Extent, now: Timestamp) -> Result<Round, RepositoryError> {
         let filled = extent.filled();
         let (last, sealed) = filled.split_last().ok_or_else(no_log)?;
+        let named = std::mem::replace(&mut self.named, false);
         let mut moved = Moved::default();
+        // What is no segment of this log's is nothing that a manifest may list.
+        let before = self.sealed.len();
+        let place = |first: &u64| sealed.binary_search_by_key(first, |each| each.header.first.0);
+        self.sealed.retain(|first, _| place(first).is_ok());
+        if self.sealed.len() < before {
+            (self.list, self.unsaid) = (None, true);
+        }
         for (segment, next) in sealed.iter().zip(&filled[1..]) {
             let copy = self.sealed.get(&segment.header.first.0);
             if !copy.is_some_and(|copy| holds(copy, next)) {
                 self.bring(segment, next, &mut moved)?;
             }
         }
-        // What a history that was given up had after this one's beginning.
-        let beyond = self.sealed.split_off(&last.header.first.0);
-        if !beyond.is_empty() {
-            self.list = None;
-        }
         self.grow(last, extent.committed, &mut moved)?;
         if self.unsaid {
+            if !named {
+                self.look()?;
+                // It ages from here on: others may remove what only it names.
+                self.known = Known::default();
+            }
             self.say(now)?;
         }
         self.remove_old(now);
@@ -206,6 +174,7 @@ impl Archive {
         } else {
             more
         };
+        self.named = true;
         Ok(Round { end: extent.committed, moved, more })
     }
 
@@ -216,11 +185,11 @@ impl Archive {
         next: &Segment,
         moved: &mut Moved,
     ) -> Result<(), RepositoryError> {
-        let known = self.known.take().unwrap_or_default();
+        let known = std::mem::take(&mut self.known);
         let mut copier =
             Copier { repository: &self.repository, known, moved: *moved, progress: &mut |_| {} };
         let copied = copier.sealed(segment, next.header.first, &next.header.chain);
-        (self.known, *moved) = (Some(copier.known), copier.moved);
+        (self.known, *moved) = (copier.known, copier.moved);
         let copy = copied?;
         self.sealed.insert(copy.first, copy);
         (self.list, self.unsaid) = (None, true);
@@ -277,6 +246,9 @@ impl Archive {
         let piece = self.repository.put_piece(prefix, &segment.name, from, plain)?;
         moved.objects += 1;
         moved.bytes += piece.size;
+        // The same bytes have the same name: it may be one that was given up before.
+        self.replaced.retain(|key| *key != piece.key);
+        self.unnamed.retain(|(_, key)| *key != piece.key);
         self.replaced.extend(tail.copy.pieces.drain(kept..).map(|piece| piece.key));
         tail.copy.pieces.push(piece);
         tail.copy.reaches(&cut, until);
@@ -287,13 +259,14 @@ impl Archive {
 
     /// Writes a manifest of all that is here.
     fn say(&mut self, now: Timestamp) -> Result<(), RepositoryError> {
+        if self.doubted {
+            self.find_said()?;
+        }
         let tail = self.tail.as_ref().ok_or_else(no_log)?.copy.clone();
         if self.list.is_none() {
             let sealed: Vec<SegmentCopy> = self.sealed.values().cloned().collect();
             self.list = self.repository.put_list(&sealed, self.epoch)?;
         }
-        // Manifests are told apart by their time, whatever the clock does.
-        let after = self.manifests.back().map_or(i64::MIN, |last| last.taken.saturating_add(1));
         let all = || self.sealed.values().chain([&tail]);
         let manifest = Manifest {
             version: VERSION,
@@ -303,35 +276,56 @@ impl Archive {
             epoch: self.epoch,
             end: tail.end,
             chain: tail.chain.clone(),
-            taken: now.0.max(after),
+            taken: now.0.max(self.after),
             size: all().map(|copy| copy.size).sum(),
             recipients: self.repository.recipients(),
             list: self.list.clone(),
             tail,
         };
+        self.doubted = true;
         let name = self.repository.put_manifest(&manifest)?;
-        self.manifests.retain(|known| *known != name);
-        self.manifests.push_back(name);
+        self.doubted = false;
+        self.after = name.taken.saturating_add(1);
+        self.said.retain(|said| said.name != name);
+        self.said.push_back(Said { name, keys: keys(&manifest.tail).collect() });
         self.unnamed.extend(self.replaced.drain(..).map(|key| (now, key)));
         self.unsaid = false;
         Ok(())
     }
 
-    /// Removes manifests that were replaced, and pieces that nobody has named for a day. What
-    /// cannot be removed stays: it harms nobody, and `prune` takes it.
+    /// Removes manifests that were replaced, then pieces that nobody has named for a day. A piece
+    /// that cannot be removed stays: it harms nobody, and `prune` takes it.
     fn remove_old(&mut self, now: Timestamp) {
-        let mut old = Vec::new();
-        while self.manifests.len() > MANIFESTS_KEPT && old.len() < REMOVED_MAX {
-            old.extend(self.manifests.pop_front().map(|name| name.key));
+        for _ in 0..REMOVED_MAX {
+            if self.said.len() <= MANIFESTS_KEPT {
+                break;
+            }
+            let Some(old) = self.said.pop_front() else { break };
+            if let Err(error) = self.repository.objects().remove(&old.name.key) {
+                tracing::warn!(%error, "a manifest of the archive that was replaced stays");
+                self.said.push_front(old);
+                break;
+            }
         }
-        while let Some((since, _)) = self.unnamed.front()
-            && now.0.saturating_sub(since.0) >= REPLACED_KEPT_NS
-            && old.len() < REMOVED_MAX
-        {
-            old.extend(self.unnamed.pop_front().map(|(_, key)| key));
+        if self.said.len() > MANIFESTS_KEPT {
+            // What is left of them names pieces.
+            return;
         }
-        for key in old {
-            if let Err(error) = self.repository.objects().remove(&key) {
+        let is_due =
+            |(since, _): &&(Timestamp, String)| now.0.saturating_sub(since.0) >= REPLACED_KEPT_NS;
+        let due = self.unnamed.iter().take(REMOVED_MAX).take_while(is_due).count();
+        if due == 0 {
+            return;
+        }
+        let copies = self.sealed.values().chain(self.tail.iter().map(|tail| &tail.copy));
+        let used: BTreeSet<String> = copies.flat_map(keys).collect();
+        let due: Vec<(Timestamp, String)> = self.unnamed.drain(..due).collect();
+        for (_, key) in due {
+            if self.said.iter().any(|said| said.keys.contains(&key)) {
+                self.unnamed.push_back((now, key));
+            } else if !used.contains(&key)
+                && let Err(error) = self.repository.objects().remove(&key)
+            {
                 tracing::debug!(%error, "an object of the archive stays, of no use");
             }
         }

@@ -68,6 +68,12 @@ impl Known {
         }
     }
 
+    /// Forgets what is made of pieces that are not `there`.
+    pub fn retain(&mut self, there: &mut dyn FnMut(&[Piece]) -> bool) {
+        self.segments.retain(|_, copy| there(&copy.pieces));
+        self.pieces.retain(|_, piece| there(std::slice::from_ref(piece)));
+    }
+
     fn piece(&self, segment: &str, from: u64, plain: &[u8]) -> Option<&Piece> {
         if self.pieces.is_empty() {
             return None;

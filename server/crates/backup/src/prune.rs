@@ -3,7 +3,7 @@
 //! Never removed: the newest backup, the archive of the newest history, and objects younger than a
 //! day, which a backup that is being taken may be about to name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use daybook_model::Timestamp;
@@ -11,6 +11,7 @@ use daybook_model::Timestamp;
 use crate::error::RepositoryError;
 use crate::manifest::{Kind, Manifest};
 use crate::repository::{LISTS, Name, Repository, SEGMENTS, TAILS};
+use crate::restore::ATTEMPTS;
 
 /// How long an object stays that nobody names: longer than a backup takes.
 pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,15 +62,7 @@ pub fn prune(
     (now, grace): (Timestamp, Duration),
     mode: Mode,
 ) -> Result<Pruned, RepositoryError> {
-    let mut all = Vec::new();
-    for name in repository.names()? {
-        match repository.manifest(&name) {
-            Ok(manifest) => all.push((name, manifest)),
-            // The server that archives has replaced it meanwhile.
-            Err(RepositoryError::Missing { .. }) if name.kind() == Kind::Archive => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let all = read_all(repository)?;
     let stays = kept(&all, keep);
     let mut pruned = Pruned::default();
     let mut named = BTreeSet::new();
@@ -103,10 +96,39 @@ pub fn prune(
     Ok(pruned)
 }
 
+/// All manifests, by time. The server that archives may replace its own while they are read: what
+/// it named instead must be known before anything is removed.
+fn read_all(repository: &Repository) -> Result<Vec<(Name, Manifest)>, RepositoryError> {
+    let mut read: BTreeMap<Name, Manifest> = BTreeMap::new();
+    let mut attempt = 1;
+    'listed: loop {
+        let names = repository.names()?;
+        read.retain(|name, _| names.contains(name));
+        for name in names {
+            if read.contains_key(&name) {
+                continue;
+            }
+            match repository.manifest(&name) {
+                Ok(manifest) => read.insert(name, manifest),
+                Err(RepositoryError::Missing { .. })
+                    if name.kind() == Kind::Archive && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                    continue 'listed;
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        return Ok(read.into_iter().collect());
+    }
+}
+
 /// The indices of those in `all` (by time, oldest first) that stay.
 fn kept(all: &[(Name, Manifest)], keep: &Keep) -> BTreeSet<usize> {
     let mut stays = BTreeSet::new();
-    let Some((_, newest)) = all.last() else { return stays };
+    let names: Vec<Name> = all.iter().map(|(name, _)| name.clone()).collect();
+    let Some(newest) = Name::newest(&names) else { return stays };
+    stays.extend(names.iter().position(|name| name == newest));
     // Of an archive the last manifest counts; of the present one all that are there.
     let mut counted = Vec::new();
     for (i, (name, manifest)) in all.iter().enumerate() {

@@ -10,33 +10,37 @@ use daybook_log::segment::Segment;
 use parking_lot::Mutex;
 
 use crate::error::RepositoryError;
-use crate::manifest::SegmentCopy;
+use crate::manifest::{Piece, SegmentCopy};
 use crate::repository::Repository;
+
+/// The piece that was read last, of all copies that are read one after the other: a piece is
+/// large, and a log has many segments.
+pub(crate) type Held = Arc<Mutex<Option<(String, Bytes)>>>;
 
 /// See the module. Beyond the copy's end it has zeros, as the segment had. The piece that was read
 /// last is kept: segments are read from their beginning to their end.
 pub(crate) struct CopyFile {
     repository: Arc<Repository>,
     copy: SegmentCopy,
-    last: Mutex<Option<(usize, Bytes)>>,
+    held: Held,
 }
 
 impl CopyFile {
-    pub fn new(repository: Arc<Repository>, copy: SegmentCopy) -> CopyFile {
-        CopyFile { repository, copy, last: Mutex::new(None) }
+    pub fn new(repository: Arc<Repository>, copy: SegmentCopy, held: Held) -> CopyFile {
+        CopyFile { repository, copy, held }
     }
 
-    fn piece(&self, index: usize) -> Result<Bytes, RepositoryError> {
-        let mut last = self.last.lock();
-        if let Some((held, bytes)) = &*last
-            && *held == index
+    fn piece(&self, piece: &Piece) -> Result<Bytes, RepositoryError> {
+        let mut held = self.held.lock();
+        if let Some((key, bytes)) = &*held
+            && *key == piece.key
         {
             return Ok(bytes.clone());
         }
         // Not two at a time: they are large.
-        *last = None;
-        let bytes = self.repository.plain(&self.copy.pieces[index])?;
-        *last = Some((index, bytes.clone()));
+        *held = None;
+        let bytes = self.repository.plain(piece)?;
+        *held = Some((piece.key.clone(), bytes.clone()));
         Ok(bytes)
     }
 
@@ -57,11 +61,11 @@ impl DiskFile for CopyFile {
         buffer.fill(0);
         let end = offset + buffer.len() as u64;
         let first = self.copy.pieces.partition_point(|piece| piece.from + piece.size <= offset);
-        for (index, piece) in self.copy.pieces.iter().enumerate().skip(first) {
+        for piece in &self.copy.pieces[first..] {
             if piece.from >= end {
                 break;
             }
-            let bytes = self.piece(index).map_err(|e| self.refuse("read", io::Error::other(e)))?;
+            let bytes = self.piece(piece).map_err(|e| self.refuse("read", io::Error::other(e)))?;
             let from = offset.max(piece.from);
             let to = end.min(piece.from + piece.size);
             let within = |at: u64, base: u64| (at - base) as usize;
@@ -89,7 +93,7 @@ pub(crate) fn segment(
     repository: &Arc<Repository>,
     copy: &SegmentCopy,
 ) -> Result<Segment, RepositoryError> {
-    let file = Arc::new(CopyFile::new(repository.clone(), copy.clone()));
+    let file = Arc::new(CopyFile::new(repository.clone(), copy.clone(), Held::default()));
     let refused = |reason: &str| repository.damaged(&copy.name, reason);
     let header = Segment::read_header(&*file).map_err(daybook_log::OpenError::from)?;
     let header = header.map_err(|_| refused("it has no segment's header"))?;

@@ -49,6 +49,14 @@ impl Name {
         if self.key.starts_with(ARCHIVE) { Kind::Archive } else { Kind::Backup }
     }
 
+    /// The newest of `names`: in the epoch in which a backup was taken last, the one that goes
+    /// furthest. Times alone do not say it: two machines' clocks differ.
+    pub(crate) fn newest(names: &[Name]) -> Option<&Name> {
+        let epoch = names.iter().max_by_key(|name| (name.taken, name.epoch))?.epoch;
+        let of_it = names.iter().filter(|name| name.epoch == epoch);
+        of_it.max_by_key(|name| (name.end, name.taken))
+    }
+
     fn of(key: &str) -> Option<Name> {
         let (_, file) = key.split_once('/')?;
         let mut parts = file.strip_suffix(JSON)?.splitn(4, '-');
@@ -327,21 +335,34 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::Missing`] names the first object that is not there.
     pub(crate) fn all_there(&self, segments: &[SegmentCopy]) -> Result<(), RepositoryError> {
+        let there = self.pieces_there()?;
+        let lacking = segments.iter().find_map(|copy| self.lacks(&copy.pieces, &there));
+        lacking.map_or(Ok(()), Err)
+    }
+
+    /// The pieces that are there, and their sizes.
+    pub(crate) fn pieces_there(&self) -> Result<BTreeMap<String, u64>, RepositoryError> {
         let mut there = BTreeMap::new();
         for prefix in [SEGMENTS, TAILS] {
             there.extend(self.objects.list(prefix)?.into_iter().map(|each| (each.key, each.size)));
         }
-        for piece in segments.iter().flat_map(|copy| &copy.pieces) {
-            match there.get(&piece.key) {
-                Some(size) if *size == piece.stored_size() => {}
-                Some(_) => return Err(self.damaged(&piece.key, "it does not have its size")),
-                None => {
-                    let (object, location) = (piece.key.clone(), self.location().to_owned());
-                    return Err(RepositoryError::Missing { object, location });
-                }
+        Ok(there)
+    }
+
+    /// The first of `pieces` that is not `there`, as an error.
+    pub(crate) fn lacks(
+        &self,
+        pieces: &[Piece],
+        there: &BTreeMap<String, u64>,
+    ) -> Option<RepositoryError> {
+        pieces.iter().find_map(|piece| match there.get(&piece.key) {
+            Some(size) if *size == piece.stored_size() => None,
+            Some(_) => Some(self.damaged(&piece.key, "it does not have its size")),
+            None => {
+                let (object, location) = (piece.key.clone(), self.location().to_owned());
+                Some(RepositoryError::Missing { object, location })
             }
-        }
-        Ok(())
+        })
     }
 
     pub(crate) fn damaged(&self, key: &str, reason: impl Into<String>) -> RepositoryError {

@@ -17,11 +17,11 @@ use daybook_model::{Entropy, Epoch, Position, Timestamp};
 use crate::copy::time;
 use crate::error::RepositoryError;
 use crate::manifest::{Kind, Manifest, SegmentCopy};
-use crate::read::{CopyFile, segment};
+use crate::read::{CopyFile, Held, segment};
 use crate::repository::{Name, Repository};
 
 /// Times that a manifest is looked for which is replaced while it is.
-const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Nanoseconds that an append may take from its time to its place among what is durable: a backup
 /// that is no older has all that was made at a time. Far more than any disk takes, but one that
@@ -182,10 +182,11 @@ impl Plan {
     ) -> Result<(Epoch, Verified), RepositoryError> {
         refuse_unless_empty(to)?;
         let last = self.segments.len() - 1;
+        let held = Held::default();
         let files = self.segments.iter().enumerate().map(|(i, copy)| OriginFile {
             name: copy.name.clone(),
             size: if i < last { copy.size } else { self.last_size },
-            file: Arc::new(CopyFile::new(self.repository.clone(), copy.clone())),
+            file: Arc::new(CopyFile::new(self.repository.clone(), copy.clone(), held.clone())),
         });
         let origin = Origin {
             location: format!("{} in {}", self.name.key, self.repository.location()),
@@ -217,7 +218,7 @@ fn choose(
     };
     let mut names = repository.names()?;
     names.retain(|name| named.is_none_or(|named| name.key.starts_with(named)));
-    let Some(newest) = names.last().cloned() else {
+    let Some(newest) = Name::newest(&names).cloned() else {
         let missing = || "there is none".to_owned();
         return Err(none(named.map_or_else(missing, |named| format!("none is named {named}"))));
     };

@@ -56,6 +56,7 @@ pub fn take(
     let tail = copier.tail(last, extent.committed)?;
     let moved = copier.moved;
     segments.push(tail.clone());
+    let before = repository.names()?.iter().map(|name| name.taken).max();
     let manifest = Manifest {
         version: VERSION,
         format: Manifest::format_of(segments.iter()),
@@ -64,7 +65,8 @@ pub fn take(
         epoch,
         end: tail.end,
         chain: tail.chain.clone(),
-        taken: now.0,
+        // Whatever the clocks do, a backup is not said to be older than what was there before it.
+        taken: before.map_or(now.0, |taken| now.0.max(taken.saturating_add(1))),
         size: segments.iter().map(|copy| copy.size).sum(),
         recipients: repository.recipients(),
         list,

@@ -155,14 +155,27 @@ impl Extent {
     /// All of a stopped store's log.
     ///
     /// # Errors
-    /// [`OpenError`] if the log is not sound.
+    /// [`OpenError`] if the log is not sound; an append that was not durable may be torn.
     pub fn of_disk(disk: &dyn Disk) -> Result<Extent, OpenError> {
         let segments = recovery::load(disk, &mut Recovery::default())?;
         let mut committed = segments.last().map_or(Position::FIRST, |s| s.header.first);
         if let Some(last) = segments.last() {
             let mut scanner = Scanner::new(last);
-            while let Found::Frame { header, .. } = scanner.step()? {
-                committed = Position(header.first.0 + u64::from(header.count));
+            loop {
+                match scanner.step()? {
+                    Found::Frame { header, .. } => {
+                        committed = Position(header.first.0 + u64::from(header.count));
+                    }
+                    Found::End { .. } => break,
+                    Found::Bad { offset, reason } => {
+                        if scanner.proves_durable(offset, committed)? {
+                            let (file, position) = (last.name.clone(), committed);
+                            return Err(OpenError::Damaged { file, offset, position, reason });
+                        }
+                        // An append that was never acknowledged.
+                        break;
+                    }
+                }
             }
         }
         Ok(Extent { segments, committed })

@@ -31,6 +31,7 @@ pub fn extent(remote: &Remote, runtime: &Handle) -> anyhow::Result<(Extent, Time
     let listing: Listing =
         serde_json::from_value(listing).context("the server does not list its segments")?;
     let mut segments = Vec::with_capacity(listing.segments.len());
+    let kept = Arc::new(Mutex::new(Kept::default()));
     for listed in listing.segments {
         let header = header(&listed.header)
             .with_context(|| format!("{} has no header that is known here", listed.name))?;
@@ -39,7 +40,7 @@ pub fn extent(remote: &Remote, runtime: &Handle) -> anyhow::Result<(Extent, Time
             size: header.size,
             remote: remote.clone(),
             runtime: runtime.clone(),
-            kept: Mutex::default(),
+            kept: kept.clone(),
         };
         segments.push(Arc::new(Segment { header, name: listed.name, file: Arc::new(file) }));
     }
@@ -74,8 +75,16 @@ struct RemoteFile {
     size: u64,
     remote: Remote,
     runtime: Handle,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What the server answered last, of one segment: they are read one after the other, and a store
+/// has more of them than fit into memory.
+#[derive(Default)]
+struct Kept {
+    segment: String,
     /// By their number: answers of [`BYTES_MAX`], the newest few.
-    kept: Mutex<BTreeMap<u64, Bytes>>,
+    answers: BTreeMap<u64, Bytes>,
 }
 
 impl fmt::Debug for RemoteFile {
@@ -88,7 +97,10 @@ impl RemoteFile {
     /// The `number`-th answer's worth of bytes.
     fn chunk(&self, number: u64) -> anyhow::Result<Bytes> {
         let mut kept = self.kept.lock();
-        if let Some(bytes) = kept.get(&number) {
+        if kept.segment != self.name {
+            *kept = Kept { segment: self.name.clone(), answers: BTreeMap::new() };
+        }
+        if let Some(bytes) = kept.answers.get(&number) {
             return Ok(bytes.clone());
         }
         let from = number * BYTES_MAX;
@@ -107,10 +119,10 @@ impl RemoteFile {
         if bytes.len() as u64 != size {
             bail!("the server sent {} bytes of {}, not {size}", bytes.len(), self.name);
         }
-        if kept.len() >= KEPT {
-            kept.pop_first();
+        if kept.answers.len() >= KEPT {
+            kept.answers.pop_first();
         }
-        kept.insert(number, bytes.clone());
+        kept.answers.insert(number, bytes.clone());
         Ok(bytes)
     }
 

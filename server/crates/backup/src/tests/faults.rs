@@ -3,8 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use daybook_log::backup::{Backup, Cut, Extent, save, write_manifest};
+use daybook_log::disk::Disk as _;
 use daybook_log::disk::sim::{CrashMode, SimDisk};
 use daybook_model::Timestamp;
 use futures_util::StreamExt as _;
@@ -21,6 +24,7 @@ use super::log::{Log, Place, SIZES, contents, entropy, restore};
 use crate::RepositoryError;
 use crate::archive::Archive;
 use crate::check::check;
+use crate::prune::{Keep, Mode, prune};
 use crate::restore::{Plan, Until};
 
 /// How a call fails.
@@ -32,6 +36,8 @@ enum Fault {
     Unanswered,
     /// A write leaves half of the object, as a directory without a journal might.
     Torn,
+    /// What is read is not there.
+    Missing,
     /// It and all that follow: as when the process is killed there.
     Dead,
 }
@@ -80,7 +86,7 @@ impl ObjectStore for Faulty {
     async fn put_opts(&self, at: &Path, payload: PutPayload, how: PutOptions) -> Result<PutResult> {
         match self.strikes() {
             None => self.inner.put_opts(at, payload, how).await,
-            Some(Fault::Refused | Fault::Dead) => Err(failed()),
+            Some(Fault::Refused | Fault::Missing | Fault::Dead) => Err(failed()),
             Some(Fault::Unanswered) => {
                 self.inner.put_opts(at, payload, how).await?;
                 Err(failed())
@@ -106,7 +112,13 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, at: &Path, how: GetOptions) -> Result<GetResult> {
-        if self.strikes().is_some() { Err(failed()) } else { self.inner.get_opts(at, how).await }
+        match self.strikes() {
+            None => self.inner.get_opts(at, how).await,
+            Some(Fault::Missing) => {
+                Err(Error::NotFound { path: at.to_string(), source: "it was told to".into() })
+            }
+            Some(_) => Err(failed()),
+        }
     }
 
     fn delete_stream(
@@ -214,6 +226,119 @@ fn an_archive_that_fails_anywhere_goes_on_in_the_next_round_or_after_a_restart()
         assert_eq!(contents(&restored), states[2], "{what}");
     };
     with_every_fault(work, &inner);
+}
+
+#[test]
+fn manifests_of_an_archive_that_could_not_be_removed_are_removed_later() {
+    let mut log = Log::new(1);
+    log.grow(3);
+    let mut extents = Vec::new();
+    for _ in 0..6 {
+        log.grow(1);
+        extents.push(log.extent());
+    }
+    // Two in which nothing is new.
+    extents.extend([log.extent(), log.extent()]);
+    manifests_are_removed(&log, &extents, Fault::Refused);
+    manifests_are_removed(&log, &extents, Fault::Unanswered);
+}
+
+fn manifests_are_removed(log: &Log, extents: &[Extent], fault: Fault) {
+    for at in 0..2000 {
+        let faulty = Faulty::new(&InMemory::new(), at, fault);
+        let place = Place::of(faulty.clone());
+        let Ok(repository) = place.repository(log.store()) else { continue };
+        let Ok(mut archive) = Archive::open(repository, &extents[0]) else { continue };
+        for (i, extent) in extents.iter().enumerate() {
+            let done = archive.round(extent, Timestamp(i as i64));
+            assert!(done.is_ok() || faulty.was_struck(), "call {at}");
+        }
+        if !faulty.was_struck() {
+            return;
+        }
+        assert_eq!(place.keys("archive").len(), 2, "{fault:?} at call {at}");
+    }
+    panic!("the work has no end");
+}
+
+#[test]
+fn pruning_beside_a_server_that_archives_removes_nothing_that_it_needs() {
+    let mut log = Log::new(1);
+    log.grow(30);
+    let inner = InMemory::new();
+    let seed = Place::of(Arc::new(inner.clone()));
+    log.take(&seed.repository(log.store()).expect("opens"), 1).expect("taken");
+    log.grow(5);
+    let archived = seed.repository(log.store()).expect("opens");
+    let mut archive = Archive::open(archived, &log.extent()).expect("an archive");
+    archive.round(&log.extent(), Timestamp(2)).expect("archived");
+    let mut survived = 0;
+    for at in 0..500 {
+        let inner = inner.fork();
+        let faulty = Faulty::new(&inner, at, Fault::Missing);
+        let failing = Place::of(faulty.clone());
+        let now = (Timestamp(i64::MAX), Duration::ZERO);
+        let pruned = failing
+            .repository(log.store())
+            .and_then(|repository| prune(&repository, &Keep::default(), now, Mode::Remove));
+        survived += u32::from(pruned.is_ok() && faulty.was_struck());
+        let place = Place::of(Arc::new(inner));
+        let restored = place.restore(Until::End).expect("restored").0;
+        assert_eq!(contents(&restored), contents(&log.disk), "call {at}");
+        if !faulty.was_struck() {
+            assert!(survived > 0, "a manifest that is missing is looked for again");
+            return;
+        }
+    }
+    panic!("the work has no end");
+}
+
+#[test]
+fn a_restore_whose_frames_are_not_the_logs_leaves_the_target_as_it_was() {
+    let mut log = Log::new(1);
+    log.grow(40);
+    let backup = Backup::new(&log.extent()).expect("a backup");
+    for which in 0..3 {
+        let from = SimDisk::new(2);
+        let mut manifest = save(&backup, &from, &mut |_, _| {}).expect("saved");
+        // Whoever wrote the manifest hashed what was damaged already.
+        let file = &mut manifest.files[which];
+        from.flip_bit(&file.name, file.size / 2, 1).expect("flipped");
+        let mut bytes = vec![0; file.size as usize];
+        from.open(&file.name).expect("there").read_at(&mut bytes, 0).expect("read");
+        file.blake3 = blake3::hash(&bytes).to_hex().to_string();
+        write_manifest(&from, &manifest).expect("written");
+        let to = SimDisk::new(3);
+        let refused = daybook_log::backup::restore(&from, &to, &entropy(1), SIZES, &mut |_, _| {});
+        refused.expect_err("its frames are not sound");
+        assert_eq!(to.names(), Vec::<String>::new(), "segment {which}");
+    }
+}
+
+#[test]
+fn a_stopped_stores_last_segment_is_refused_if_what_was_durable_is_damaged() {
+    let mut log = Log::new(1);
+    log.grow(45);
+    log.rest();
+    let last = log.extent().segments.pop().expect("a segment");
+    let mut cut = Cut::before(&last);
+    let mut ends = Vec::new();
+    cut.advance(&last, log.extent().committed, &mut |commit| {
+        ends.push((commit.first, commit.size));
+        true
+    })
+    .expect("sound");
+    assert!(ends.len() > 3);
+    let middle = ends.len() / 2;
+    log.disk.flip_bit(&last.name, ends[middle].1 - 10, 1).expect("flipped");
+    let refused = Extent::of_disk(&log.disk).expect_err("damaged").to_string();
+    assert!(refused.contains(&last.name), "{refused}");
+    // What nobody was told of may be torn: what comes before it is all.
+    let mut log = Log::new(1);
+    log.grow(45);
+    log.disk.flip_bit(&last.name, ends.last().expect("one").1 - 10, 1).expect("flipped");
+    let extent = Extent::of_disk(&log.disk).expect("torn");
+    assert_eq!(extent.committed, ends.last().expect("one").0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::check::check;
 use crate::keys::Keys;
 use crate::manifest::Kind;
 use crate::prune::{Keep, Mode, prune};
+use crate::repository::Name;
 use crate::restore::{Plan, Until};
 use crate::{RepositoryError, Round};
 
@@ -187,12 +188,107 @@ fn an_archive_refuses_a_log_that_went_back() {
     };
     archive(&log).expect("one").round(&log.extent(), Timestamp(1)).expect("archived");
     let mut back = Log::on(old, 30);
-    for _ in 0..2 {
+    let archived = place.keys("");
+    for _ in 0..4 {
         let refused = archive(&back).err().expect("refused");
         assert!(matches!(refused, RepositoryError::Diverged { .. }), "{refused}");
-        // Then it has gone as far, but elsewhere.
-        back.grow(7);
+        // Then it has gone as far, but elsewhere, and at last beyond that segment.
+        back.grow(20);
     }
+    assert!(back.extent().filled().len() > log.extent().filled().len() + 1);
+    assert_eq!(place.keys(""), archived, "what was archived of the lost events stays");
+    assert_eq!(contents(&place.restore(Until::End).expect("restored").0), contents(&log.disk));
+}
+
+#[test]
+fn an_archive_goes_on_when_the_segment_that_was_its_last_is_rewritten() {
+    let (mut log, place) = (Log::new(1), Place::new());
+    log.grow(5);
+    let open = |log: &Log| {
+        Archive::open(place.repository(log.store()).expect("a repository"), &log.extent())
+    };
+    open(&log).expect("one").round(&log.extent(), Timestamp(1)).expect("archived");
+    log.grow(40);
+    log.rewrite(0, &[1, 4]);
+    open(&log).expect("the same history").round(&log.extent(), Timestamp(2)).expect("archived");
+    assert_eq!(contents(&place.restore(Until::End).expect("restored").0), contents(&log.disk));
+}
+
+#[test]
+fn pieces_that_are_made_again_after_a_restart_stay_while_a_manifest_names_them() {
+    let (mut log, place) = (Log::new(1), Place::new());
+    let open = |log: &Log| {
+        let repository = place.repository(log.store()).expect("a repository");
+        Archive::open(repository, &log.extent()).expect("an archive")
+    };
+    log.grow(2);
+    open(&log).round(&log.extent(), Timestamp(1)).expect("archived");
+    // As if it had broken off before the manifest.
+    for key in place.keys("archive") {
+        place.objects().remove(&key).expect("removed");
+    }
+    let pieces = place.keys("tails");
+    let mut archive = open(&log);
+    // Long after they were written, two days apart; in every other one nothing is new.
+    const DAYS: i64 = 2 * 24 * 60 * 60 * 1_000_000_000;
+    for round in 0..30 {
+        let now = Timestamp(i64::MAX / 2 + round * DAYS);
+        archive.round(&log.extent(), now).expect("archived");
+        if round == 0 {
+            assert_eq!(place.keys("tails"), pieces, "the same bytes have the same name");
+        }
+        let found = check(&place.open(), None, &mut |_, _| {}).expect("checked");
+        assert_eq!(found.problems, Vec::<String>::new(), "round {round}");
+        log.grow(u32::from(round > 2 && round % 2 == 0));
+    }
+    assert_eq!(place.keys("archive").len(), 2);
+}
+
+#[test]
+fn what_an_archive_lacks_is_brought_again_after_a_restart() {
+    let (mut log, place) = (Log::new(1), Place::new());
+    log.grow(40);
+    let mut now = 0;
+    let mut round = || {
+        now += 1;
+        let repository = place.repository(log.store()).expect("a repository");
+        let mut archive = Archive::open(repository, &log.extent()).expect("an archive");
+        archive.round(&log.extent(), Timestamp(now)).expect("archived").moved
+    };
+    round();
+    assert_eq!(round().objects, 0, "nothing is new");
+    for prefix in ["segments", "tails"] {
+        let key = place.keys(prefix).swap_remove(0);
+        place.objects().remove(&key).expect("removed");
+        assert!(round().objects > 0, "{prefix}");
+        let restored = place.restore(Until::End).expect("restored").0;
+        assert_eq!(contents(&restored), contents(&log.disk), "{prefix}");
+    }
+}
+
+#[test]
+fn the_newest_backup_is_the_one_that_goes_furthest_even_if_the_clock_went_back() {
+    let (mut log, place) = (Log::new(1), Place::new());
+    let repository = place.repository(log.store()).expect("a repository");
+    log.grow(5);
+    let first = log.take(&repository, 1000 * STEP).expect("taken").manifest;
+    log.grow(5);
+    let second = log.take(&repository, 1).expect("taken").manifest;
+    assert!(second.taken > first.taken, "the second is not said to be older");
+    assert_eq!(newest(&place).1.end, 30);
+    let name = |taken, epoch, end| Name { taken, epoch, end, key: String::new() };
+    for (names, expected) in [
+        (vec![(1, 0, 10), (2, 0, 20)], 1),
+        (vec![(1, 0, 20), (2, 0, 10)], 0),
+        (vec![(1, 0, 20), (2, 0, 20)], 1),
+        // A restored store has less.
+        (vec![(1, 0, 20), (2, 7, 10)], 1),
+        (vec![(1, 0, 20), (2, 7, 10), (3, 0, 20)], 2),
+    ] {
+        let names: Vec<Name> = names.into_iter().map(|(t, e, end)| name(t, e, end)).collect();
+        assert_eq!(Name::newest(&names), Some(&names[expected]), "{names:?}");
+    }
+    assert_eq!(Name::newest(&[]), None);
 }
 
 #[test]

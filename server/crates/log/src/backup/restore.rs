@@ -102,8 +102,7 @@ pub fn restore(
 /// again. Answers with that epoch, and what was read.
 ///
 /// # Errors
-/// [`BackupError`]; what was written under temporary names is removed then, as far as the target
-/// lets it.
+/// [`BackupError`]; what was written is removed then, as far as the target lets it.
 pub fn put_back(
     origin: &Origin,
     to: &dyn Disk,
@@ -122,16 +121,32 @@ pub fn put_back(
             return Err(error);
         }
     };
-    // Newest first: see the essay above.
     let names = origin.files.iter().map(|file| file.name.clone()).chain([next.name()]);
-    for (i, name) in names.collect::<Vec<_>>().iter().enumerate().rev() {
+    let names: Vec<String> = names.collect();
+    let verified = name_all(&names, to).and_then(|()| read_again(origin, to));
+    match verified {
+        Ok(verified) => Ok((next.epoch, verified)),
+        Err(error) => {
+            take_back(&names, to);
+            Err(error)
+        }
+    }
+}
+
+/// Gives the segments their names, newest first: see the essay above.
+fn name_all(names: &[String], to: &dyn Disk) -> Result<(), BackupError> {
+    for (i, name) in names.iter().enumerate().rev() {
         if i == 0 {
             // The oldest makes it a store: not before all others are named for good.
             to.sync_names()?;
         }
         to.rename(&format!("{name}{TEMPORARY}"), name)?;
     }
-    to.sync_names()?;
+    Ok(to.sync_names()?)
+}
+
+/// Reads the restored log, and compares it with what it shall be.
+fn read_again(origin: &Origin, to: &dyn Disk) -> Result<Verified, BackupError> {
     let verified = verify(to, &mut |_| {}, &mut |_| {})?;
     if verified.chain != origin.chain || verified.events != origin.end.0 {
         return Err(BackupError::Damaged {
@@ -140,7 +155,23 @@ pub fn put_back(
             reason: "the restored log does not end where the manifest says",
         });
     }
-    Ok((next.epoch, verified))
+    Ok(verified)
+}
+
+/// Removes a log that is not what was backed up. The oldest segment goes first, for good: what is
+/// left is refused, and never taken for a store. If it cannot be removed, nothing is.
+fn take_back(names: &[String], to: &dyn Disk) {
+    let Some((oldest, others)) = names.split_first() else { return };
+    match to.remove(oldest) {
+        Err(error) if !error.is_not_found() => return,
+        _ => {}
+    }
+    if to.sync_names().is_ok() {
+        for name in others {
+            let _ = to.remove(name);
+        }
+        clear(to);
+    }
 }
 
 /// Writes all segments under temporary names. Answers with the last.
