@@ -39,7 +39,9 @@ class Chaos:
 
     def engines(self):
         """(name, engine, its experiment as used, that experiment's definition)."""
-        kinds = {doc["metadata"]["name"]: doc["spec"]["definition"] for doc in self.of("ChaosExperiment")}
+        kinds = {
+            doc["metadata"]["name"]: doc["spec"]["definition"] for doc in self.of("ChaosExperiment")
+        }
         for doc in self.of("ChaosEngine"):
             for used in doc["spec"]["experiments"]:
                 yield doc["metadata"]["name"], doc, used, kinds.get(used["name"])
@@ -114,7 +116,9 @@ def bounded(chaos):
 def asked(chaos):
     """Probes ask for what the server has: hosts, paths, metrics."""
     server = chaos.servers[("serve",)]
-    rules = [rule for doc in chaos.target.of("PrometheusRule") for rule in policy.rules_of(doc["spec"])]
+    rules = [
+        rule for doc in chaos.target.of("PrometheusRule") for rule in policy.rules_of(doc["spec"])
+    ]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for where, _, probe in chaos.probes():
         if probe["type"] == "httpProbe":
@@ -155,7 +159,9 @@ def answered(chaos):
 
 def let_in(chaos):
     """Experiments' pods and their namespace have the label that the server's policy asks for."""
-    namespaces = {doc["metadata"]["name"]: doc["metadata"]["labels"] for doc in chaos.of("Namespace")}
+    namespaces = {
+        doc["metadata"]["name"]: doc["metadata"]["labels"] for doc in chaos.of("Namespace")
+    }
     for name, doc, _, kind in chaos.engines():
         labels = [namespaces.get(doc["metadata"]["namespace"], {}), kind["labels"] if kind else {}]
         if any(each.get("daybook-client") != "true" for each in labels):
@@ -166,7 +172,9 @@ RULES = (named, steady, bounded, asked, answered, let_in)
 
 
 def engine(chaos, name):
-    return next(doc for doc in chaos if doc["kind"] == "ChaosEngine" and doc["metadata"]["name"] == name)
+    return next(
+        doc for doc in chaos if doc["kind"] == "ChaosEngine" and doc["metadata"]["name"] == name
+    )
 
 
 def probe_of(docs, name, which):
@@ -181,50 +189,125 @@ def env_of(docs, name, which):
 
 # (rule, what is wrong, the mistake)
 MUTATIONS = [
-    (named, "a setting of chance", lambda d: env_of(d, "network-latency", "JITTER").update(name="WOBBLE")),
-    (named, "a setting left out", lambda d: env_of(d, "memory-hog", "MEMORY_CONSUMPTION").update(value="")),
-    (named, "labels of nobody", lambda d: engine(d, "pod-delete")["spec"]["appinfo"].update(applabel="a=b")),
-    (named, "no experiment", lambda d: engine(d, "disk-fill")["spec"]["experiments"][0].update(name="fill")),
-    (steady, "no books", lambda d: probe_of(d, "network-latency", "trial-balance").update(name="x")),
+    (
+        named,
+        "a setting of chance",
+        lambda d: env_of(d, "network-latency", "JITTER").update(name="WOBBLE"),
+    ),
+    (
+        named,
+        "a setting left out",
+        lambda d: env_of(d, "memory-hog", "MEMORY_CONSUMPTION").update(value=""),
+    ),
+    (
+        named,
+        "labels of nobody",
+        lambda d: engine(d, "pod-delete")["spec"]["appinfo"].update(applabel="a=b"),
+    ),
+    (
+        named,
+        "no experiment",
+        lambda d: engine(d, "disk-fill")["spec"]["experiments"][0].update(name="fill"),
+    ),
+    (
+        steady,
+        "no books",
+        lambda d: probe_of(d, "network-latency", "trial-balance").update(name="x"),
+    ),
     (steady, "once only", lambda d: probe_of(d, "memory-hog", "ready").update(mode="SOT")),
-    (steady, "nothing during the fault", lambda d: probe_of(d, "pod-delete", "never-poisoned").update(mode="EOT")),
-    (steady, "begun at once", lambda d: engine(d, "pod-delete")["spec"].update(engineState="active")),
-    (bounded, "a long partition", lambda d: env_of(d, "network-partition", "TOTAL_CHAOS_DURATION").update(value="90")),
-    (bounded, "all memory", lambda d: env_of(d, "memory-hog", "MEMORY_CONSUMPTION").update(value="4000")),
-    (bounded, "a late network", lambda d: env_of(d, "network-latency", "NETWORK_LATENCY").update(value="3000")),
-    (asked, "another path", lambda d: probe_of(d, "disk-fill", "ready")["httpProbe/inputs"].update(url=f"{SERVICE}/up")),
-    (asked, "another metric", lambda d: probe_of(d, "disk-fill", "write-p99")["promProbe/inputs"].update(query="daybook_p99")),
-    (answered, "another route", lambda d: probe_of(d, "disk-fill", "trial-balance")["cmdProbe/inputs"].update(
-        command=f"curl -s {SERVICE}/v1/balance")),
-    (let_in, "no label", lambda d: next(x for x in d if x["kind"] == "Namespace")["metadata"]["labels"].pop("daybook-client")),
+    (
+        steady,
+        "nothing during the fault",
+        lambda d: probe_of(d, "pod-delete", "never-poisoned").update(mode="EOT"),
+    ),
+    (
+        steady,
+        "begun at once",
+        lambda d: engine(d, "pod-delete")["spec"].update(engineState="active"),
+    ),
+    (
+        bounded,
+        "a long partition",
+        lambda d: env_of(d, "network-partition", "TOTAL_CHAOS_DURATION").update(value="90"),
+    ),
+    (
+        bounded,
+        "all memory",
+        lambda d: env_of(d, "memory-hog", "MEMORY_CONSUMPTION").update(value="4000"),
+    ),
+    (
+        bounded,
+        "a late network",
+        lambda d: env_of(d, "network-latency", "NETWORK_LATENCY").update(value="3000"),
+    ),
+    (
+        asked,
+        "another path",
+        lambda d: probe_of(d, "disk-fill", "ready")["httpProbe/inputs"].update(url=f"{SERVICE}/up"),
+    ),
+    (
+        asked,
+        "another metric",
+        lambda d: probe_of(d, "disk-fill", "write-p99")["promProbe/inputs"].update(
+            query="daybook_p99"
+        ),
+    ),
+    (
+        answered,
+        "another route",
+        lambda d: probe_of(d, "disk-fill", "trial-balance")["cmdProbe/inputs"].update(
+            command=f"curl -s {SERVICE}/v1/balance"
+        ),
+    ),
+    (
+        let_in,
+        "no label",
+        lambda d: next(x for x in d if x["kind"] == "Namespace")["metadata"]["labels"].pop(
+            "daybook-client"
+        ),
+    ),
 ]
 # Mistakes that the schema alone notices.
 STRUCTURE = [
-    ("a timeout without a unit", lambda d: probe_of(d, "pod-delete", "ready")["runProperties"].update(probeTimeout=5)),
+    (
+        "a timeout without a unit",
+        lambda d: probe_of(d, "pod-delete", "ready")["runProperties"].update(probeTimeout=5),
+    ),
     ("a mode of chance", lambda d: probe_of(d, "pod-delete", "ready").update(mode="Sometimes")),
     ("no inputs", lambda d: probe_of(d, "pod-delete", "ready").pop("httpProbe/inputs")),
     ("a field of chance", lambda d: engine(d, "pod-delete")["spec"].update(monitoring=True)),
-    ("a number as a value", lambda d: env_of(d, "memory-hog", "MEMORY_CONSUMPTION").update(value=500)),
+    (
+        "a number as a value",
+        lambda d: env_of(d, "memory-hog", "MEMORY_CONSUMPTION").update(value=500),
+    ),
     ("no account", lambda d: engine(d, "pod-delete")["spec"].pop("chaosServiceAccount")),
 ]
 
 
 def queries_parse(chaos):
     """promtool reads every query, as the rule of a file."""
-    queries = {probe["promProbe/inputs"]["query"] for _, _, probe in chaos.probes() if probe["type"] == "promProbe"}
+    queries = {
+        probe["promProbe/inputs"]["query"]
+        for _, _, probe in chaos.probes()
+        if probe["type"] == "promProbe"
+    }
     rules = [{"record": f"probe:{n}", "expr": query} for n, query in enumerate(sorted(queries))]
     for doc in chaos.target.of("PrometheusRule"):
         rules += [dict(rule) for rule in policy.rules_of(doc["spec"]) if "alert" in rule]
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
         yaml.safe_dump({"groups": [{"name": "probes", "rules": rules}]}, file)
         file.flush()
-        ran = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True)
+        ran = subprocess.run(
+            ["promtool", "check", "rules", file.name], capture_output=True, text=True
+        )
     return [] if ran.returncode == 0 else [ran.stdout + ran.stderr]
 
 
 def main():
     files = dict(argument.split("=") for argument in sys.argv[1:])
-    docs, target = (list(yaml.safe_load_all(Path(files[name]).read_text())) for name in ("CHAOS", "PROD"))
+    docs, target = (
+        list(yaml.safe_load_all(Path(files[name]).read_text())) for name in ("CHAOS", "PROD")
+    )
     with facts.servers() as servers:
         overlay = policy.Overlay("prod", target, servers)
         chaos = Chaos(docs, overlay, servers)
@@ -242,7 +325,9 @@ def main():
     for what, change in STRUCTURE:
         mistaken = copy.deepcopy(docs)
         change(mistaken)
-        wrong = [each for doc in mistaken if doc["kind"] in schema.SCHEMAS for each in schema.faults(doc)]
+        wrong = [
+            each for doc in mistaken if doc["kind"] in schema.SCHEMAS for each in schema.faults(doc)
+        ]
         check(f"chaos: the schema notices: {what}", [] if wrong else ["nothing"])
     print(f"{manifests.passed} passed, {manifests.failed} failed")
     return 1 if manifests.failed else 0

@@ -141,7 +141,9 @@ def servers():
                 subprocess.run([BIN, *line], check=True, capture_output=True)
             program = "fromAll().when({ $init: () => ({}), A: (state) => state })"
             url = f"http://{node}/projections/continuous?name=a&type=js"
-            OPENER.open(urllib.request.Request(url, program.encode(), method="POST"), timeout=REQUEST)
+            OPENER.open(
+                urllib.request.Request(url, program.encode(), method="POST"), timeout=REQUEST
+            )
             yield {
                 ("serve",): Server(f"http://{node}"),
                 ("query", "serve"): Server(f"http://{front}"),

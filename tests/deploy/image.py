@@ -110,7 +110,10 @@ def sources(files):
             if built and inner not in files:
                 wrong.append(f"{inner} is not sent to the build")
     for path in sorted(files):
-        if path.parts[0] not in {"server", "client", "projections", "tests", ".cargo"} and len(path.parts) > 1:
+        if (
+            path.parts[0] not in {"server", "client", "projections", "tests", ".cargo"}
+            and len(path.parts) > 1
+        ):
             wrong.append(f"{path} is sent to the build, and is no part of it")
     return wrong
 
@@ -156,7 +159,9 @@ def linked():
 
 
 def toolchain():
-    wanted = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
+    wanted = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"][
+        "rust-version"
+    ]
     images = [rest.split()[0] for word, rest in instructions() if word == "FROM"]
     if not images[0].startswith(f"rust:{wanted}."):
         yield f"{images[0]} is not Rust {wanted}"
@@ -168,7 +173,7 @@ def toolchain():
 # (what is wrong, the text, another one in its place)
 MUTATIONS = [
     ("a manifest left out", "COPY client/Cargo.toml client/\n", ""),
-    ("a target left out", "touch \"$crate/src/lib.rs\"", "true"),
+    ("a target left out", 'touch "$crate/src/lib.rs"', "true"),
     ("root", "USER 65532:65532", "USER 0:0"),
     ("a name", "USER 65532:65532", "USER nonroot"),
     ("a shell", 'CMD ["serve"]', "CMD serve"),
@@ -204,7 +209,10 @@ def main():
     files = context()
     mistakes(files)
     check("image: the layer of dependencies is understood by Cargo", dependency_layer(files))
-    check("image: what is sent to the build is the sources, all of them, and nothing else", sources(files))
+    check(
+        "image: what is sent to the build is the sources, all of them, and nothing else",
+        sources(files),
+    )
     check("image: no root, no shell, a health check that the program has", list(confined()))
     check("image: the base has the libraries that the server is linked with", linked())
     check("image: the toolchain is that of Cargo.toml", list(toolchain()))

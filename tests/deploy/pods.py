@@ -38,7 +38,9 @@ SCRATCH = Path(SCRATCH)
 RENEWAL = 30
 # Where the image keeps its only program.
 PROGRAM = "/usr/local/bin/daybook"
-PASSWORDS = {name: base64.b32encode(os.urandom(15)).decode() for name in ("admin", "backup", "prometheus")}
+PASSWORDS = {
+    name: base64.b32encode(os.urandom(15)).decode() for name in ("admin", "backup", "prometheus")
+}
 UNVERIFIED = ssl._create_unverified_context()
 
 
@@ -135,7 +137,14 @@ class Pod:
         env = self.environment(container)
         arguments = [re.sub(r"\$\((\w+)\)", lambda m: env[m[1]], each) for each in arguments]
         line = ["setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--clear-groups"]
-        line += ["bwrap", "--die-with-parent", "--unshare-user", "--unshare-ipc", "--cap-drop", "ALL"]
+        line += [
+            "bwrap",
+            "--die-with-parent",
+            "--unshare-user",
+            "--unshare-ipc",
+            "--cap-drop",
+            "ALL",
+        ]
         line += ["--ro-bind", str(self.root), "/", "--ro-bind", BIN, PROGRAM]
         line += ["--ro-bind", "/proc", "/proc", "--dev", "/dev", "--chdir", "/"]
         line += ["--bind", str(SCRATCH / "backups"), "/backups"]
@@ -174,14 +183,19 @@ class Running:
     def probe(self, kind):
         """What a kubelet gets: the status, 0 for no answer in time."""
         probe = self.container[kind]
-        get, ports = probe["httpGet"], {p["name"]: p["containerPort"] for p in self.container["ports"]}
+        get, ports = (
+            probe["httpGet"],
+            {p["name"]: p["containerPort"] for p in self.container["ports"]},
+        )
         url = f"{get.get('scheme', 'HTTP').lower()}://127.0.0.1:{ports[get['port']]}{get['path']}"
         return fetch(url, UNVERIFIED, timeout=probe["timeoutSeconds"])[0]
 
     def well(self, kind):
         if self.process.poll() is not None:
             log = SCRATCH / f"{self.pod.name}-{self.container['name']}.log"
-            sys.exit(f"{self.pod.name} ended with {self.process.returncode}:\n{log.read_text()[-3000:]}")
+            sys.exit(
+                f"{self.pod.name} ended with {self.process.returncode}:\n{log.read_text()[-3000:]}"
+            )
         return 200 <= self.probe(kind) < 400
 
     def started(self):
@@ -280,7 +294,10 @@ def scrape(monitor, secrets):
     endpoint = monitor["spec"]["endpoints"][0]
     reference = endpoint["tlsConfig"]["ca"]["secret"]
     context = ssl.create_default_context(cadata=secrets[reference["name"]][reference["key"]])
-    said = [secrets[endpoint["basicAuth"][k]["name"]][endpoint["basicAuth"][k]["key"]] for k in ("username", "password")]
+    said = [
+        secrets[endpoint["basicAuth"][k]["name"]][endpoint["basicAuth"][k]["key"]]
+        for k in ("username", "password")
+    ]
     proof = base64.b64encode(":".join(said).encode()).decode()
     # By name, because this client knows no serverName apart from its target; the kubelet's DNS is /etc/hosts.
     host = endpoint["tlsConfig"]["serverName"]
@@ -314,17 +331,31 @@ def main():
         play(overlay, secrets, sql)
     finally:
         stop = [f"{POSTGRES}/pg_ctl", "stop", "-mimmediate", f"-D{data}"]
-        subprocess.run(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *stop], cwd="/", capture_output=True)
+        subprocess.run(
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *stop],
+            cwd="/",
+            capture_output=True,
+        )
     print(f"{manifests.passed} passed, {manifests.failed} failed")
     return 1 if manifests.failed else 0
 
 
 def play(overlay, secrets, sql):
-    pod = Pod("store", overlay.named("StatefulSet", "daybook")["spec"]["template"], overlay, secrets, ["data"])
+    pod = Pod(
+        "store",
+        overlay.named("StatefulSet", "daybook")["spec"]["template"],
+        overlay,
+        secrets,
+        ["data"],
+    )
     store = pod.start("daybook").started()
     check("pods: the store starts on a fresh volume, and its three probes succeed", [])
     wrong = [] if store.status("Uid") == "65532" else [f"user {store.status('Uid')}"]
-    wrong += [f"{field} {store.status(field)}" for field in ("CapEff", "CapPrm") if int(store.status(field), 16)]
+    wrong += [
+        f"{field} {store.status(field)}"
+        for field in ("CapEff", "CapPrm")
+        if int(store.status(field), 16)
+    ]
     wrong += [] if store.status("NoNewPrivs") == "1" else ["may gain rights"]
     check("pods: it has no rights", wrong)
     users(pod, store)
@@ -334,10 +365,16 @@ def play(overlay, secrets, sql):
     backed_up(overlay, secrets, pod)
     renewed(pod, secrets)
     code, took = store.stop()
-    check(f"pods: SIGTERM drains, well before the grace period", [] if code == 0 else [f"{code} after {took:.0f} s"])
+    check(
+        f"pods: SIGTERM drains, well before the grace period",
+        [] if code == 0 else [f"{code} after {took:.0f} s"],
+    )
     store = pod.start("daybook").started()
     code, said = pod.run("daybook", *AS_ADMIN(["read", "orders-1"]))
-    check("pods: the next one finds what was appended", [] if code == 0 and "OrderPlaced" in said else [said])
+    check(
+        "pods: the next one finds what was appended",
+        [] if code == 0 and "OrderPlaced" in said else [said],
+    )
     store.kill()
     pod.start("daybook").started().stop()
     check("pods: one that was killed is followed by one that recovers", [])
@@ -345,7 +382,14 @@ def play(overlay, secrets, sql):
 
 def AS_ADMIN(words):
     """A command as docs/kubernetes.md says to run it in the pod."""
-    return [*words[:1], "--user", "admin", "--password-file", "/etc/daybook-admin/password", *words[1:]]
+    return [
+        *words[:1],
+        "--user",
+        "admin",
+        "--password-file",
+        "/etc/daybook-admin/password",
+        *words[1:],
+    ]
 
 
 def users(pod, store):
@@ -364,7 +408,9 @@ def users(pod, store):
 def store_works(pod):
     wrong = []
     line = AS_ADMIN(["append", "orders-1", "OrderPlaced", '{"n": 1}'])
-    line_open = AS_ADMIN(["accounts", "open", "--type", "checking", "--currency", "USD", "--deposit", "100"])
+    line_open = AS_ADMIN(
+        ["accounts", "open", "--type", "checking", "--currency", "USD", "--deposit", "100"]
+    )
     for each in (line, line_open):
         code, said = pod.run("daybook", *each)
         wrong += [said] if code else []
@@ -380,13 +426,19 @@ def front_reads(overlay, secrets, sql):
     found = status == 200 and len(json.loads(body)["accounts"]) == 1
     check("pods: a query front is ready, and lists what the store took", [] if found else [body])
     code, took = front.stop()
-    check("pods: a front stops in its grace period", [] if code == 0 else [f"{code} after {took:.0f} s"])
+    check(
+        "pods: a front stops in its grace period",
+        [] if code == 0 else [f"{code} after {took:.0f} s"],
+    )
 
 
 def monitored(overlay, secrets):
     page = scrape(overlay.named("ServiceMonitor", "daybook"), secrets)
     well = page.startswith("HTTP/1.1 200") and "daybook_ready 1" in page
-    check("pods: Prometheus scrapes as its monitor says: by the authority, the name, the user", [] if well else [page[:300]])
+    check(
+        "pods: Prometheus scrapes as its monitor says: by the authority, the name, the user",
+        [] if well else [page[:300]],
+    )
 
 
 def backed_up(overlay, secrets, pod):
@@ -399,7 +451,11 @@ def backed_up(overlay, secrets, pod):
     manifests_kept = list((SCRATCH / "backups/backups").glob("*.json"))
     check("pods: the repository has a backup", [] if manifests_kept else ["nothing"])
     # The steps can fail: one byte of each object is another.
-    pieces = {path: path.read_bytes() for path in (SCRATCH / "backups/segments").rglob("*-*") if path.is_file()}
+    pieces = {
+        path: path.read_bytes()
+        for path in (SCRATCH / "backups/segments").rglob("*-*")
+        if path.is_file()
+    }
     for path, whole in pieces.items():
         path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     code, said = Pod("backup-damaged", job, overlay, secrets).run("verify")

@@ -236,7 +236,10 @@ def protected(overlay):
             continue
         if overlay.name != "dev" and "DAYBOOK_INSECURE" in env:
             yield f"{where} is not protected"
-        if "DAYBOOK_INSECURE" not in env and not {"DAYBOOK_TLS_CERT", "DAYBOOK_TLS_KEY"} <= env.keys():
+        if (
+            "DAYBOOK_INSECURE" not in env
+            and not {"DAYBOOK_TLS_CERT", "DAYBOOK_TLS_KEY"} <= env.keys()
+        ):
             yield f"{where} says neither how it is protected nor that it is not: it will not start"
 
 
@@ -320,7 +323,9 @@ def graceful(overlay):
             continue
         command = command_of(container)
         drain = seconds(setting(overlay, pod, command, "drain-timeout") or "10s")
-        before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        before = (
+            container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        )
         if "exec" in container.get("lifecycle", {}).get("preStop", {}):
             yield f"{where} runs a program before its stop, and has none"
         needs = before + drain + STOP_BESIDE_DRAIN
@@ -443,8 +448,14 @@ def resolved(overlay):
         for mount in container.get("volumeMounts", []):
             volume = volumes.get(mount["name"])
             if volume is None:
-                claims = [doc for doc in overlay.of("StatefulSet") if doc["spec"]["template"] is pod]
-                named = [c["metadata"]["name"] for doc in claims for c in doc["spec"]["volumeClaimTemplates"]]
+                claims = [
+                    doc for doc in overlay.of("StatefulSet") if doc["spec"]["template"] is pod
+                ]
+                named = [
+                    c["metadata"]["name"]
+                    for doc in claims
+                    for c in doc["spec"]["volumeClaimTemplates"]
+                ]
                 if mount["name"] not in named:
                     yield f"{where} mounts {mount['name']}, which its pod has not"
                 continue
@@ -452,11 +463,17 @@ def resolved(overlay):
                 yield f"{where} mounts {mount['name']} so that it can be written"
             if "subPath" in mount:
                 yield f"{where} mounts {mount['name']} by subPath, which is never renewed"
-            if "configMap" in volume and not overlay.named("ConfigMap", volume["configMap"]["name"]):
+            if "configMap" in volume and not overlay.named(
+                "ConfigMap", volume["configMap"]["name"]
+            ):
                 yield f"{where}: there is no ConfigMap {volume['configMap']['name']}"
             if "secret" in volume:
                 here = mount["mountPath"] + "/"
-                used = {v[len(here) :] for v in environment(container).values() if v and v.startswith(here)}
+                used = {
+                    v[len(here) :]
+                    for v in environment(container).values()
+                    if v and v.startswith(here)
+                }
                 yield from secret(where, volume["secret"]["secretName"], used)
     for doc, pod in overlay.workloads():
         name = doc["metadata"]["name"]
@@ -491,7 +508,9 @@ def scraped(overlay):
             if endpoint["port"] not in {port["name"] for port in service["spec"]["ports"]}:
                 yield f"ServiceMonitor {name}: there is no port {endpoint['port']}"
             for where, _, pod, container, _ in overlay.containers():
-                if not labels_fit({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"]):
+                if not labels_fit(
+                    {"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"]
+                ):
                     continue
                 secure = "DAYBOOK_TLS_CERT" in environment(container)
                 if (endpoint.get("scheme") == "https") != secure:
@@ -518,7 +537,8 @@ def watched(overlay):
     for file in ("recording", "alerts"):
         doc = overlay.named("PrometheusRule", f"daybook-{file}")
         if overlay.name != "dev" and (
-            not doc or doc["spec"] != yaml.safe_load((DEPLOY / f"prometheus/{file}.yml").read_text())
+            not doc
+            or doc["spec"] != yaml.safe_load((DEPLOY / f"prometheus/{file}.yml").read_text())
         ):
             yield f"PrometheusRule daybook-{file} is not prometheus/{file}.yml"
 

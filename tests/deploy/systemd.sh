@@ -39,6 +39,12 @@ sees() { nsenter --target "$(pid)" --mount -- "$@"; }
 read_only() { ! sees touch "$1/a-file" 2>/dev/null; }
 hidden() { [[ -z "$(sees ls -A "$1")" ]]; }
 
+files() {
+    grep '^Max open files' "/proc/$(pid)/limits"
+    # 4,096 connections and 1,024 files of the store; what the unit asks for is bounded by the machine around this.
+    (($(awk '/^Max open files/ { print $4 }' "/proc/$(pid)/limits") >= 5120))
+}
+
 javascript() {
     local status
     status="$(curl --silent --output /dev/null --write-out '%{http_code}' --cacert /etc/daybook/ca.crt \
@@ -74,8 +80,7 @@ check "it has no capability" in_status CapEff 0000000000000000
 check "it can gain none" in_status CapBnd 0000000000000000
 check "it can gain no rights" in_status NoNewPrivs 1
 check "its calls are filtered" in_status Seccomp 2
-check "it may open as many files as its connections want" \
-    grep -Eq '^Max open files +65536 +65536 ' "/proc/$(pid)/limits"
+check "it may open as many files as its connections want" files
 check "it takes events" works
 check "it runs JavaScript, though it may make no code" javascript
 for place in /etc /usr /var /; do check "it cannot write $place" read_only "$place"; done
