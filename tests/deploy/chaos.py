@@ -2,9 +2,9 @@
 
     chaos.py CHAOS=FILE PROD=FILE        rendered manifests of server/deploy/chaos and overlays/prod
 
-Nothing is injected here, for want of a cluster. Probes are asked of a live server, though: URLs answer as they
-should, the command prints what is wanted, queries name metrics that there are, and promtool reads them. The last
-line says how many checks passed and failed.
+Nothing is injected here, for want of a cluster. Probes are asked of a live server, though: URLs
+answer as they should, the command prints what is wanted, queries name metrics that there are, and
+promtool reads them. The last line says how many checks passed and failed.
 """
 
 import copy
@@ -76,7 +76,7 @@ def named(chaos):
 
 
 def steady(chaos):
-    """Each has a steady state of readiness, books, latency and errors, where and when it is to hold."""
+    """Each has a steady state of readiness, books, latency and errors, and when it is to hold."""
     for name, doc, used, _ in chaos.engines():
         found = {probe["name"] for probe in used["spec"]["probe"]}
         for each in sorted(STATE - found):
@@ -100,11 +100,11 @@ def bounded(chaos):
     for name, _, used, _ in chaos.engines():
         env = {each["name"]: each["value"] for each in used["spec"]["components"]["env"]}
         if name == "network-partition" and int(env["TOTAL_CHAOS_DURATION"]) >= restart:
-            yield f"{name} lasts {env['TOTAL_CHAOS_DURATION']} s, and the kubelet restarts after {restart} s"
+            yield f"{name} lasts until the kubelet restarts the server, after {restart} s"
         if "MEMORY_CONSUMPTION" in env:
             left = limit - int(env["MEMORY_CONSUMPTION"]) * 10**6
             if left < 2 * policy.SERVER_MEMORY:
-                yield f"{name} leaves {left} bytes: the server is killed, which is another experiment"
+                yield f"{name} leaves {left} bytes: the server is killed for want of memory"
         if "NETWORK_LATENCY" in env:
             # A TLS handshake and a request are four ways of ours.
             late = 4 * (int(env["NETWORK_LATENCY"]) + int(env["JITTER"])) / 1000

@@ -33,7 +33,7 @@ def instructions():
 
 
 def ignored(path, patterns):
-    """Whether .dockerignore leaves a file out: the last line that fits it, or a directory above it, decides."""
+    """Whether .dockerignore leaves a file out: the last line that fits it or its parents."""
     out = False
     parents = [Path(*path.parts[: n + 1]) for n in range(len(path.parts))]
     for pattern in patterns:

@@ -2,14 +2,15 @@
 
     pods.py FILE        the rendered manifests
 
-Each container runs the real server by the manifest's own arguments, environment, user and mounts: a root file
-system that holds the binary and its libraries alone and cannot be written, Secrets and ConfigMaps laid out and
-renewed as a kubelet does it, a volume with lost+found, no rights. Probes, scrapes, backups and stops are those
-that the manifests describe. What is not: seccomp profiles, limits of memory and processors, network policies,
-the scheduler.
+Each container runs the real server by the manifest's own arguments, environment, user and mounts: a
+root file system that holds the binary and its libraries alone and cannot be written, Secrets and
+ConfigMaps laid out and renewed as a kubelet does it, a volume with lost+found, no rights. Probes,
+scrapes, backups and stops are those that the manifests describe. What is not: seccomp profiles,
+limits of memory and processors, network policies, the scheduler.
 
-To be run in a network namespace of its own, as root. DAYBOOK_BIN is the server, SCRATCH a directory, POSTGRES the
-directory of PostgreSQL's programs. The last line says how many checks passed and failed.
+To be run in a network namespace of its own, as root. DAYBOOK_BIN is the server, SCRATCH a
+directory, POSTGRES the directory of PostgreSQL's programs. The last line says how many checks
+passed and failed.
 """
 
 import base64
@@ -50,7 +51,7 @@ def libraries():
 
 
 class Directory:
-    """A ConfigMap or Secret on disk, as a kubelet writes it: renewed whole, by one rename of a link."""
+    """A ConfigMap or Secret on disk, as a kubelet writes it: renewed whole, by a rename."""
 
     def __init__(self, path, group):
         self.path, self.group, self.version = path, group, 0
@@ -244,7 +245,7 @@ def fetch(url, context=None, headers=(), timeout=10):
 
 
 def certificates(name):
-    """What cert-manager would put into the Secret: for these names, from an authority of its own."""
+    """What cert-manager would put into the Secret, from an authority of its own."""
     directory = SCRATCH / "certificates" / name
     line = [BIN, "certs", "dev", "--dir", str(directory)]
     for host in ("daybook", "daybook.daybook.svc", "localhost"):
@@ -255,7 +256,7 @@ def certificates(name):
 
 
 def postgres():
-    """A PostgreSQL with a database for the read models, and two users: one writes, one may read only."""
+    """A PostgreSQL with a database for the read models, and two users, of whom one only reads."""
     data = SCRATCH / "postgres"
     data.mkdir()
     shutil.chown(data, "postgres", "postgres")
@@ -299,12 +300,14 @@ def scrape(monitor, secrets):
         for k in ("username", "password")
     ]
     proof = base64.b64encode(":".join(said).encode()).decode()
-    # By name, because this client knows no serverName apart from its target; the kubelet's DNS is /etc/hosts.
+    # By name, because this client knows no serverName apart from its target; the kubelet's DNS is
+    # /etc/hosts.
     host = endpoint["tlsConfig"]["serverName"]
     with socket.create_connection(("127.0.0.1", 2113), timeout=10) as plain:
         with context.wrap_socket(plain, server_hostname=host) as secure:
-            head = f"GET {endpoint['path']} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {proof}\r\nConnection: close\r\n\r\n"
-            secure.sendall(head.encode())
+            head = [f"GET {endpoint['path']} HTTP/1.1", "Host: x", "Connection: close"]
+            head += [f"Authorization: Basic {proof}", "", ""]
+            secure.sendall("\r\n".join(head).encode())
             answer = b""
             while chunk := secure.recv(65536):
                 answer += chunk
@@ -366,7 +369,7 @@ def play(overlay, secrets, sql):
     renewed(pod, secrets)
     code, took = store.stop()
     check(
-        f"pods: SIGTERM drains, well before the grace period",
+        "pods: SIGTERM drains, well before the grace period",
         [] if code == 0 else [f"{code} after {took:.0f} s"],
     )
     store = pod.start("daybook").started()

@@ -1,7 +1,8 @@
 """What must hold of every set of manifests, beyond their schema.
 
-Each policy is a function of an `Overlay` that yields what is wrong; nothing yielded is well. POLICIES
-has them all. What the server is comes from the server (facts.py), never from a list in here.
+Each policy is a function of an `Overlay` that yields what is wrong; nothing yielded is well.
+POLICIES has them all. What the server is comes from the server (facts.py), never from a list in
+here.
 """
 
 import functools
@@ -16,7 +17,8 @@ DEPLOY = facts.ROOT / "server" / "deploy"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 # What a stop of a node may take besides its drain: archive 5 s, traces 2 s.
 STOP_BESIDE_DRAIN = 7
-# Seconds that a first answer may take at least: a start after a crash with a large index to rebuild.
+# Seconds that a first answer may take at least: a start after a crash with a large index to
+# rebuild.
 START_AT_LEAST = 300
 # What docs/operations.md says that a server needs, and the least of any container.
 SERVER_MEMORY, LEAST_MEMORY = 400 << 20, 64 << 20
@@ -124,7 +126,7 @@ def guaranteed(overlay):
 
 
 def confined(overlay):
-    """No root, no capability, nothing writable, nothing of the node's, no token of the cluster's."""
+    """No root, no capability, nothing writable, nothing of the node's, no token."""
     for where, _, pod, container, _ in overlay.containers():
         spec = pod["spec"]
         whole, own = spec.get("securityContext", {}), container.get("securityContext", {})
@@ -160,7 +162,7 @@ def restricted(overlay):
 
 
 def probed(overlay):
-    """What runs on has three probes, at paths that the server has, by the protocol that it speaks."""
+    """What runs on has three probes, at paths that the server has, by its protocol."""
     for where, _, _, container, lasts in overlay.containers():
         if not lasts:
             continue
@@ -249,7 +251,7 @@ def reachable(overlay):
     everything = [each for each in policies if each["spec"]["podSelector"] == {}]
     if not any({"Ingress", "Egress"} <= set(each["spec"]["policyTypes"]) for each in everything):
         yield "nothing denies what no policy names"
-    for where, doc, pod, container, lasts in overlay.containers():
+    for where, _doc, pod, container, lasts in overlay.containers():
         if not lasts:
             continue
         labels = pod["metadata"]["labels"]

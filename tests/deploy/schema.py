@@ -2,9 +2,9 @@
 
     schema.py FILE...        every such object of these files, against schemas/KIND.json
 
-The schemas are written after the Go types and definitions of Litmus 3.17 and of the Prometheus operator, and
-take in no more than is used here: what they do not name is a mistake until somebody looked. Prints the kinds
-that were checked; exits 1 if something is wrong, or if a file has none.
+The schemas are written after the Go types and definitions of Litmus 3.17 and of the Prometheus
+operator, and take in no more than is used here: what they do not name is a mistake until somebody
+looked. Prints the kinds that were checked; exits 1 if something is wrong, or if a file has none.
 """
 
 import json

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Within a machine that systemd has booted with server/deploy/systemd: the steps of docs/operations.md, "Install",
-# and whether the unit keeps what it says. Its last line counts checks. Run by tests/deploy/run.
+# Within a machine that systemd has booted with server/deploy/systemd: the steps of
+# docs/operations.md, "Install", and whether the unit keeps what it says. Its last line counts
+# checks. Run by tests/deploy/run.
 set -uo pipefail
 
 readonly URL=https://localhost:2113 WAIT=60
@@ -41,7 +42,8 @@ hidden() { [[ -z "$(sees ls -A "$1")" ]]; }
 
 files() {
     grep '^Max open files' "/proc/$(pid)/limits"
-    # 4,096 connections and 1,024 files of the store; what the unit asks for is bounded by the machine around this.
+    # 4,096 connections and 1,024 files of the store; what the unit asks for is bounded by the
+    # machine around this.
     (($(awk '/^Max open files/ { print $4 }' "/proc/$(pid)/limits") >= 5120))
 }
 
