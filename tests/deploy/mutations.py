@@ -430,6 +430,31 @@ TABLE = [
     (
         "watched",
         "prod",
+        "an alert without a page",
+        put(
+            lambda editor: editor.rule("DaybookAbsent")["annotations"],
+            "docs/kubernetes.md#daybookgone",
+            "runbook",
+        ),
+    ),
+    (
+        "resolved",
+        "prod",
+        "a volume of nobody",
+        put(
+            spec("Job", "daybook-restore"),
+            "data-daybook-1",
+            "template",
+            "spec",
+            "volumes",
+            0,
+            "persistentVolumeClaim",
+            "claimName",
+        ),
+    ),
+    (
+        "watched",
+        "prod",
         "a rule that was changed here",
         put(lambda editor: editor.rule("DaybookDown"), "5m", "for"),
     ),

@@ -110,6 +110,11 @@ class Pod:
                 (self.root / mount["mountPath"][1:]).mkdir(parents=True, exist_ok=True)
 
     def lay(self, volume, overlay):
+        if "persistentVolumeClaim" in volume:
+            # data-daybook-0 is the first pod's `data`.
+            claim = volume["persistentVolumeClaim"]["claimName"].split("-")[0]
+            self.directories[volume["name"]] = SCRATCH / "volumes" / claim
+            return
         directory = Directory(SCRATCH / self.name / "volumes" / volume["name"], self.group)
         if "configMap" in volume:
             found = overlay.named("ConfigMap", volume["configMap"]["name"])
@@ -373,7 +378,7 @@ def play(overlay, secrets, sql):
         [] if code == 0 else [f"{code} after {took:.0f} s"],
     )
     store = pod.start("daybook").started()
-    code, said = pod.run("daybook", *AS_ADMIN(["read", "orders-1"]))
+    code, said = pod.run("daybook", *as_admin(["read", "orders-1"]))
     check(
         "pods: the next one finds what was appended",
         [] if code == 0 and "OrderPlaced" in said else [said],
@@ -381,9 +386,10 @@ def play(overlay, secrets, sql):
     store.kill()
     pod.start("daybook").started().stop()
     check("pods: one that was killed is followed by one that recovers", [])
+    restored(overlay, secrets, pod)
 
 
-def AS_ADMIN(words):
+def as_admin(words):
     """A command as docs/kubernetes.md says to run it in the pod."""
     return [
         *words[:1],
@@ -396,9 +402,11 @@ def AS_ADMIN(words):
 
 
 def users(pod, store):
+    # Just after the very first start the administrator may not be there yet.
+    eventually("the administrator", lambda: pod.run("daybook", *as_admin(["users"]))[0] == 0)
     wrong = []
     for login, group in (("prometheus", "$monitor"), ("backup", "$admins")):
-        line = AS_ADMIN(["users", "create", login, "--group", group])
+        line = as_admin(["users", "create", login, "--group", group])
         code, said = pod.run("daybook", *line, stdin=PASSWORDS[login])
         wrong += [said] if code else []
     check("pods: users are made by the commands of the guide", wrong)
@@ -410,8 +418,8 @@ def users(pod, store):
 
 def store_works(pod):
     wrong = []
-    line = AS_ADMIN(["append", "orders-1", "OrderPlaced", '{"n": 1}'])
-    line_open = AS_ADMIN(
+    line = as_admin(["append", "orders-1", "OrderPlaced", '{"n": 1}'])
+    line_open = as_admin(
         ["accounts", "open", "--type", "checking", "--currency", "USD", "--deposit", "100"]
     )
     for each in (line, line_open):
@@ -465,6 +473,24 @@ def backed_up(overlay, secrets, pod):
     check("pods: the job notices a damaged backup", [] if code == 1 else [f"{code}: {said}"])
     for path, whole in pieces.items():
         path.write_bytes(whole)
+
+
+def restored(overlay, secrets, pod):
+    """A stopped server's volume takes a backup, and a server that is told so serves it."""
+    job = Pod(
+        "restore", overlay.named("Job", "daybook-restore")["spec"]["template"], overlay, secrets
+    )
+    for step in ("restore", "verify"):
+        code, said = job.run(step)
+        check(f"pods: the restore job: {step}", [] if code == 0 else [said])
+    settings = overlay.settings({"spec": pod.spec}).replace("/data/store", "/data/restored")
+    pod.volume_settings.write({"daybook.toml": settings}, 0o644)
+    store = pod.start("daybook").started()
+    code, said = pod.run("daybook", *as_admin(["read", "orders-1"]))
+    check(
+        "pods: what was restored is served", [] if code == 0 and "OrderPlaced" in said else [said]
+    )
+    store.stop()
 
 
 def renewed(pod, secrets):

@@ -39,7 +39,7 @@ class Overlay:
 
     def workloads(self):
         """Whatever makes pods: (object, its pod template)."""
-        for doc in self.of("StatefulSet", "Deployment"):
+        for doc in self.of("StatefulSet", "Deployment", "Job"):
             yield doc, doc["spec"]["template"]
         for doc in self.of("CronJob"):
             yield doc, doc["spec"]["jobTemplate"]["spec"]["template"]
@@ -47,7 +47,7 @@ class Overlay:
     def containers(self):
         """(where, object, pod template, container, whether it runs on)."""
         for doc, pod in self.workloads():
-            lasts = doc["kind"] != "CronJob"
+            lasts = doc["kind"] in ("StatefulSet", "Deployment")
             for each in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
                 where = f"{doc['kind']} {doc['metadata']['name']}/{each['name']}"
                 yield where, doc, pod, each, lasts
@@ -350,7 +350,7 @@ def pinned(overlay):
 def budgeted(overlay):
     """Each workload may be disrupted, and only so far."""
     for doc, pod in overlay.workloads():
-        if doc["kind"] == "CronJob":
+        if doc["kind"] in ("CronJob", "Job"):
             continue
         name, labels = doc["metadata"]["name"], pod["metadata"]["labels"]
         found = [
@@ -461,7 +461,10 @@ def resolved(overlay):
                 if mount["name"] not in named:
                     yield f"{where} mounts {mount['name']}, which its pod has not"
                 continue
-            if mount.get("readOnly") is not True:
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            if claim and claim not in claims_of(overlay):
+                yield f"{where} mounts {claim}, which no StatefulSet makes"
+            if mount.get("readOnly") is not True and not claim:
                 yield f"{where} mounts {mount['name']} so that it can be written"
             if "subPath" in mount:
                 yield f"{where} mounts {mount['name']} by subPath, which is never renewed"
@@ -488,6 +491,13 @@ def resolved(overlay):
             service = overlay.named("Service", doc["spec"]["serviceName"])
             if not service or service["spec"].get("clusterIP") != "None":
                 yield f"{doc['kind']} {name}: its Service is not headless"
+
+
+def claims_of(overlay):
+    """The names of the volumes that StatefulSets make for their first pods."""
+    for doc in overlay.of("StatefulSet"):
+        for claim in doc["spec"]["volumeClaimTemplates"]:
+            yield f"{claim['metadata']['name']}-{doc['metadata']['name']}-0"
 
 
 def scraped(overlay):
@@ -536,6 +546,11 @@ def watched(overlay):
         for used in re.findall(r"\binstance:[\w:]+", rule["expr"]):
             if used not in recorded:
                 yield f"rule {name}: nothing records {used}"
+        if "alert" in rule:
+            page, _, anchor = rule["annotations"]["runbook"].partition("#")
+            heading = rf"(?im)^#+ {re.escape(anchor)}$"
+            if not re.search(heading, (facts.ROOT / page).read_text()):
+                yield f"rule {name}: {page} says nothing of it"
     for file in ("recording", "alerts"):
         doc = overlay.named("PrometheusRule", f"daybook-{file}")
         if overlay.name != "dev" and (
