@@ -536,6 +536,8 @@ def scraped(overlay):
 def watched(overlay):
     """Rules are those of server/deploy/prometheus, and ask for numbers that the server has."""
     node = overlay.servers[("serve",)].metrics | overlay.servers[("query", "serve")].metrics
+    # What is on the page only where it is in use stands in the list of metrics.
+    node |= set(re.findall(r"`(daybook_\w+)", (facts.ROOT / "docs/operations.md").read_text()))
     rules = [rule for doc in overlay.of("PrometheusRule") for rule in rules_of(doc["spec"])]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for rule in rules:
