@@ -215,21 +215,21 @@ fn process(seed: u64) -> Vec<Experiment> {
             Short,
             OpensAndHeals,
             "SIGKILL at any moment loses nothing that was acknowledged",
-            |_| Fault::Kill,
+            |rng| Fault::Kill(ms(rng, 100, 1_000)),
         ),
         entry(
             "terminate",
             Short,
             OpensAndHeals,
             "A stop under load drains what was begun, ends with 0, and the next start goes on",
-            |_| Fault::Terminate,
+            |rng| Fault::Terminate(ms(rng, 100, 1_000)),
         ),
         entry(
             "starved",
             Long,
             EndsClosed,
             "With a part of a processor it is slow, and stays correct",
-            |rng| Fault::Processor(8 + rng.below(8) as u32),
+            |rng| Fault::Processor(3 + rng.below(4) as u32),
         ),
     ];
     drawn(entries, seed)

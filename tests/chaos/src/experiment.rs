@@ -24,9 +24,10 @@ use serde_json::Value;
 
 use crate::catalogue::{Breaker, Experiment};
 use crate::check::{self, Books, Check, Entry, cents};
+use crate::faults::Fault;
 use crate::http::Connection;
 use crate::journal::{Findings, Memory};
-use crate::measure::{SECOND, Sample, Steady, recovery};
+use crate::measure::{Sample, Steady, recovery};
 use crate::stage::Stage;
 use crate::users::{BreakerChange, Crowd};
 
@@ -36,8 +37,6 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What follows recovery, to be seen in the report.
 const AFTERWARDS: Duration = Duration::from_secs(1);
-/// How long a server that is killed stays down, at most; by the seed.
-const DOWN_MAX_MS: u64 = 1_000;
 /// How long the last sagas may take. A step is retried for less.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// An experiment that takes longer than this hangs.
@@ -117,11 +116,14 @@ async fn play(experiment: &Experiment, course: Course<'_>) -> anyhow::Result<Out
     tokio::time::sleep(course.phase).await;
     let fault_begun = site.recorder.now();
     let held = experiment.fault.begin(&mut stage).await.context("the fault does not begin")?;
+    // What a server still answers while it is asked to stop is not its recovery.
+    let struck = site.recorder.now();
     tokio::time::sleep(hold(experiment, course)).await;
     experiment.fault.end(held, &mut stage).await.context("the fault does not end")?;
     let fault = (fault_begun, site.recorder.now());
     let steady = Steady::of(&site.recorder.notes().series(begun, fault_begun));
     let from = if experiment.fault.is_a_blow() { fault.0 } else { fault.1 };
+    let answer_from = if experiment.fault.is_a_blow() { struck } else { fault.1 };
     let recovered = until_as_before(experiment, &stage, from, steady).await;
     let ended = site.recorder.now();
     let memory = crowd.end_load().await?;
@@ -140,8 +142,8 @@ async fn play(experiment: &Experiment, course: Course<'_>) -> anyhow::Result<Out
         begun,
         fault,
         steady,
-        during: notes.sample(fault.0, (fault.1 - fault.0).max(SECOND)),
-        first_answer: notes.first_done_after(from).map(|at| at - from),
+        during: notes.sample(fault.0, fault.1 - fault.0),
+        first_answer: notes.first_done_after(answer_from).map(|at| at - from),
         recovery: recovered,
         breaker,
         checks,
@@ -151,10 +153,10 @@ async fn play(experiment: &Experiment, course: Course<'_>) -> anyhow::Result<Out
 
 /// How long the fault is left as it is.
 fn hold(experiment: &Experiment, course: Course<'_>) -> Duration {
-    if experiment.fault.is_a_blow() {
-        return Duration::from_millis(course.seed % DOWN_MAX_MS);
+    match experiment.fault {
+        Fault::Kill(down) | Fault::Terminate(down) => down,
+        _ => course.phase.max(experiment.lasts_min),
     }
-    course.phase.max(experiment.lasts_min)
 }
 
 async fn until_as_before(

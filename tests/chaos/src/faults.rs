@@ -56,10 +56,10 @@ pub enum Fault {
     HalfCloses(Duration),
     /// The process hangs.
     Stop,
-    /// The process is killed.
-    Kill,
-    /// The process is asked to stop.
-    Terminate,
+    /// The process is killed, and started again after so long.
+    Kill(Duration),
+    /// The process is asked to stop, and started again so long after its end.
+    Terminate(Duration),
     /// Each `fdatasync` takes so much longer.
     SlowSync(Duration),
     /// An `fdatasync` fails.
@@ -130,7 +130,7 @@ impl Fault {
     /// Whether recovery is counted from its beginning: it ends by itself as fast as it can.
     #[must_use]
     pub fn is_a_blow(&self) -> bool {
-        matches!(self, Fault::Kill | Fault::Terminate)
+        matches!(self, Fault::Kill(_) | Fault::Terminate(_))
     }
 
     /// It in words, with its figures.
@@ -141,8 +141,10 @@ impl Fault {
             Fault::Cuts(every) => format!("all connections are reset every {every:?}"),
             Fault::HalfCloses(every) => format!("all connections are half closed every {every:?}"),
             Fault::Stop => "SIGSTOP, then SIGCONT".to_owned(),
-            Fault::Kill => "SIGKILL, then a start on the same data".to_owned(),
-            Fault::Terminate => "SIGTERM, then a start on the same data".to_owned(),
+            Fault::Kill(down) => format!("SIGKILL, {down:?} of nothing, a start on the same data"),
+            Fault::Terminate(down) => {
+                format!("SIGTERM, its end, {down:?} of nothing, a start on the same data")
+            }
             Fault::SlowSync(delay) => format!("each fdatasync takes {delay:?} longer"),
             Fault::FailedSync => "an fdatasync fails with EIO, then a restart".to_owned(),
             Fault::FullDisk => "the file system is full, then has room again".to_owned(),
@@ -171,8 +173,8 @@ impl Fault {
                 return Ok(repeat(&stage.proxy, *every, Proxy::half_close));
             }
             Fault::Stop => stage.server()?.signal(Signal::STOP)?,
-            Fault::Kill => stage.take_server()?.kill(),
-            Fault::Terminate => {
+            Fault::Kill(_) => stage.take_server()?.kill(),
+            Fault::Terminate(_) => {
                 let status = stage.take_server()?.terminate().await?;
                 if status.code() != Some(0) {
                     bail!("a server that was asked to stop ended with {status}");
@@ -224,7 +226,7 @@ impl Fault {
         match self {
             Fault::Weather(_) => stage.proxy.set(Weather::default()),
             Fault::Stop => stage.server()?.signal(Signal::CONT)?,
-            Fault::Kill | Fault::Terminate => stage.start_server().await?,
+            Fault::Kill(_) | Fault::Terminate(_) => stage.start_server().await?,
             Fault::FailedSync => {
                 stage.note_state().await;
                 stage.take_server()?.terminate().await?;

@@ -89,6 +89,8 @@ impl Connection {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|e| broken(&e))?;
+        // A connection that was kept may still be busy with the end of its last answer.
+        sender.ready().await.map_err(|e| broken(&e))?;
         let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), ANSWER_SIZE_MAX).collect().await;

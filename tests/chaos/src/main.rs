@@ -51,6 +51,7 @@ use daybook_model::{Entropy as _, SystemEntropy};
 use experiment::Course;
 use needs::Need;
 use report::Report;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a Daybook server under load while something fails, and checks that nothing is lost.
 #[derive(Debug, Parser)]
@@ -127,7 +128,7 @@ async fn main() -> ExitCode {
         }
         Command::Run(args) => tokio::select! {
             done = run(args) => done,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("broken off")),
+            () = told_to_stop() => Err(anyhow::anyhow!("broken off")),
         },
     };
     match done {
@@ -137,6 +138,20 @@ async fn main() -> ExitCode {
             eprintln!("daybook-chaos: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// SIGINT or SIGTERM: then what was mounted and made is removed, too.
+async fn told_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => terminated.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
     }
 }
 

@@ -34,6 +34,8 @@ mod tests;
 
 /// Bytes read at a time.
 const CHUNK_SIZE: usize = 16 * 1024;
+/// Bytes written at a time where bandwidth is short, as a network's packets have them.
+const PACKET_SIZE: usize = 1460;
 /// Chunks of one way that wait for their time: 4 MiB, more than a latency of 250 ms holds at
 /// 10 MiB/s.
 const CHUNKS_MAX: usize = 256;
@@ -285,16 +287,21 @@ async fn give(
         };
         let Some(chunk) = chunk else { break };
         tokio::time::sleep_until(chunk.due).await;
-        let slice_size = weather.borrow().slice_size.unwrap_or(CHUNK_SIZE).max(1);
+        let (slice_size, bandwidth) = {
+            let weather = weather.borrow();
+            let most = if weather.bandwidth.is_some() { PACKET_SIZE } else { CHUNK_SIZE };
+            (weather.slice_size.unwrap_or(most).clamp(1, most), weather.bandwidth)
+        };
         for slice in chunk.bytes.chunks(slice_size) {
+            if let Some(bandwidth) = bandwidth {
+                let time_on_wire = slice.len() as f64 / bandwidth.max(1) as f64;
+                tokio::time::sleep(Duration::from_secs_f64(time_on_wire)).await;
+            }
             // The sender lives as long as the proxy; without it nothing is held any more.
             let _ = weather.wait_for(|weather| !weather.holds(way)).await;
             to.write_all(slice).await?;
-            let bandwidth = weather.borrow().bandwidth;
-            if let Some(bandwidth) = bandwidth {
-                let pause = slice.len() as f64 / bandwidth.max(1) as f64;
-                tokio::time::sleep(Duration::from_secs_f64(pause)).await;
-            } else if slice.len() < chunk.bytes.len() {
+            if slice.len() < chunk.bytes.len() {
+                // So that the other side may see the slice alone.
                 tokio::task::yield_now().await;
             }
         }

@@ -57,7 +57,7 @@ fn sound() -> World {
         events: events.iter().map(|number| event(*number)).collect(),
         told: Some(told),
     };
-    let transfer = |number, from, told| Transfer {
+    let transfer = |number: u128, from, told| Transfer {
         id: id(0x100 + number),
         from,
         to: 1 - from,

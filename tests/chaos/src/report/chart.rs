@@ -183,7 +183,12 @@ fn draw_failed(svg: &mut String, outcome: &Outcome, time: &Time, since: Since<'_
     let counts = outcome.series.iter().map(|sample| sample.error_count());
     let most = round_up(counts.max().unwrap_or_default().max(1) as f64);
     let y = linear(FAILED, most);
-    draw_axis(svg, "failed attempts", FAILED, &[0.0, most], &y);
+    let some = outcome.series.iter().any(|sample| sample.error_count() > 0);
+    let ticks: &[f64] = if some { &[0.0, most] } else { &[0.0] };
+    draw_axis(svg, "failed attempts", FAILED, ticks, &y);
+    if !some {
+        text(svg, "tick", "start", (LEFT + 6.0, FAILED.1 - 6.0), "none");
+    }
     for sample in outcome.series.iter().filter(|sample| sample.error_count() > 0) {
         let begin = since(sample.from);
         let span = (time.x(begin) + 1.5, time.x(begin + 1.0) - 1.5);
@@ -282,10 +287,12 @@ fn path(points: &[(f64, f64)]) -> String {
     path
 }
 
-/// The next of 1, 2, 4, 6 and 8 times a power of ten: its half is a round number, too.
+/// The next round number: its half is one, too.
 fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
-    let factor = [1.0, 2.0, 4.0, 6.0, 8.0].into_iter().find(|factor| factor * power >= value);
+    let factor = [1.0, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0]
+        .into_iter()
+        .find(|factor| factor * power >= value);
     factor.unwrap_or(10.0) * power
 }
 
@@ -338,7 +345,7 @@ mod tests {
     #[test]
     fn an_axis_ends_at_a_round_number_above_all_values() {
         for (value, expected) in
-            [(1.0, 1.0), (7.0, 8.0), (9.0, 10.0), (101.0, 200.0), (350.0, 400.0)]
+            [(1.0, 1.0), (7.0, 8.0), (9.0, 10.0), (101.0, 160.0), (208.0, 240.0)]
         {
             assert!((round_up(value) - expected).abs() < 1e-9, "{value}: {}", round_up(value));
         }
