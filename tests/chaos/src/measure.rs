@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_first_answer_after_a_moment_is_found() {
-        let notes = notes(2_000, |at| (at < 500 || at > 1_200).then_some(5));
+        let notes = notes(2_000, |at| (!(500..=1_200).contains(&at)).then_some(5));
         assert_eq!(notes.first_done_after(ms(505)), Some(ms(1_210)));
         assert_eq!(notes.first_done_after(ms(1_995)), None);
     }

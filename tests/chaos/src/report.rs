@@ -232,7 +232,9 @@ fn print_failed(check: &Check, seed: u64) {
         check.name, check.findings.count, check.about
     );
     for text in &check.findings.texts {
-        println!("    {}", text.escape_debug());
+        // Text of a server must not be able to move somebody's cursor.
+        let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        println!("    {}", text.chars().map(safe).collect::<String>());
     }
 }
 
@@ -258,6 +260,14 @@ pub fn figures(outcome: &Outcome) -> [String; 8] {
         seconds(outcome.first_answer),
         seconds(outcome.recovery),
     ]
+}
+
+/// Why attempts failed, the most frequent first; nothing if none did.
+#[must_use]
+pub fn kinds(errors: &BTreeMap<&'static str, u64>) -> String {
+    let mut kinds: Vec<_> = errors.iter().map(|(why, count)| (*count, *why)).collect();
+    kinds.sort_unstable_by(|one, other| other.cmp(one));
+    kinds.iter().map(|(count, why)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
 }
 
 fn coloured(word: &str) -> String {
@@ -439,6 +449,9 @@ pub mod tests {
     #[test]
     fn what_the_breaker_refused_is_no_failure_of_the_server() {
         let errors = [("refused by the breaker", 40), ("unreachable", 2), ("no answer in time", 3)];
-        assert_eq!(failures(&BTreeMap::from(errors)), (5, 40));
+        let errors = BTreeMap::from(errors);
+        assert_eq!(failures(&errors), (5, 40));
+        let expected = "40 refused by the breaker, 3 no answer in time, 2 unreachable";
+        assert_eq!(kinds(&errors), expected);
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::chart::{draw, escaped};
-use super::{Ended, Report, figures, seconds};
+use super::{Ended, Report, figures, kinds, seconds};
 use crate::catalogue::Experiment;
 use crate::check::Check;
 use crate::experiment::Outcome;
@@ -94,6 +94,10 @@ fn section(html: &mut String, experiment: &Experiment, ended: &Ended) {
          <span class=\"key state-half\"></span>half-open <span class=\"key state-bad\"></span>not \
          ready, open <span class=\"dash\"></span>near enough to the steady phase</p>\n",
     );
+    let kinds = kinds(&outcome.during.errors);
+    if !kinds.is_empty() {
+        let _ = writeln!(html, "<p class=\"what\">Attempts in the fault: {}.</p>", escaped(&kinds));
+    }
     for note in &outcome.notes {
         let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(note));
     }
