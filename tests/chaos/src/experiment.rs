@@ -132,7 +132,7 @@ async fn play(experiment: &Experiment, course: Course<'_>) -> anyhow::Result<Out
     drop(crowd);
     let breaker = site.breaker_changes();
     let mut checks = check::all(&memory, &log, &followed, &books);
-    checks.push(check_breaker(experiment.breaker, &breaker, site.breaker()));
+    checks.push(check_breaker(experiment.breaker, &breaker, site.breaker(), fault.1));
     checks.push(check_recovery(experiment, steady, recovered));
     checks.push(verified(&mut stage).await?);
     let notes = site.recorder.notes();
@@ -241,7 +241,12 @@ async fn get(connection: &mut Connection, path: &str) -> anyhow::Result<Value> {
     Ok(answer.body)
 }
 
-fn check_breaker(expected: Breaker, changes: &[BreakerChange], state: State) -> Check {
+fn check_breaker(
+    expected: Breaker,
+    changes: &[BreakerChange],
+    state: State,
+    fault_over: Duration,
+) -> Check {
     let mut findings = Findings::default();
     let opened = changes.iter().filter(|change| change.to == State::Open).count();
     match expected {
@@ -252,10 +257,15 @@ fn check_breaker(expected: Breaker, changes: &[BreakerChange], state: State) -> 
     if state != State::Closed {
         findings.add(|| format!("it is {} in the end", state.as_str()));
     }
-    let about = match expected {
-        Breaker::OpensAndHeals => format!("opened ({opened} times) and healed"),
-        Breaker::EndsClosed => format!("opened {opened} times, closed in the end"),
-        Breaker::StaysClosed => "stayed closed".to_owned(),
+    let healed = changes.last().filter(|change| change.to == State::Closed);
+    let about = match healed {
+        Some(healed) => {
+            let after = healed.at.as_secs_f64() - fault_over.as_secs_f64();
+            let when = if after < 0.0 { "before" } else { "after" };
+            let after = after.abs();
+            format!("opened {opened} times, closed for good {after:.2} s {when} the fault's end")
+        }
+        None => format!("opened {opened} times"),
     };
     Check { name: "breaker", about, findings }
 }
@@ -290,4 +300,44 @@ async fn verified(stage: &mut Stage) -> anyhow::Result<Check> {
     }
     let about = "stopped with 0; `daybook verify` finds the store sound".to_owned();
     Ok(Check { name: "verify", about, findings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::SECOND;
+
+    #[test]
+    fn a_breaker_that_does_not_do_its_work_is_found() {
+        use Breaker::{EndsClosed, OpensAndHeals, StaysClosed};
+        use State::{Closed, HalfOpen, Open};
+        for (expected, states, passes) in [
+            (OpensAndHeals, &[Open, HalfOpen, Closed][..], true),
+            (OpensAndHeals, &[], false),
+            (OpensAndHeals, &[Open, HalfOpen, Open], false),
+            (EndsClosed, &[], true),
+            (EndsClosed, &[Open, HalfOpen, Closed], true),
+            (EndsClosed, &[Open, HalfOpen], false),
+            (StaysClosed, &[], true),
+            (StaysClosed, &[Open, HalfOpen, Closed], false),
+        ] {
+            let change = |(nth, to): (u32, &State)| BreakerChange { at: SECOND * nth, to: *to };
+            let changes: Vec<_> = (1..).zip(states).map(change).collect();
+            let last = states.last().copied().unwrap_or(Closed);
+            let check = check_breaker(expected, &changes, last, SECOND * 2);
+            assert_eq!(check.passed(), passes, "{expected:?} {states:?}: {check:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_recovery_and_a_steady_phase_decide() {
+        let experiment = &crate::catalogue::all(0)[0];
+        let steady = Some(Steady { rate: 100.0, p99_ms: 5.0 });
+        for (steady, recovered, passes) in
+            [(steady, Some(SECOND * 29), true), (steady, None, false), (None, None, false)]
+        {
+            let check = check_recovery(experiment, steady, recovered);
+            assert_eq!(check.passed(), passes, "{check:?}");
+        }
+    }
 }

@@ -29,14 +29,14 @@ impl Group {
     /// # Errors
     /// If this machine has none, or we may not.
     pub fn new(name: &str) -> Result<Group, String> {
-        let controllers = std::fs::read_to_string(format!("{ROOT}/cgroup.controllers"));
+        // What version 2 hands on to its groups; none of our business to change.
+        let controllers = std::fs::read_to_string(format!("{ROOT}/cgroup.subtree_control"));
         let is_version_2 = controllers.is_ok();
         let root = match &controllers {
             Ok(controllers) if controllers.split_whitespace().any(|word| word == "cpu") => {
-                write(&Path::new(ROOT).join("cgroup.subtree_control"), "+cpu")?;
                 PathBuf::from(ROOT)
             }
-            Ok(_) => return Err("no processor controller".to_owned()),
+            Ok(_) => return Err("the root group does not hand 'cpu' on".to_owned()),
             Err(_) => PathBuf::from(format!("{ROOT}/cpu")),
         };
         let path = root.join(format!("daybook-chaos-{name}-{}", std::process::id()));
