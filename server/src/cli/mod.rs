@@ -37,6 +37,7 @@ pub mod subscriptions;
 pub mod tail;
 pub mod traces;
 pub mod users;
+pub mod vault;
 pub mod verify;
 
 use std::path::PathBuf;
