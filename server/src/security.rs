@@ -7,7 +7,7 @@
 //!   caller   who makes a request                rights   what a route asks for, and who has it
 //!   gate     the check in front of a route      acl      what a stream's lists let a caller do
 //!   lapse    the end of what a proof let in     rules    the same, for a node
-//!   audit    what was done, and denied
+//!   audit    what was done, and denied          source   a file, or what is kept of Vault
 //! ```
 
 pub mod acl;
@@ -24,8 +24,10 @@ pub mod lockout;
 pub mod rights;
 pub mod rules;
 pub mod settings;
+pub mod source;
 pub mod tls;
 pub mod tokens;
+pub mod vault;
 pub mod verified;
 
 use std::sync::Arc;

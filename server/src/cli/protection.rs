@@ -3,6 +3,7 @@
 //! ```text
 //!   nothing                     this machine only, in the clear, nobody is asked
 //!   --tls-cert, --tls-key       encrypted; everyone is asked (--auth required is the default then)
+//!   --tls-vault-pki             the same, with a certificate that Vault issues
 //!   --tls-client-ca             clients may prove who they are by certificates
 //!   --dev                       all of it, made on the spot, for this machine only
 //!   --insecure                  beyond this machine without both: said aloud every minute
@@ -10,22 +11,29 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use daybook_model::SystemEntropy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
+use super::vault::VaultArgs;
 use crate::config::{Exposure, is_this_machine};
 use crate::node::{Life, Node, Phase};
 use crate::security::first_admin::{self, FIRST_ADMIN};
+use crate::security::source::Source;
 use crate::security::tls::{ClientsSettings, Demand, TlsSettings, Version};
-use crate::security::{Asks, Security, Settings, development, files};
+use crate::security::vault::Keeper;
+use crate::security::{Asks, Security, Settings, development};
 
 /// The variable that may hold the first administrator's password.
 const ADMIN_PASSWORD_VARIABLE: &str = "DAYBOOK_ADMIN_PASSWORD";
 
+/// The setting that names it.
+const ADMIN_PASSWORD_FILE: &str = "--admin-password-file";
 /// How often a server says that it is not protected.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -75,6 +83,9 @@ pub struct ProtectionArgs {
     /// whose password is shown; for this machine only
     #[arg(long, env = "DAYBOOK_DEV")]
     dev: bool,
+
+    #[command(flatten)]
+    pub(super) vault: VaultArgs,
 }
 
 /// Whether a client must have a certificate.
@@ -111,6 +122,8 @@ pub struct Protection {
     pub settings: Settings,
     /// Who may reach it.
     pub exposure: Exposure,
+    /// The password that the first administrator is given, if one is.
+    admin_password: Option<Source>,
     /// What was made to develop with.
     pub development: Option<development::Made>,
 }
@@ -134,7 +147,7 @@ impl ProtectionArgs {
         if asks == Asks::Nobody {
             let idle = [
                 (self.jwt.is_some(), "--jwt"),
-                (self.admin_password_file.is_some(), "--admin-password-file"),
+                (self.admin_password_file.is_some(), ADMIN_PASSWORD_FILE),
                 (self.tls_client_ca.is_some() && !self.demands(), "--tls-client-ca"),
             ];
             if let Some((_, idle)) = idle.iter().find(|(given, _)| *given) {
@@ -145,8 +158,10 @@ impl ProtectionArgs {
             Exposure::ThisMachine if tls.is_some() && asks == Asks::Everyone => Exposure::Protected,
             said => said,
         };
-        let settings = Settings { tls, asks, tokens: self.jwt.clone() };
-        Ok(Protection { settings, exposure, development: None })
+        let tokens = given("--jwt", self.jwt.as_ref())?;
+        let settings = Settings { tls, asks, tokens };
+        let admin_password = given(ADMIN_PASSWORD_FILE, self.admin_password_file.as_ref())?;
+        Ok(Protection { settings, exposure, admin_password, development: None })
     }
 
     fn demands(&self) -> bool {
@@ -154,8 +169,16 @@ impl ProtectionArgs {
     }
 
     fn tls(&self) -> anyhow::Result<Option<TlsSettings>> {
-        let (certificate, key) = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        let issued = self.vault.certificate()?;
+        if issued.is_some() && (self.tls_cert.is_some() || self.tls_key.is_some()) {
+            bail!(
+                "a server has one certificate; give --tls-vault-pki, or --tls-cert and --tls-key"
+            );
+        }
+        let certificate = given("--tls-cert", self.tls_cert.as_ref())?;
+        let key = given("--tls-key", self.tls_key.as_ref())?;
+        let (certificate, key) = match (certificate.or(issued.clone()), key.or(issued)) {
+            (Some(certificate), Some(key)) => (certificate, key),
             (Some(_), None) => bail!("--tls-cert needs its private key; give --tls-key, too"),
             (None, Some(_)) => bail!("--tls-key needs its certificate; give --tls-cert, too"),
             (None, None) => {
@@ -178,9 +201,9 @@ impl ProtectionArgs {
             ),
             None => None,
             Some(authorities) => Some(ClientsSettings {
-                authorities: authorities.clone(),
+                authorities: Source::given("--tls-client-ca", authorities)?,
                 demand: if self.demands() { Demand::Required } else { Demand::Optional },
-                revoked: self.tls_crl.clone(),
+                revoked: given("--tls-crl", self.tls_crl.as_ref())?,
             }),
         };
         let oldest = match self.tls_min {
@@ -198,40 +221,59 @@ impl ProtectionArgs {
             || self.tls_crl.is_some()
             || self.tls_min.is_some()
             || self.auth.is_some()
-            || self.admin_password_file.is_some();
+            || self.admin_password_file.is_some()
+            || !self.vault.is_unused();
         if more || exposure != Exposure::ThisMachine {
             bail!(
                 "--dev makes certificates and an administrator of its own, for this machine only; \
-                 leave out --tls-…, --auth, --admin-password-file and --insecure, or leave out --dev"
+                 leave out --tls-…, --auth, --admin-password-file, --vault-url and --insecure, or \
+                 leave out --dev"
             );
         }
         let made = development::in_data(data)?;
         let clients = ClientsSettings {
-            authorities: made.authority.clone(),
+            authorities: made.authority.clone().into(),
             demand: Demand::Optional,
             revoked: None,
         };
         let tls = TlsSettings {
-            certificate: made.server.certificate.clone(),
-            key: made.server.key.clone(),
+            certificate: made.server.certificate.clone().into(),
+            key: made.server.key.clone().into(),
             clients: Some(clients),
             oldest: Version::V13,
         };
-        let settings = Settings { tls: Some(tls), asks: Asks::Everyone, tokens: self.jwt.clone() };
+        let tokens = self.jwt.clone().map(Source::from);
+        let settings = Settings { tls: Some(tls), asks: Asks::Everyone, tokens };
+        let admin_password = made.password.clone().map(Source::from);
         // Everything that vouches for these certificates lies in the data directory.
-        Ok(Protection { settings, exposure, development: Some(made) })
+        Ok(Protection { settings, exposure, admin_password, development: Some(made) })
     }
 }
 
 impl Protection {
+    /// All that it rests on: files, and what is kept of Vault.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&Source> {
+        let tls = self.settings.tls.as_ref();
+        let clients = tls.and_then(|tls| tls.clients.as_ref());
+        let mut sources: Vec<&Source> = Vec::new();
+        sources.extend(tls.map(|tls| &tls.certificate));
+        // One that was issued has its key with it.
+        sources.extend(tls.filter(|tls| tls.key != tls.certificate).map(|tls| &tls.key));
+        sources.extend(clients.map(|clients| &clients.authorities));
+        sources.extend(clients.and_then(|clients| clients.revoked.as_ref()));
+        sources.extend(&self.settings.tokens);
+        sources.extend(&self.admin_password);
+        sources
+    }
+
     /// The password that the first administrator is given, if one is.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn admin_password(&self, args: &ProtectionArgs) -> anyhow::Result<Option<String>> {
-        let made = self.development.as_ref().and_then(|made| made.password.as_ref());
-        if let Some(file) = made.or(args.admin_password_file.as_ref()) {
-            return Ok(Some(files::read_secret("--admin-password-file", file)?));
+    pub fn admin_password(&self) -> anyhow::Result<Option<String>> {
+        if let Some(source) = &self.admin_password {
+            return Ok(Some(source.read_secret(ADMIN_PASSWORD_FILE)?));
         }
         match std::env::var(ADMIN_PASSWORD_VARIABLE) {
             Ok(password) if !password.is_empty() => Ok(Some(password)),
@@ -269,12 +311,17 @@ impl Protection {
         Ok(())
     }
 
-    /// Has certificates read again on SIGHUP, and says again and again what is not protected.
+    /// Has certificates read again on SIGHUP, keeps what is kept of Vault as it is there, and says
+    /// again and again what is not protected.
     ///
     /// # Errors
     /// If signals cannot be listened for.
-    pub fn stand_guard(&self, node: &Node) -> anyhow::Result<()> {
+    pub fn stand_guard(&self, node: &Node, keeper: Option<Keeper>) -> anyhow::Result<()> {
         let life = node.context().life().clone();
+        let asker = keeper.as_ref().map(Keeper::asker);
+        if let Some(keeper) = keeper {
+            tokio::spawn(keeper.watch(node.context().security().clone(), life.clone()));
+        }
         if self.is_insecure(&node.address()) {
             life.metrics().security.insecure();
             tokio::spawn(warn_again(life.clone()));
@@ -282,7 +329,7 @@ impl Protection {
         // Without anything to read again the signal stays what it is: the terminal has gone.
         if self.settings.tls.is_some() || self.settings.tokens.is_some() {
             let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-            tokio::spawn(reload_on(hangups, node.context().security().clone(), life));
+            tokio::spawn(reload_on(hangups, asker, node.context().security().clone(), life));
         }
         Ok(())
     }
@@ -322,6 +369,11 @@ impl Protection {
     }
 }
 
+/// What a setting names, if it is given.
+fn given(what: &'static str, place: Option<&PathBuf>) -> anyhow::Result<Option<Source>> {
+    Ok(place.map(|place| Source::given(what, place)).transpose()?)
+}
+
 /// Says every minute that the server is not protected.
 async fn warn_again(life: Life) {
     let mut interval = tokio::time::interval(WARN_INTERVAL);
@@ -336,11 +388,19 @@ async fn warn_again(life: Life) {
     }
 }
 
-async fn reload_on(mut hangups: Signal, security: Security, life: Life) {
+async fn reload_on(
+    mut hangups: Signal,
+    asker: Option<Arc<Notify>>,
+    security: Security,
+    life: Life,
+) {
     loop {
         tokio::select! {
             _ = hangups.recv() => {}
             () = life.reached(Phase::Draining) => return,
+        }
+        if let Some(asker) = &asker {
+            asker.notify_one();
         }
         match security.reload().await {
             Ok(()) => tracing::info!("SIGHUP: certificates and keys are as their files say"),

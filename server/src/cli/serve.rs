@@ -29,6 +29,7 @@ use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Node};
+use crate::security::source::Source;
 use crate::telemetry::logging::colours_wanted;
 
 /// The settings of a server.
@@ -215,10 +216,22 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
-    let admin = protection.admin_password(&args.protection)?;
+    let read_models = Path::new(&args.read_models);
+    let read_models = Source::given("--read-models", read_models)?;
+    let mut wanted = protection.sources();
+    wanted.push(&read_models);
+    let keeper = tokio::select! {
+        keeper = args.protection.vault.start(&wanted) => keeper?,
+        () = signals.next() => return Ok(ExitCode::FAILURE),
+    };
+    let admin = protection.admin_password()?;
     let listener = bind(&args.listen, protection.exposure).await?;
     let ledger = args.ledger();
-    let read_models = args.read_models.parse().context("--read-models cannot be used")?;
+    let read_models = match read_models {
+        Source::File(_) => args.read_models.clone(),
+        Source::Vault(_) => read_models.read_secret("--read-models")?,
+    };
+    let read_models = read_models.parse().context("--read-models cannot be used")?;
     let connectors = match &args.connectors {
         Some(file) => connect::load(file)?,
         None => Vec::new(),
@@ -245,7 +258,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         node.stop(args.entrance.drain_timeout).await;
         return Err(error);
     }
-    protection.stand_guard(&node)?;
+    protection.stand_guard(&node, keeper)?;
     greet(&node, &args.data, &protection)?;
     tokio::select! {
         () = signals.next() => {}
