@@ -1,7 +1,7 @@
 //! HTTP alone, in a process without a store: the query front, and connectors that run by themselves.
 //!
 //! ```text
-//!   routes ── described ──> /openapi.json beside them ──> Front: listens, answers, drains, is cut
+//!   routes ── gate ──> /openapi.json beside them ──> Front: listens, answers, drains, is cut
 //! ```
 //!
 //! INVARIANT: what it serves is its caller's; it knows no store.
@@ -12,12 +12,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use bytes::Bytes;
 use http::header;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::node::entrance::Entrance;
 use crate::node::listener::{self, Connections};
@@ -68,18 +65,6 @@ impl Front {
         }
         Stopped { connections_cut }
     }
-}
-
-/// `routes`, with their description beside them.
-pub fn described<S>(routes: OpenApiRouter<S>) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    let (routes, api) = routes.split_for_parts();
-    let json = Bytes::from(api.to_json().expect("a description is JSON"));
-    let answer =
-        move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() };
-    routes.route("/openapi.json", get(answer))
 }
 
 /// Numbers in Prometheus' text format, as an answer.

@@ -19,19 +19,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::get;
 use daybook_model::SystemClock;
 use daybook_projections::models::ReadModels;
 use daybook_projections::postgres::Postgres;
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::front::{Front, described};
+use crate::front::Front;
 use crate::http::ledger::schema;
+use crate::http::openapi::{Proofs, published};
 use crate::http::readside;
 use crate::http::readside::answer::Tables;
 use crate::node::Life;
+use crate::security::gate::Gate;
 use crate::telemetry::metrics::Metrics;
 
 /// What its requests share. A clone is another handle.
@@ -55,7 +55,8 @@ impl FromRef<State> for Tables {
         description = "Lists of accounts, transfers and payments. Every answer says as_of: the \
                        position in the log that it reflects.",
     ),
-    components(schemas(schema::ProblemShape))
+    components(schemas(schema::ProblemShape)),
+    modifiers(&Proofs)
 )]
 struct Description;
 
@@ -75,11 +76,8 @@ pub fn start(
 }
 
 fn routes(state: State) -> Router {
-    let lists =
-        OpenApiRouter::with_openapi(Description::openapi()).merge(readside::front().unguarded());
-    let routes = described(lists)
-        .route("/health/live", get(about::live))
-        .route("/health/ready", get(about::ready))
-        .route("/metrics", get(about::metrics));
+    let gate = Gate::without_store(state.life.clock().clone());
+    let described = readside::front().merge(about::routes());
+    let (routes, _) = published(&gate, described, Description::openapi()).into_parts();
     crate::http::admitted(routes).with_state(state)
 }

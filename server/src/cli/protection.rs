@@ -275,7 +275,8 @@ impl Protection {
     /// If signals cannot be listened for.
     pub fn stand_guard(&self, node: &Node) -> anyhow::Result<()> {
         let life = node.context().life().clone();
-        if self.is_insecure(&node.address()) {
+        let mut addresses = std::iter::once(node.address()).chain(node.admin_address());
+        if addresses.any(|address| self.is_insecure(&address)) {
             life.metrics().security.insecure();
             tokio::spawn(warn_again(life.clone()));
         }

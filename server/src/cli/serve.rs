@@ -28,7 +28,7 @@ use super::signals::Signals;
 use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT};
 use crate::ledger::{self, risk::RiskUrl};
-use crate::node::{Config, Node};
+use crate::node::{Config, Listeners, Node};
 use crate::telemetry::logging::colours_wanted;
 
 /// The settings of a server.
@@ -41,6 +41,11 @@ pub struct ServeArgs {
     /// Where to listen, for gRPC and HTTP alike; port 0 takes any free one
     #[arg(long, env = "DAYBOOK_LISTEN", value_name = "HOST:PORT", default_value = LISTEN_DEFAULT)]
     listen: String,
+
+    /// Where to listen for operators: /admin, /metrics and all else that asks for a right over the
+    /// server is answered there alone [default: where everything is]
+    #[arg(long, env = "DAYBOOK_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
 
     #[command(flatten)]
     entrance: EntranceArgs,
@@ -216,7 +221,12 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
     let admin = protection.admin_password(&args.protection)?;
-    let listener = bind(&args.listen, protection.exposure).await?;
+    let clients = bind(&args.listen, protection.exposure).await?;
+    let operators = match &args.admin_listen {
+        Some(listen) => Some(bind(listen, protection.exposure).await.context("--admin-listen")?),
+        None => None,
+    };
+    let listeners = Listeners { clients, operators };
     let ledger = args.ledger();
     let read_models = args.read_models.parse().context("--read-models cannot be used")?;
     let connectors = match &args.connectors {
@@ -235,7 +245,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {
-        node = Node::start(config, listener) => node?,
+        node = Node::start(config, listeners) => node?,
         () = signals.next() => {
             tracing::warn!("told to stop before the store was open");
             return Ok(ExitCode::FAILURE);
@@ -272,6 +282,7 @@ fn greet(node: &Node, data: &Path, protection: &Protection) -> anyhow::Result<()
     let committed = node.store().committed();
     let security = protection.in_words(&address);
     let url = format!("{}://{address}", protection.scheme());
+    let admin = node.admin_address().map(|admin| format!("{}://{admin}", protection.scheme()));
     let mut out = std::io::stdout();
     if !out.is_terminal() || !std::io::stderr().is_terminal() {
         tracing::info!(
@@ -285,11 +296,16 @@ fn greet(node: &Node, data: &Path, protection: &Protection) -> anyhow::Result<()
             events = committed.0,
             opened_us = node.store().stats().open_us,
             security,
+            admin,
             "ready"
         );
     }
     if !out.is_terminal() {
         return Ok(());
+    }
+    let mut security = security;
+    if let Some(admin) = &admin {
+        security.push_str(&format!("\n  operators  {admin}"));
     }
     let text = banner(&url, &address.to_string(), &data.display().to_string(), &security);
     let text = if colours_wanted() { text.replace(&url, &url.cyan().to_string()) } else { text };

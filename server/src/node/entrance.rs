@@ -25,6 +25,7 @@ use tower::Service;
 use super::listener::Peer;
 use super::{Context, Life};
 use crate::security::authenticate::{Asked, Refusal};
+use crate::security::gate::Side;
 use crate::security::tls::ClientCertificate;
 use crate::security::{Authentication, Caller};
 use crate::telemetry::trace::visit::Ending;
@@ -44,11 +45,11 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// The routes of the node that `context` belongs to.
+    /// The routes of the node that `context` belongs to, as far as `side` answers them.
     #[must_use]
-    pub fn new(context: Context) -> Entrance {
-        let http = crate::http::routes(context.clone());
-        let grpc = crate::grpc::routes(context.clone());
+    pub fn new(context: Context, side: Side) -> Entrance {
+        let http = crate::http::routes_on(context.clone(), side);
+        let grpc = crate::grpc::routes_on(context.clone(), side);
         let asks = context.security().authentication().cloned();
         let (anyone, life) = (Caller::unasked(), context.life().clone());
         Entrance { http, grpc, asks, anyone, life, tracer: None }
