@@ -49,6 +49,7 @@ pub use listeners::Listeners;
 use crate::backup::metrics::ArchiveMetrics;
 use crate::backup::{ArchiveSettings, Archiver};
 use crate::builtin::Builtin;
+use crate::config::Setting;
 use crate::connectors::{self, metrics::ConnectorMetrics};
 use crate::ledger::{self, Ledger};
 use crate::persistent::Persistent;
@@ -103,6 +104,8 @@ pub struct Config {
     pub security: security::Settings,
     /// Where traces are sent, if anywhere.
     pub traces: Option<trace::Settings>,
+    /// What it was told, and by whom: for people to look at.
+    pub told: Vec<Setting>,
 }
 
 impl Config {
@@ -120,6 +123,7 @@ impl Config {
             archive: None,
             security: security::Settings::default(),
             traces: None,
+            told: Vec::new(),
         }
     }
 }
@@ -287,6 +291,7 @@ impl Node {
             scripted,
             verification: Verification::new(store.clone(), clock.clone(), safeguards),
             archive,
+            told: config.told,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,

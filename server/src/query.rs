@@ -14,7 +14,6 @@
 
 pub mod about;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,10 +21,9 @@ use axum::extract::FromRef;
 use daybook_model::SystemClock;
 use daybook_projections::models::ReadModels;
 use daybook_projections::postgres::Postgres;
-use tokio::net::TcpListener;
 use utoipa::OpenApi;
 
-use crate::front::Front;
+use crate::front::{Front, FrontError, Reception};
 use crate::http::ledger::schema;
 use crate::http::openapi::{Proofs, published};
 use crate::http::readside;
@@ -60,19 +58,14 @@ impl FromRef<State> for Tables {
 )]
 struct Description;
 
-/// Serves the read models in `postgres` on `listener`, on at most so many connections. PostgreSQL
-/// need not be there yet.
+/// Serves the read models in `postgres`. PostgreSQL need not be there yet.
 ///
 /// # Errors
-/// If the listener has no address.
-pub fn start(
-    postgres: Postgres,
-    connections_max: usize,
-    listener: TcpListener,
-) -> io::Result<Front> {
+/// [`FrontError`] names the file that cannot be used.
+pub fn start(postgres: Postgres, reception: Reception) -> Result<Front, FrontError> {
     let life = Life::new(Arc::new(SystemClock::new()), Arc::new(Metrics::new()));
     let routes = routes(State { postgres, life: life.clone() });
-    Front::start(routes, life, connections_max, listener)
+    Front::start(routes, life, reception)
 }
 
 fn routes(state: State) -> Router {

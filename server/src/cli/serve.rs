@@ -26,7 +26,7 @@ use super::protection::{Protection, ProtectionArgs};
 use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
 use super::traces::TraceArgs;
-use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT};
+use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, Setting};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::{Config, Listeners, Node};
 use crate::telemetry::logging::colours_wanted;
@@ -203,20 +203,24 @@ fn transfer_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Runs a server.
+/// Runs a server, which was `told` all that its arguments say.
 ///
 /// # Errors
 /// If it cannot start: the address is refused or taken, the store cannot be opened.
-pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: ServeArgs, told: Vec<Setting>) -> anyhow::Result<ExitCode> {
     let connections_max = args.entrance.room();
     let runtime = super::runtime(args.entrance.threads)?;
-    let ended = runtime.block_on(serve(args, connections_max));
+    let ended = runtime.block_on(serve(args, connections_max, told));
     // What still runs was cut on purpose: nothing may hold up the exit now.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCode> {
+async fn serve(
+    args: ServeArgs,
+    connections_max: usize,
+    told: Vec<Setting>,
+) -> anyhow::Result<ExitCode> {
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
@@ -242,6 +246,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         archive: args.archive.settings()?,
         security: protection.settings.clone(),
         traces: args.traces.settings()?,
+        told,
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {

@@ -1,7 +1,6 @@
 //! What connectors in a process of their own answer over HTTP: how far they are, and what a person
 //! tells them. The routes are those that a node has, with health and numbers beside them.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,13 +9,12 @@ use axum::response::Response;
 use daybook_client::resilience::Metrics as Resilience;
 use daybook_model::SystemClock;
 use http::StatusCode;
-use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::routes;
 
 use super::Running;
 use super::metrics::ConnectorMetrics;
-use crate::front::{Front, numbers};
+use crate::front::{Front, FrontError, Reception, numbers};
 use crate::http::connectors::{self, Known};
 use crate::http::ledger::schema;
 use crate::http::openapi::{Proofs, published};
@@ -26,7 +24,7 @@ use crate::security::rights::Right;
 use crate::telemetry::metrics::Metrics;
 
 /// Connections that may be open at a time: those of people and of what watches.
-const CONNECTIONS_MAX: usize = 256;
+pub const CONNECTIONS_MAX: usize = 256;
 
 /// What its requests share. A clone is another handle.
 #[derive(Clone)]
@@ -50,15 +48,15 @@ impl FromRef<Shared> for Known {
 )]
 struct Description;
 
-/// Serves what is known of `running` on `listener`; `resilience` counts its calls.
+/// Serves what is known of `running`; `resilience` counts its calls.
 ///
 /// # Errors
-/// If the listener has no address.
+/// [`FrontError`] names the file that cannot be used.
 pub fn start(
     running: Running,
     resilience: &Resilience,
-    listener: TcpListener,
-) -> io::Result<Front> {
+    reception: Reception,
+) -> Result<Front, FrontError> {
     let metrics = Metrics::new();
     metrics.register(Box::new(ConnectorMetrics::new(running.clone())));
     for collector in resilience.collectors() {
@@ -66,7 +64,7 @@ pub fn start(
     }
     let life = Life::new(Arc::new(SystemClock::new()), Arc::new(metrics));
     let routes = routes(Shared { running, life: life.clone() });
-    Front::start(routes, life, CONNECTIONS_MAX, listener)
+    Front::start(routes, life, reception)
 }
 
 fn routes(shared: Shared) -> Router {

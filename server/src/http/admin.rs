@@ -3,12 +3,20 @@
 //! ```text
 //!   /admin/scavenge [/{id}]              GET, POST, DELETE      scavenge
 //!   /admin/verify                        GET, POST              verify
+//!   /admin/config                        GET                    settings
+//!   /admin/streams                       GET    page by page    streams
+//!   /admin/subscriptions  /admin/projections  GET               consumers: with their lag
+//!   /admin/sagas                         GET    page by page    sagas
 //!   /admin/log                           GET, PUT               what is logged
 //!   /admin/reload  /admin/shutdown       POST
 //!   /admin/clock/accept                  POST
 //! ```
 
+pub mod consumers;
+pub mod sagas;
 pub mod scavenge;
+pub mod settings;
+pub mod streams;
 pub mod verify;
 
 use axum::Json;
@@ -35,6 +43,10 @@ pub fn routes() -> Described<Context> {
     Described::new()
         .merge(scavenge::routes())
         .merge(verify::routes())
+        .merge(settings::routes())
+        .merge(streams::routes())
+        .merge(consumers::routes())
+        .merge(sagas::routes())
         .routes(Right::Inspect, routes!(log_filter))
         .routes(Right::Operate, routes!(set_log_filter))
         .routes(Right::Rescue, routes!(accept_clock))

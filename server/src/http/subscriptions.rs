@@ -238,8 +238,8 @@ impl GroupView {
         let number = |number: Option<u64>| number.map_or(-1, u64::cast_signed);
         let live = info.status.live;
         GroupView {
-            event_source: key.source.name().to_string(),
-            event_stream_id: key.source.name().to_string(),
+            event_source: key.source.name().to_owned(),
+            event_stream_id: key.source.name().to_owned(),
             group_name: key.group.clone(),
             status: info.status.words(),
             trouble: info.status.trouble.clone(),

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::super::body::Held;
 use super::super::event::rfc3339;
 use super::super::ledger::schema::{Refusals, Time};
-use super::super::problem::Problem;
+use super::super::problem::{Kind, Problem};
 use crate::backup::Status;
 use crate::node::Context;
 use crate::security::gate::Described;
@@ -22,7 +22,10 @@ const REPORT_SIZE_MAX: usize = 1024;
 
 /// The routes of this file.
 pub fn routes() -> Described<Context> {
-    Described::new().routes(Right::Monitor, routes!(show)).routes(Right::Operate, routes!(report))
+    Described::new()
+        .routes(Right::Monitor, routes!(show))
+        .routes(Right::Operate, routes!(report))
+        .routes(Right::Operate, routes!(start))
 }
 
 /// How a backup went.
@@ -95,6 +98,37 @@ async fn show(State(context): State<Context>) -> Json<BackupStatus> {
     let archive = context.archive().map(|archive| ArchiveView::new(&archive.status()));
     let committed = context.works().committed().0;
     Json(BackupStatus { last_backup: last.map(rfc3339), committed, archive })
+}
+
+/// What became of an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackupOrdered)]
+pub struct Ordered {
+    /// started
+    result: &'static str,
+    /// Where to.
+    to: String,
+    /// Every position below is in it when it is done: when `position` of the archive's status has
+    /// come as far.
+    until: u64,
+}
+
+/// Backs up now what the archive does not have yet, without waiting for the next round.
+#[utoipa::path(
+    post, path = "/admin/backup", tag = "backup",
+    operation_id = "start_backup",
+    responses((status = 202, description = "It begins", body = Ordered), Refusals)
+)]
+async fn start(State(context): State<Context>) -> Result<(StatusCode, Json<Ordered>), Problem> {
+    let Some(archive) = context.archive() else {
+        let detail = "this server archives nowhere; start it with --archive URL, or take a backup \
+                      with `daybook backup --to`";
+        return Err(Problem::new(Kind::ArchiveOff, detail));
+    };
+    let until = context.works().committed().0;
+    archive.begin();
+    let to = archive.status().location;
+    Ok((StatusCode::ACCEPTED, Json(Ordered { result: "started", to, until })))
 }
 
 /// Takes down how a backup went that was taken over the network: only who takes it knows.
