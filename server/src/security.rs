@@ -28,6 +28,7 @@ pub mod tls;
 pub mod tokens;
 pub mod verified;
 pub mod visitors;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

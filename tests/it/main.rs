@@ -46,6 +46,7 @@ mod connectors;
 mod directory;
 mod faults;
 mod format;
+mod fronts;
 mod fuzz_grpc;
 mod ledger;
 mod ledger_cli;

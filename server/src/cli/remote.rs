@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use daybook_client::{
     AllFrom, Checkpoint, Client, Credentials, Identity, Position, ReadAll, ReadError, Settings,
     Token,
@@ -133,20 +133,19 @@ impl IdentityArgs {
     }
 }
 
-/// Lets commands of a command take the identity behind their own name, too, where the command takes
-/// one: `daybook connectors run --ca FILE`.
+/// Lets a command's own flags stand behind the command within it, too: `daybook users list --url …`,
+/// `daybook connectors run --ca FILE`. Only of commands whose inner ones have no such flags.
 pub fn anywhere(command: Command) -> Command {
-    const FLAGS: [&str; 6] =
-        ["ca", "client-cert", "client-key", "user", "password-file", "token-file"];
-    command.mut_subcommands(|inner| {
-        let takes = inner.get_arguments().any(|flag| flag.get_long() == Some("ca"));
-        if !takes || !inner.has_subcommands() {
-            return inner;
+    const FLAGS: [&str; 8] =
+        ["url", "json", "ca", "client-cert", "client-key", "user", "password-file", "token-file"];
+    let ours = |flag: &Arg| flag.get_long().is_some_and(|long| FLAGS.contains(&long));
+    command.mut_subcommands(|outer| {
+        let takes = outer.get_arguments().any(|flag| flag.get_long() == Some("ca"));
+        let own = outer.get_subcommands().any(|inner| inner.get_arguments().any(ours));
+        if !takes || own || !outer.has_subcommands() {
+            return outer;
         }
-        inner.mut_args(|flag| {
-            let one = flag.get_long().is_some_and(|long| FLAGS.contains(&long));
-            if one { flag.global(true) } else { flag }
-        })
+        outer.mut_args(|flag| if ours(&flag) { flag.global(true) } else { flag })
     })
 }
 

@@ -12,8 +12,6 @@
 //!
 //! Not here: pipelining, answers in chunks, redirects.
 
-mod wire;
-
 use std::fmt::{self, Write as _};
 use std::future::poll_fn;
 use std::io;
@@ -26,7 +24,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
 
-use wire::{Secure, Wire};
+use crate::security::wire::{HTTP_1, Secure, Wire};
 
 /// Bytes of one answer. The largest are pages of events, which the server ends at 4 MiB and one
 /// event.
@@ -60,7 +58,8 @@ impl Address {
     /// If their certificates cannot be used.
     pub fn of(settings: &Settings) -> anyhow::Result<Address> {
         let host = settings.host.to_string();
-        let secure = settings.tls.as_ref().map(|tls| Secure::new(tls, &host)).transpose()?;
+        let secure =
+            settings.tls.as_ref().map(|tls| Secure::new(tls, &host, HTTP_1)).transpose()?;
         let authorization = settings.authorization();
         Ok(Address { host, port: settings.port, secure, authorization })
     }

@@ -1,18 +1,38 @@
-//! What an HTTP connection runs over: TCP, or TLS on it.
+//! What an HTTP connection of ours to others runs over: TCP, or TLS on it.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use daybook_client::{Tls, tls_connector};
+use daybook_client::{ConnectError, Tls, tls_connector};
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// What is spoken within TLS.
-const PROTOCOL: &[u8] = b"http/1.1";
+/// What is spoken within TLS: HTTP/1.1.
+pub const HTTP_1: &[u8] = b"http/1.1";
+/// What is spoken within TLS: HTTP/2, as gRPC needs it.
+pub const HTTP_2: &[u8] = b"h2";
+
+/// Why connections cannot be made secure.
+#[derive(Debug, thiserror::Error)]
+pub enum SecureError {
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Settings(#[from] ConnectError),
+    /// Nobody can vouch for such a host.
+    #[error("'{host}' is no name that a certificate could be for; give a host name or an address")]
+    Name {
+        /// The host.
+        host: String,
+    },
+}
 
 /// How connections to one server are made secure. A clone shares what was read of files.
 #[derive(Clone)]
@@ -22,13 +42,15 @@ pub struct Secure {
 }
 
 impl Secure {
-    /// For connections to `host`.
+    /// For connections to `host`, in which `protocol` is spoken.
     ///
     /// # Errors
     /// If the certificates that `tls` names cannot be used, or the host can have none.
-    pub fn new(tls: &Tls, host: &str) -> anyhow::Result<Secure> {
-        let connector = tls_connector(tls, PROTOCOL)?;
-        Ok(Secure { connector, name: ServerName::try_from(bare(host).to_owned())? })
+    pub fn new(tls: &Tls, host: &str, protocol: &[u8]) -> Result<Secure, SecureError> {
+        let connector = tls_connector(tls, protocol)?;
+        let name = ServerName::try_from(bare(host).to_owned());
+        let name = name.map_err(|_| SecureError::Name { host: host.to_owned() })?;
+        Ok(Secure { connector, name })
     }
 }
 
@@ -52,6 +74,50 @@ impl Wire {
         let Some(Secure { connector, name }) = secure else { return Ok(Wire::Plain(stream)) };
         let stream = connector.connect(name.clone(), stream).await?;
         Ok(Wire::Secure(Box::new(stream)))
+    }
+}
+
+/// Makes connections to one server, for clients that want somebody who does. Whatever URL they ask
+/// for is that server's.
+#[derive(Clone)]
+pub struct Dialler {
+    host: String,
+    port: u16,
+    secure: Option<Secure>,
+}
+
+impl Dialler {
+    /// For the server at `host`.
+    #[must_use]
+    pub fn new(host: &str, port: u16, secure: Option<Secure>) -> Dialler {
+        Dialler { host: host.to_owned(), port, secure }
+    }
+}
+
+impl std::fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl tower::Service<Uri> for Dialler {
+    type Response = TokioIo<Wire>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Wire>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Dialler { host, port, secure } = self.clone();
+        Box::pin(async move { Wire::connect(&host, port, secure.as_ref()).await.map(TokioIo::new) })
+    }
+}
+
+impl Connection for Wire {
+    fn connected(&self) -> Connected {
+        Connected::new()
     }
 }
 
