@@ -37,10 +37,10 @@ const ADMIN_PASSWORD_FILE: &str = "--admin-password-file";
 /// How often a server says that it is not protected.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How connections are protected, and who is asked for who they are.
+/// How connections are protected, and who is asked for who they are: of every process that listens.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Security")]
-pub struct ProtectionArgs {
+pub struct ConnectionArgs {
     /// Encrypt connections: the server's certificate and those up to its authority, a PEM file
     #[arg(long, env = "DAYBOOK_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -73,6 +73,14 @@ pub struct ProtectionArgs {
     /// Believe the tokens (JWT) of the issuer that this file describes
     #[arg(long, env = "DAYBOOK_JWT", value_name = "FILE")]
     jwt: Option<PathBuf>,
+}
+
+/// How a server protects itself, which has users.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Security")]
+pub struct ProtectionArgs {
+    #[command(flatten)]
+    connections: ConnectionArgs,
 
     /// The password of the first administrator, in a file; DAYBOOK_ADMIN_PASSWORD may hold it, too
     /// [default: one of chance, shown once]
@@ -128,16 +136,18 @@ pub struct Protection {
     pub development: Option<development::Made>,
 }
 
-impl ProtectionArgs {
-    /// Reads them together. `data` is the data directory, `exposure` what was said of that.
+impl ConnectionArgs {
+    /// Reads them together, with a certificate that is `issued` instead of read from files, and
+    /// `more` that makes no sense while nobody is asked.
     ///
     /// # Errors
-    /// What makes no sense, and what to do; or what cannot be made to develop with.
-    pub fn read(&self, data: &Path, exposure: Exposure) -> anyhow::Result<Protection> {
-        if self.dev {
-            return self.developing(data, exposure);
-        }
-        let tls = self.tls()?;
+    /// What makes no sense, and what to do.
+    pub fn read(
+        &self,
+        issued: Option<Source>,
+        more: &[(bool, &str)],
+    ) -> anyhow::Result<Settings> {
+        let tls = self.tls(issued)?;
         let asks = match self.auth {
             Some(Auth::Off) => Asks::Nobody,
             Some(Auth::Required) => Asks::Everyone,
@@ -147,29 +157,21 @@ impl ProtectionArgs {
         if asks == Asks::Nobody {
             let idle = [
                 (self.jwt.is_some(), "--jwt"),
-                (self.admin_password_file.is_some(), ADMIN_PASSWORD_FILE),
                 (self.tls_client_ca.is_some() && !self.demands(), "--tls-client-ca"),
             ];
-            if let Some((_, idle)) = idle.iter().find(|(given, _)| *given) {
+            if let Some((_, idle)) = idle.iter().chain(more).find(|(given, _)| *given) {
                 bail!("{idle} has no use while nobody is asked who they are; say --auth required");
             }
         }
-        let exposure = match exposure {
-            Exposure::ThisMachine if tls.is_some() && asks == Asks::Everyone => Exposure::Protected,
-            said => said,
-        };
         let tokens = given("--jwt", self.jwt.as_ref())?;
-        let settings = Settings { tls, asks, tokens };
-        let admin_password = given(ADMIN_PASSWORD_FILE, self.admin_password_file.as_ref())?;
-        Ok(Protection { settings, exposure, admin_password, development: None })
+        Ok(Settings { tls, asks, tokens })
     }
 
     fn demands(&self) -> bool {
         self.tls_client_auth == Some(ClientAuth::Required)
     }
 
-    fn tls(&self) -> anyhow::Result<Option<TlsSettings>> {
-        let issued = self.vault.certificate()?;
+    fn tls(&self, issued: Option<Source>) -> anyhow::Result<Option<TlsSettings>> {
         if issued.is_some() && (self.tls_cert.is_some() || self.tls_key.is_some()) {
             bail!(
                 "a server has one certificate; give --tls-vault-pki, or --tls-cert and --tls-key"
@@ -212,15 +214,33 @@ impl ProtectionArgs {
         };
         Ok(Some(TlsSettings { certificate, key, clients, oldest }))
     }
+}
+
+impl ProtectionArgs {
+    /// Reads them together. `data` is the data directory, `exposure` what was said of that.
+    ///
+    /// # Errors
+    /// What makes no sense, and what to do; or what cannot be made to develop with.
+    pub fn read(&self, data: &Path, exposure: Exposure) -> anyhow::Result<Protection> {
+        if self.dev {
+            return self.developing(data, exposure);
+        }
+        let admin_password = given(ADMIN_PASSWORD_FILE, self.admin_password_file.as_ref())?;
+        let more = [(admin_password.is_some(), ADMIN_PASSWORD_FILE)];
+        let settings = self.connections.read(self.vault.certificate()?, &more)?;
+        let exposure = exposed(&settings, exposure);
+        Ok(Protection { settings, exposure, admin_password, development: None })
+    }
 
     fn developing(&self, data: &Path, exposure: Exposure) -> anyhow::Result<Protection> {
-        let more = self.tls_cert.is_some()
-            || self.tls_key.is_some()
-            || self.tls_client_ca.is_some()
-            || self.tls_client_auth.is_some()
-            || self.tls_crl.is_some()
-            || self.tls_min.is_some()
-            || self.auth.is_some()
+        let given = &self.connections;
+        let more = given.tls_cert.is_some()
+            || given.tls_key.is_some()
+            || given.tls_client_ca.is_some()
+            || given.tls_client_auth.is_some()
+            || given.tls_crl.is_some()
+            || given.tls_min.is_some()
+            || given.auth.is_some()
             || self.admin_password_file.is_some()
             || !self.vault.is_unused();
         if more || exposure != Exposure::ThisMachine {
@@ -242,7 +262,7 @@ impl ProtectionArgs {
             clients: Some(clients),
             oldest: Version::V13,
         };
-        let tokens = self.jwt.clone().map(Source::from);
+        let tokens = self.connections.jwt.clone().map(Source::from);
         let settings = Settings { tls: Some(tls), asks: Asks::Everyone, tokens };
         let admin_password = made.password.clone().map(Source::from);
         // Everything that vouches for these certificates lies in the data directory.
@@ -317,33 +337,21 @@ impl Protection {
     /// # Errors
     /// If signals cannot be listened for.
     pub fn stand_guard(&self, node: &Node, keeper: Option<Keeper>) -> anyhow::Result<()> {
-        let life = node.context().life().clone();
+        let addresses = std::iter::once(node.address()).chain(node.admin_address());
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let context = node.context();
+        let (security, life) = (context.security(), context.life());
         let asker = keeper.as_ref().map(Keeper::asker);
         if let Some(keeper) = keeper {
-            tokio::spawn(keeper.watch(node.context().security().clone(), life.clone()));
+            tokio::spawn(keeper.watch(security.clone(), life.clone()));
         }
-        if self.is_insecure(&node.address()) {
-            life.metrics().security.insecure();
-            tokio::spawn(warn_again(life.clone()));
-        }
-        // Without anything to read again the signal stays what it is: the terminal has gone.
-        if self.settings.tls.is_some() || self.settings.tokens.is_some() {
-            let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-            tokio::spawn(reload_on(hangups, asker, node.context().security().clone(), life));
-        }
-        Ok(())
+        stand_guard(&self.settings, &addresses, (security, life), asker)
     }
 
     /// `https` with TLS.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        if self.settings.tls.is_some() { "https" } else { "http" }
-    }
-
-    /// Whether other machines reach `address`, and it is not protected.
-    fn is_insecure(&self, address: &SocketAddr) -> bool {
-        let protected = self.settings.tls.is_some() && self.settings.asks == Asks::Everyone;
-        !protected && !is_this_machine(address)
+        scheme(&self.settings)
     }
 
     /// How the server protects itself, for people.
@@ -372,6 +380,43 @@ impl Protection {
 /// What a setting names, if it is given.
 fn given(what: &'static str, place: Option<&PathBuf>) -> anyhow::Result<Option<Source>> {
     Ok(place.map(|place| Source::given(what, place)).transpose()?)
+}
+
+/// Who may come, given what was said of that.
+#[must_use]
+pub fn exposed(settings: &Settings, said: Exposure) -> Exposure {
+    let protected = settings.tls.is_some() && settings.asks == Asks::Everyone;
+    if said == Exposure::ThisMachine && protected { Exposure::Protected } else { said }
+}
+
+/// `https` with TLS.
+#[must_use]
+pub fn scheme(settings: &Settings) -> &'static str {
+    if settings.tls.is_some() { "https" } else { "http" }
+}
+
+/// Has certificates read again on SIGHUP (and `asker` look at Vault), and says again and again what
+/// is not protected of a process that listens at `addresses`.
+///
+/// # Errors
+/// If signals cannot be listened for.
+pub fn stand_guard(
+    settings: &Settings,
+    addresses: &[SocketAddr],
+    (security, life): (&Security, &Life),
+    asker: Option<Arc<Notify>>,
+) -> anyhow::Result<()> {
+    let protected = settings.tls.is_some() && settings.asks == Asks::Everyone;
+    if !protected && !addresses.iter().all(is_this_machine) {
+        life.metrics().security.insecure();
+        tokio::spawn(warn_again(life.clone()));
+    }
+    // Without anything to read again the signal stays what it is: the terminal has gone.
+    if settings.tls.is_some() || settings.tokens.is_some() {
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        tokio::spawn(reload_on(hangups, asker, security.clone(), life.clone()));
+    }
+    Ok(())
 }
 
 /// Says every minute that the server is not protected.
