@@ -87,7 +87,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Serve the read models in PostgreSQL over HTTP, without a store.
     Query(query::QueryArgs),
     /// Relay events to RabbitMQ, webhooks and files, and see how far that is.
@@ -209,7 +209,7 @@ fn explain(error: &anyhow::Error) -> String {
 fn run(cli: Cli, told: &settings::Told) -> anyhow::Result<ExitCode> {
     logging::start(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
     match cli.command {
-        Command::Serve(args) => serve::run(args, config::effective(told)),
+        Command::Serve(args) => serve::run(*args, config::effective(told)),
         Command::Projections(args) => projections::run(args),
         Command::Query(args) => query::run(args),
         Command::Connectors(args) => connectors::run(args),
