@@ -111,13 +111,17 @@ async fn streams_are_listed_with_how_far_each_is() {
         assert_eq!(call(address, "DELETE", &format!("{path}{verdict}"), &[], "").await.status, 200);
     }
     let found = entries(&server, "/admin/streams?prefix=list-&limit=2", "streams").await;
-    let expected = json!([
-        { "name": "list-a", "state": "live", "first": 0, "head": 1, "events": 2, "hasMetadata": false },
-        { "name": "list-b", "state": "live", "first": 1, "head": 1, "events": 1, "hasMetadata": true },
-        { "name": "list-c", "state": "softDeleted", "first": null, "head": 1, "events": 0,
-          "hasMetadata": true },
-        { "name": "list-d", "state": "tombstoned", "first": null, "head": found[3]["head"], "events": 0,
-          "hasMetadata": null },
+    let entry = |name: &str, state: &str, numbers: [Option<u64>; 3], has_metadata: Option<bool>| {
+        let [first, head, events] = numbers;
+        json!({ "name": name, "state": state, "first": first, "head": head, "events": events,
+            "hasMetadata": has_metadata })
+    };
+    let ended = found[3]["head"].as_u64();
+    let expected = Value::from(vec![
+        entry("list-a", "live", [Some(0), Some(1), Some(2)], Some(false)),
+        entry("list-b", "live", [Some(1), Some(1), Some(1)], Some(true)),
+        entry("list-c", "softDeleted", [None, Some(1), Some(0)], Some(true)),
+        entry("list-d", "tombstoned", [None, ended, Some(0)], None),
     ]);
     assert_eq!(Value::from(found), expected);
     let bad = get(address, "/admin/streams?cursor=list-a").await;

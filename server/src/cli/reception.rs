@@ -32,7 +32,8 @@ pub struct Received {
 pub struct Guarded(Settings);
 
 impl ReceptionArgs {
-    /// Listens on `listen`, for at most so many connections; `said` is what was said of who may come.
+    /// Listens on `listen`, for at most so many connections; `said` is what was said of who may
+    /// come.
     ///
     /// # Errors
     /// What makes no sense together, and what to do; or if the address is refused or taken.

@@ -133,8 +133,8 @@ impl IdentityArgs {
     }
 }
 
-/// Lets a command's own flags stand behind the command within it, too: `daybook users list --url …`,
-/// `daybook connectors run --ca FILE`. Only of commands whose inner ones have no such flags.
+/// Lets a command's own flags stand behind the command within it, too: `daybook users list --url …`
+/// or `daybook connectors run --ca FILE`. Only of commands whose inner ones have no such flags.
 pub fn anywhere(command: Command) -> Command {
     const FLAGS: [&str; 8] =
         ["url", "json", "ca", "client-cert", "client-key", "user", "password-file", "token-file"];

@@ -12,8 +12,8 @@ use crate::telemetry::trace::{Ratio, Settings, Target};
 /// What is traced. Nothing is unless there is somewhere to send it to.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Send traces by OTLP, to grpc://HOST:4317 or http://HOST:4318, or grpcs:// and https:// within
-    /// TLS; may be given several times
+    /// Send traces by OTLP, to grpc://HOST:4317 or http://HOST:4318, or to grpcs:// and https://
+    /// within TLS; may be given several times
     // A text until it is used: a refused argument is shown, and it may hold a password.
     #[arg(
         long,
@@ -39,8 +39,8 @@ pub struct TraceArgs {
     #[arg(long, env = "DAYBOOK_TRACE_HEADERS", value_name = "FILE")]
     trace_headers: Option<PathBuf>,
 
-    /// Who may vouch for what traces are sent to within TLS: certificates of authorities, a PEM file
-    /// [default: this machine's]
+    /// Who may vouch for what traces are sent to within TLS: certificates of authorities, a PEM
+    /// file [default: this machine's]
     #[arg(long, env = "DAYBOOK_TRACE_CA", value_name = "FILE")]
     trace_ca: Option<PathBuf>,
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What is the same for all is said here, once: the right that a route asks for (`x-right`, with
-//! the groups that have it), how callers prove who they are, and what those are answered who do not.
+//! the groups that have it), how callers prove who they are, what those are answered who do not.
 //!
 //! INVARIANT: a route and its description cannot be had without each other; `/ui/`, which is for
 //! people, is not described.
@@ -115,7 +115,8 @@ pub fn methods(item: &PathItem) -> Vec<MethodFilter> {
     there.into_iter().filter(|(there, _)| *there).map(|(_, method)| method).collect()
 }
 
-/// Says in `paths` what their files need not: that they ask for `right`, and what those are answered who do not have it.
+/// Says in `paths` what their files need not: that they ask for `right`, what those are answered
+/// who do not have it, and what parameters mean that mean the same everywhere.
 pub fn say_right(paths: &mut Paths, right: Right) {
     for item in paths.paths.values_mut() {
         let all = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];

@@ -1,7 +1,7 @@
 //! The listeners of a node: one for everyone, or one for clients and one for operators.
 //!
 //! ```text
-//!   --listen         2113   everything, or with --admin-listen what asks for no right over the server
+//!   --listen         2113   everything; with --admin-listen what asks for no right over the server
 //!   --admin-listen   2116   everything: operators' tools read events, too
 //! ```
 //!

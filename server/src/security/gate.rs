@@ -11,8 +11,8 @@
 //! INVARIANTS
 //! - A request that says nothing of its caller is refused: the entrance forgot to ask.
 //! - An answer that has no end of its own ends with the caller's proof.
-//! - Beside a listener for operators, the one for clients answers nothing that asks for a right over
-//!   the server: see [`Side`].
+//! - Beside a listener for operators, the one for clients answers nothing that asks for a right
+//!   over the server: see [`Side`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -7,8 +7,8 @@
 //!                 └─ nothing ─> nobody
 //! ```
 //!
-//! INVARIANTS: wrong credentials are refused whatever the request is for. A password is refused: there
-//! is nobody here whose it could be.
+//! INVARIANTS: wrong credentials are refused whatever the request is for. A password is refused:
+//! there is nobody here whose it could be.
 
 use std::sync::Arc;
 

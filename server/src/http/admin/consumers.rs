@@ -1,4 +1,4 @@
-//! `/admin/subscriptions` and `/admin/projections`: who follows the log, and how far behind each is.
+//! `/admin/subscriptions` and `/admin/projections`: who follows the log, and how far behind.
 
 use axum::Json;
 use axum::extract::State;

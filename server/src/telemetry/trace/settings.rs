@@ -88,8 +88,8 @@ pub enum InvalidTarget {
 }
 
 impl Target {
-    /// A target of OTLP: `grpc://HOST:PORT` or `http://HOST:PORT[/PATH]`; `grpcs` and `https` within
-    /// TLS.
+    /// A target of OTLP: `grpc://HOST:PORT` or `http://HOST:PORT[/PATH]`; `grpcs` and `https`
+    /// within TLS.
     ///
     /// # Errors
     /// [`InvalidTarget`]
