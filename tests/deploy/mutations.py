@@ -227,6 +227,7 @@ TABLE = [
             editor.variable(editor.job["initContainers"][0], "BACKUP_URL")
         ),
     ),
+    ("protected", "prod", "an open front", more_env("DAYBOOK_INSECURE", "true", query)),
     ("protected", "prod", "an open store", more_env("DAYBOOK_INSECURE", "true")),
     (
         "protected",

@@ -231,10 +231,10 @@ def understood(overlay):
 
 
 def protected(overlay):
-    """Only the overlay for a look is without protection; a query front cannot do otherwise."""
+    """Only the overlay for a look is without protection."""
     for where, _, _, container, _ in overlay.containers():
         env, command = environment(container), command_of(container)
-        if command != ("serve",):
+        if command not in (("serve",), ("query", "serve")):
             continue
         if overlay.name != "dev" and "DAYBOOK_INSECURE" in env:
             yield f"{where} is not protected"
@@ -527,7 +527,9 @@ def scraped(overlay):
                 secure = "DAYBOOK_TLS_CERT" in environment(container)
                 if (endpoint.get("scheme") == "https") != secure:
                     yield f"ServiceMonitor {name} speaks another protocol than {where}"
-                if secure and not endpoint.get("basicAuth"):
+                if secure and not (
+                    endpoint.get("basicAuth") or endpoint["tlsConfig"].get("keySecret")
+                ):
                     yield f"ServiceMonitor {name} says not who it is"
                 if not overlay.servers[command_of(container)].has(endpoint["path"]):
                     yield f"ServiceMonitor {name}: {where} has no {endpoint['path']}"
