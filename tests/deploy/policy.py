@@ -297,7 +297,7 @@ def allowed_out(overlay):
         labels, wanted = pod["metadata"]["labels"], set()
         url = environment(container).get("DAYBOOK_URL") or ""
         if url and "//localhost" not in url:
-            wanted.add("daybook")
+            wanted.add(2113)
             if labels.get("daybook-client") != "true":
                 yield f"{where} calls the server, and has not the label that lets it in"
             host = url.split("//")[1].split(":")[0]
