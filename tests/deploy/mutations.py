@@ -227,6 +227,16 @@ TABLE = [
             editor.variable(editor.job["initContainers"][0], "BACKUP_URL")
         ),
     ),
+    ("protected", "prod", "an open front", more_env("DAYBOOK_INSECURE", "true", query)),
+    (
+        "protected",
+        "prod-vault",
+        "no certificate",
+        lambda editor: editor.server["env"].remove(
+            editor.variable(editor.server, "DAYBOOK_TLS_VAULT_PKI")
+        ),
+    ),
+    ("allowed_out", "prod-vault", "no way to Vault", without("NetworkPolicy", "vault")),
     ("protected", "prod", "an open store", more_env("DAYBOOK_INSECURE", "true")),
     (
         "protected",

@@ -104,7 +104,9 @@ class Pod:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
         # The cluster's names.
-        (self.root / "etc/hosts").write_text("127.0.0.1 localhost daybook daybook.daybook.svc\n")
+        (self.root / "etc/hosts").write_text(
+            "127.0.0.1 localhost daybook daybook-query daybook.daybook.svc\n"
+        )
         for each in self.spec.get("initContainers", []) + self.spec["containers"]:
             for mount in each.get("volumeMounts", []):
                 (self.root / mount["mountPath"][1:]).mkdir(parents=True, exist_ok=True)
@@ -253,11 +255,19 @@ def certificates(name):
     """What cert-manager would put into the Secret, from an authority of its own."""
     directory = SCRATCH / "certificates" / name
     line = [BIN, "certs", "dev", "--dir", str(directory)]
-    for host in ("daybook", "daybook.daybook.svc", "localhost"):
+    for host in ("daybook", "daybook-query", "daybook.daybook.svc", "localhost"):
         line += ["--host", host]
     subprocess.run(line, check=True, capture_output=True)
     files = {"tls.crt": "server.crt", "tls.key": "server.key", "ca.crt": "ca.crt"}
     return {key: (directory / file).read_text() for key, file in files.items()}
+
+
+def caller():
+    """How a caller of fronts connects: whom it believes, and what it shows."""
+    made = SCRATCH / "certificates" / "fronts"
+    context = ssl.create_default_context(cafile=made / "ca.crt")
+    context.load_cert_chain(made / "client.crt", made / "client.key")
+    return context
 
 
 def postgres():
@@ -326,6 +336,7 @@ def main():
     data, sql = postgres()
     secrets = {
         "daybook-tls": certificates("first"),
+        "daybook-query-tls": certificates("fronts"),
         "daybook-admin": {"password": PASSWORDS["admin"]},
         "daybook-postgres": {
             "url": "postgres://daybook@127.0.0.1/daybook?sslmode=disable",
@@ -433,9 +444,20 @@ def front_reads(overlay, secrets, sql):
     sql("GRANT SELECT ON ALL TABLES IN SCHEMA daybook TO front;", "daybook", "daybook")
     template = overlay.named("Deployment", "daybook-query")["spec"]["template"]
     front = Pod("front", template, overlay, secrets).start("query").started()
-    status, body = fetch("http://127.0.0.1:2114/v1/accounts")
+    url = "https://localhost:2114/v1/accounts"
+    status, body = fetch(url, caller())
     found = status == 200 and len(json.loads(body)["accounts"]) == 1
     check("pods: a query front is ready, and lists what the store took", [] if found else [body])
+    status = fetch(url, UNVERIFIED)[0]
+    check(
+        "pods: it lists nothing for callers without a certificate",
+        [] if status == 401 else [status],
+    )
+    status, page = fetch("https://localhost:2114/metrics", caller())
+    check(
+        "pods: it shows its numbers to those with one",
+        [] if "daybook_postgres_connections" in page else [page],
+    )
     code, took = front.stop()
     check(
         "pods: a front stops in its grace period",

@@ -92,6 +92,12 @@ def environment(container):
     return {each["name"]: each.get("value") for each in container.get("env", [])}
 
 
+def secure(container):
+    """Whether its server speaks TLS: by files, or by certificates that it has issued."""
+    env = environment(container).keys()
+    return {"DAYBOOK_TLS_CERT", "DAYBOOK_TLS_KEY"} <= env or "DAYBOOK_TLS_VAULT_PKI" in env
+
+
 def setting(overlay, pod, command, name):
     table = tomllib.loads(overlay.settings(pod))
     for word in command:
@@ -120,7 +126,7 @@ def limited(overlay):
 def guaranteed(overlay):
     """In production the store's requests are its limits: it is the last to be evicted."""
     for where, _, _, container, _ in overlay.containers():
-        if overlay.name == "prod" and command_of(container) == ("serve",):
+        if overlay.name != "dev" and command_of(container) == ("serve",):
             if container["resources"]["requests"] != container["resources"]["limits"]:
                 yield f"{where} has other limits than requests"
 
@@ -171,7 +177,7 @@ def probed(overlay):
             yield f"{where}: nobody knows what `{container.get('args')}` answers"
             continue
         ports = {port["name"] for port in container["ports"]}
-        scheme = "HTTPS" if "DAYBOOK_TLS_CERT" in environment(container) else "HTTP"
+        scheme = "HTTPS" if secure(container) else "HTTP"
         for kind in PROBES:
             probe = container.get(kind, {}).get("httpGet")
             if probe is None:
@@ -231,17 +237,14 @@ def understood(overlay):
 
 
 def protected(overlay):
-    """Only the overlay for a look is without protection; a query front cannot do otherwise."""
+    """Only the overlay for a look is without protection."""
     for where, _, _, container, _ in overlay.containers():
         env, command = environment(container), command_of(container)
-        if command != ("serve",):
+        if command not in (("serve",), ("query", "serve")):
             continue
         if overlay.name != "dev" and "DAYBOOK_INSECURE" in env:
             yield f"{where} is not protected"
-        if (
-            "DAYBOOK_INSECURE" not in env
-            and not {"DAYBOOK_TLS_CERT", "DAYBOOK_TLS_KEY"} <= env.keys()
-        ):
+        if "DAYBOOK_INSECURE" not in env and not secure(container):
             yield f"{where} says neither how it is protected nor that it is not: it will not start"
 
 
@@ -294,7 +297,7 @@ def allowed_out(overlay):
         labels, wanted = pod["metadata"]["labels"], set()
         url = environment(container).get("DAYBOOK_URL") or ""
         if url and "//localhost" not in url:
-            wanted.add("daybook")
+            wanted.add(2113)
             if labels.get("daybook-client") != "true":
                 yield f"{where} calls the server, and has not the label that lets it in"
             host = url.split("//")[1].split(":")[0]
@@ -302,6 +305,8 @@ def allowed_out(overlay):
                 yield f"{where} calls {host}, and there is no such Service"
         if {"DAYBOOK_POSTGRES", "DAYBOOK_READ_MODELS"} & environment(container).keys():
             wanted.add(5432)
+        if "DAYBOOK_VAULT_URL" in environment(container):
+            wanted.add(8200)
         if any("$(BACKUP_URL)" in word for word in container["args"]):
             wanted.add(443)
         for port in wanted | {53}:
@@ -397,7 +402,7 @@ def one_writer(overlay):
             modes = set(claims[name]["accessModes"])
             if not modes <= {"ReadWriteOncePod", "ReadWriteOnce"}:
                 yield f"{where}: its volume may be written by others"
-            if overlay.name == "prod" and modes != {"ReadWriteOncePod"}:
+            if overlay.name != "dev" and modes != {"ReadWriteOncePod"}:
                 yield f"{where}: another pod of its node may write its volume"
 
 
@@ -468,10 +473,10 @@ def resolved(overlay):
                 yield f"{where} mounts {mount['name']} so that it can be written"
             if "subPath" in mount:
                 yield f"{where} mounts {mount['name']} by subPath, which is never renewed"
-            if "configMap" in volume and not overlay.named(
-                "ConfigMap", volume["configMap"]["name"]
-            ):
-                yield f"{where}: there is no ConfigMap {volume['configMap']['name']}"
+            if "configMap" in volume:
+                name = volume["configMap"]["name"]
+                if not overlay.named("ConfigMap", name) and f"| `{name}` |" not in guide:
+                    yield f"{where}: there is no ConfigMap {name}"
             if "secret" in volume:
                 here = mount["mountPath"] + "/"
                 used = {
@@ -524,10 +529,12 @@ def scraped(overlay):
                     {"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"]
                 ):
                     continue
-                secure = "DAYBOOK_TLS_CERT" in environment(container)
-                if (endpoint.get("scheme") == "https") != secure:
+                encrypted = secure(container)
+                if (endpoint.get("scheme") == "https") != encrypted:
                     yield f"ServiceMonitor {name} speaks another protocol than {where}"
-                if secure and not endpoint.get("basicAuth"):
+                if encrypted and not (
+                    endpoint.get("basicAuth") or endpoint["tlsConfig"].get("keySecret")
+                ):
                     yield f"ServiceMonitor {name} says not who it is"
                 if not overlay.servers[command_of(container)].has(endpoint["path"]):
                     yield f"ServiceMonitor {name}: {where} has no {endpoint['path']}"
