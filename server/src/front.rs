@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::node::entrance::Entrance;
-use crate::node::listener::{self, Connections};
+use crate::node::listener::{self, Bounds, Connections};
 use crate::node::{Life, Phase, Stopped};
 
 /// A running front.
@@ -44,7 +44,7 @@ impl Front {
     ) -> io::Result<Front> {
         let address = listener.local_addr()?;
         let entrance = Entrance::http_only(routes, life.clone());
-        let connections = Connections::new(connections_max);
+        let connections = Connections::new(connections_max, Bounds::default());
         let serving = listener::serve(listener, entrance, connections.clone(), None, life.clone());
         Ok(Front { address, life, connections, accepting: tokio::spawn(serving) })
     }

@@ -19,6 +19,7 @@ pub mod admitted;
 pub mod context;
 pub mod door;
 pub mod entrance;
+pub mod hosts;
 pub mod life;
 pub mod listener;
 pub mod tls;
@@ -66,7 +67,8 @@ use crate::verification::Verification;
 use context::Parts;
 use door::Works;
 use entrance::Entrance;
-use listener::Connections;
+use hosts::Hosts;
+use listener::{Bounds, Connections};
 
 /// How often a stop looks whether calls are still being answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -86,6 +88,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Connections that may be open at a time; others wait to be accepted.
     pub connections_max: usize,
+    /// What one client may take of the listener.
+    pub bounds: Bounds,
+    /// Names by which it may be called though it asks nobody who they are; see [`hosts`].
+    pub host_names: Vec<String>,
     /// The store's own settings.
     pub options: Options,
     /// The ledger's.
@@ -111,6 +117,8 @@ impl Config {
         Config {
             data: data.into(),
             connections_max: listener::CONNECTIONS_MAX,
+            bounds: Bounds::default(),
+            host_names: Vec::new(),
             options: Options::default(),
             ledger: ledger::Options::default(),
             read_models: readside::Place::default(),
@@ -287,9 +295,12 @@ impl Node {
             started: clock.now(),
             instance,
         });
-        let entrance = Entrance::new(context.clone()).traced(tracer.clone());
+        let is_open = config.security.tls.is_none() && config.security.asks == Asks::Nobody;
+        let trusts_address = is_open && address.ip().to_canonical().is_loopback();
+        let hosts = trusts_address.then(|| Hosts::new(&config.host_names));
+        let entrance = Entrance::new(context.clone()).traced(tracer.clone()).called(hosts);
         tokio::spawn(security.clone().watch(context.life().clone()));
-        let connections = Connections::new(config.connections_max);
+        let connections = Connections::new(config.connections_max, config.bounds);
         let accepting = tokio::spawn(listener::serve(
             listener,
             entrance,

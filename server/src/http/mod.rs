@@ -10,6 +10,7 @@
 //!   /v1/all  /v1/all/subscribe           GET  the whole log                   read, subscribe
 //!   /v1/index/{category|type|correlation}/{key}   GET                         read
 //!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
+//!   /v1/tokens                           GET  POST; DELETE /{id}             tokens
 //!   /v1/accounts …  /v1/transfers …  /openapi.json                            ledger, readside
 //!   /v1/connectors …                                                          connectors
 //!   /v1/projections …                                                         readside
@@ -20,6 +21,7 @@
 //!   /admin/verify                        GET  POST                            admin
 //!   /admin/log                           GET  PUT                             admin
 //!   /admin/shutdown  /admin/reload       POST                                 admin
+//!   /admin/audit                         GET  who did what                   audit
 //!   /admin/backup                        GET  a tar file                     backup
 //!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
 //!   /admin/backup/status                 GET, POST   backups and archiving   backup/status
@@ -37,6 +39,7 @@
 pub mod about;
 pub mod admin;
 pub mod append;
+pub mod audit;
 pub mod backup;
 pub mod body;
 pub mod connectors;
@@ -52,6 +55,7 @@ pub mod snapshots;
 pub mod streams;
 pub mod subscribe;
 pub mod subscriptions;
+pub mod tokens;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -106,6 +110,7 @@ fn guarded(context: &Context) -> Routes<Context> {
         .get("/v1/snapshots/{name}", Known, snapshots::get)
         .put("/v1/snapshots/{name}", Known, snapshots::put)
         .delete("/v1/snapshots/{name}", Known, snapshots::delete);
+    let access = tokens::routes(&gate).get("/admin/audit", Known, audit::list);
     let admin = Routes::new(&gate)
         .post("/admin/clock/accept", Rescue, admin::accept_clock)
         .get("/admin/scavenge", Monitor, admin::scavenge_status)
@@ -133,7 +138,7 @@ fn guarded(context: &Context) -> Routes<Context> {
             Operate,
             subscriptions::replay_parked,
         );
-    about.merge(streams).merge(admin).merge(ledger::routes(&gate))
+    about.merge(streams).merge(access).merge(admin).merge(ledger::routes(&gate))
 }
 
 /// `routes`, with an answer to what they do not have, and closed to pages of other origins.
