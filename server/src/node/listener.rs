@@ -32,6 +32,7 @@ use super::acks::{Acks, Prompt};
 use super::entrance::Entrance;
 use super::tls::{HANDSHAKE_TIMEOUT, shake_hands};
 use super::{Life, Phase};
+use crate::http::body::{BODY_TIMEOUT, BodyWait};
 use crate::security::lockout::{Address, network};
 use crate::security::tls::{ClientCertificate, Tls};
 
@@ -86,6 +87,8 @@ pub struct Bounds {
     pub handshake: Duration,
     /// Time after which an idle HTTP/2 connection is pinged, and again that it has to answer.
     pub ping: Duration,
+    /// Time for a body that is held whole.
+    pub body: Duration,
 }
 
 impl Default for Bounds {
@@ -95,6 +98,7 @@ impl Default for Bounds {
             head: HEADER_READ_TIMEOUT,
             handshake: HANDSHAKE_TIMEOUT,
             ping: KEEP_ALIVE_INTERVAL,
+            body: BODY_TIMEOUT,
         }
     }
 }
@@ -288,10 +292,14 @@ async fn converse<S>(
     let House { builder, bounds, entrance, life, .. } = house;
     let heard = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(Heard { stream, heard: heard.clone() });
+    let wait = Some(BodyWait(bounds.body)).filter(|wait| wait.0 != BODY_TIMEOUT);
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
+        }
+        if let Some(wait) = wait {
+            request.extensions_mut().insert(wait);
         }
         entrance.enter(request)
     });
