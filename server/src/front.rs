@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::node::entrance::Entrance;
-use crate::node::listener::{self, Connections};
+use crate::node::listener::{self, Bounds, Connections};
 use crate::node::{Life, Phase, Stopped};
 use crate::security::files::FileError;
 use crate::security::{Asks, Security, Settings, Tls, Tokens, Visitors};
@@ -67,7 +67,7 @@ impl Front {
         let security = guard(security, certificate_groups, &life)?;
         let asker = security.asker().cloned();
         let entrance = Entrance::http_only(routes, life.clone(), asker);
-        let connections = Connections::new(connections_max);
+        let connections = Connections::new(connections_max, Bounds::default());
         let tls = security.tls().cloned();
         let serving = listener::serve(listener, entrance, connections.clone(), tls, life.clone());
         tokio::spawn(security.clone().watch(life.clone()));

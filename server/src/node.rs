@@ -19,6 +19,7 @@ pub mod admitted;
 pub mod context;
 pub mod door;
 pub mod entrance;
+pub mod hosts;
 pub mod life;
 pub mod listener;
 pub mod listeners;
@@ -40,6 +41,7 @@ use daybook_projections::postgres::SettingsError;
 use daybook_store::scavenge::Schedule;
 use daybook_store::snapshot::{Identity, SnapshotStore};
 use daybook_store::{Environment, OpenError, Options, Store, WithSnapshots};
+use tokio::net::TcpListener;
 
 pub use admitted::Admitted;
 pub use context::{Context, Endless, Phase};
@@ -68,6 +70,8 @@ use crate::verification::Verification;
 use context::Parts;
 use door::Works;
 use entrance::Entrance;
+use hosts::Hosts;
+use listener::{Bounds, Connections};
 use listeners::{Listening, OPERATORS_CONNECTIONS_MAX};
 
 /// How often a stop looks whether calls are still being answered.
@@ -88,6 +92,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Connections that may be open at a time; others wait to be accepted.
     pub connections_max: usize,
+    /// What one client may take of the listener.
+    pub bounds: Bounds,
+    /// Names by which it may be called though it asks nobody who they are; see [`hosts`].
+    pub host_names: Vec<String>,
     /// The store's own settings.
     pub options: Options,
     /// The ledger's.
@@ -115,6 +123,8 @@ impl Config {
         Config {
             data: data.into(),
             connections_max: listener::CONNECTIONS_MAX,
+            bounds: Bounds::default(),
+            host_names: Vec::new(),
             options: Options::default(),
             ledger: ledger::Options::default(),
             read_models: readside::Place::default(),
@@ -300,7 +310,13 @@ impl Node {
             instance,
         });
         tokio::spawn(security.clone().watch(context.life().clone()));
-        let listening = listen(listeners, &context, config.connections_max, tracer.as_ref());
+        let is_open = config.security.tls.is_none() && config.security.asks == Asks::Nobody;
+        let doors = Doors {
+            connections_max: config.connections_max,
+            bounds: config.bounds,
+            host_names: is_open.then_some(config.host_names),
+        };
+        let listening = listen(listeners, &context, &doors, tracer.as_ref());
         let listening = listening.map_err(StartError::Listener)?;
         Ok(Node { store, snapshots, lease, context, listening, tracer })
     }
@@ -406,21 +422,38 @@ impl Node {
     }
 }
 
+/// What is the same for all listeners of a node.
+struct Doors {
+    connections_max: usize,
+    bounds: Bounds,
+    /// By which names it may be called, if nobody is asked who they are.
+    host_names: Option<Vec<String>>,
+}
+
 /// Serves the node of `context` on its listeners, clients' first.
 fn listen(
     listeners: Listeners,
     context: &Context,
-    connections_max: usize,
+    doors: &Doors,
     tracer: Option<&Tracer>,
 ) -> io::Result<Vec<Listening>> {
     let Listeners { clients, operators } = listeners;
     let side = if operators.is_some() { Side::Clients } else { Side::All };
-    let entrance = |side| Entrance::new(context.clone(), side).traced(tracer.cloned());
-    let shared = || (context.security().tls().cloned(), context.life().clone());
-    let mut listening = vec![Listening::start(clients, entrance(side), connections_max, shared())?];
+    let start = |listener: TcpListener, side, connections_max| {
+        let is_local = listener.local_addr()?.ip().to_canonical().is_loopback();
+        let hosts = doors.host_names.as_ref().filter(|_| is_local).map(|names| Hosts::new(names));
+        let entrance = Entrance::new(context.clone(), side).traced(tracer.cloned()).called(hosts);
+        let shared = (context.security().tls().cloned(), context.life().clone());
+        Listening::start(
+            listener,
+            entrance,
+            Connections::new(connections_max, doors.bounds),
+            shared,
+        )
+    };
+    let mut listening = vec![start(clients, side, doors.connections_max)?];
     if let Some(operators) = operators {
-        let entrance = entrance(Side::All);
-        listening.push(Listening::start(operators, entrance, OPERATORS_CONNECTIONS_MAX, shared())?);
+        listening.push(start(operators, Side::All, OPERATORS_CONNECTIONS_MAX)?);
     }
     Ok(listening)
 }

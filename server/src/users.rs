@@ -5,6 +5,7 @@
 //!   $users            $User ada · $User bob …             who there is, in the order of creation
 //!   $user-ada         $UserCreated · $PasswordChanged …   each says all of it; the last one counts
 //!   $$$user-ada       $maxCount 1                         so that a scavenge removes old passwords
+//!   $user-$tokens-…   $user-$token-…                      API tokens: see [`api_tokens`]
 //! ```
 //!
 //! A call reads the last event and writes the next one at its revision; if somebody else was faster
@@ -16,6 +17,7 @@
 //! INVARIANTS: a password is in memory while it is hashed or compared, and nowhere else; its hash
 //! is only in the stream of its user. These streams are written here alone: the doors refuse them.
 
+pub mod api_tokens;
 pub mod error;
 pub mod password;
 pub mod record;
@@ -228,6 +230,17 @@ impl Users {
     /// # Errors
     /// [`UsersError::Read`]
     pub async fn all(&self) -> Result<Vec<User>, UsersError> {
+        let logins = self.logins().await?;
+        let mut users = Vec::with_capacity(logins.len());
+        for login in logins {
+            let found = self.find(&login).await?;
+            users.extend(found.record.map(|record| record.shown(found.time)));
+        }
+        Ok(users)
+    }
+
+    /// The logins that were ever given, those of users that are deleted included.
+    async fn logins(&self) -> Result<BTreeSet<String>, UsersError> {
         let mut logins = BTreeSet::new();
         let query = ReadStream {
             stream: name(USERS_STREAM)?,
@@ -237,19 +250,14 @@ impl Users {
         };
         let mut reader = match self.store.read_stream(query).await {
             Ok(reader) => reader,
-            Err(ReadError::StreamNotFound { .. }) => return Ok(Vec::new()),
+            Err(ReadError::StreamNotFound { .. }) => return Ok(logins),
             Err(failed) => return Err(failed.into()),
         };
         while let Some(page) = reader.next().await? {
             let listed = page.events().filter_map(|event| std::str::from_utf8(event.data).ok());
             logins.extend(listed.map(ToOwned::to_owned));
         }
-        let mut users = Vec::with_capacity(logins.len());
-        for login in logins {
-            let found = self.find(&login).await?;
-            users.extend(found.record.map(|record| record.shown(found.time)));
-        }
-        Ok(users)
+        Ok(logins)
     }
 
     /// The user who has this login and password, if there is one who may call, and which password
@@ -355,8 +363,9 @@ impl Users {
             ]);
             return self.append(append).await;
         };
-        let append = Append::to_stream(stream, ExpectedRevision::Exact(revision), [created]);
-        self.append(append).await
+        let part = (stream, ExpectedRevision::Exact(revision), vec![created]);
+        let none_left = self.none_left(login).await?;
+        self.append(Append::to_streams([part].into_iter().chain(none_left))).await
     }
 
     /// Whatever comes of it, it may have been done: what was known of users is not any more. On a

@@ -44,7 +44,7 @@ async fn ping(address: SocketAddr, authorization: &[&str]) -> Answer {
 }
 
 /// Credentials as clients send them.
-fn basic(login: &str, password: &str) -> String {
+pub fn basic(login: &str, password: &str) -> String {
     let text = format!("http://{login}:{password}@localhost");
     let text = text.replace(' ', "%20");
     let settings = daybook_client::Settings::parse(&text).expect("a URL");
@@ -57,7 +57,7 @@ pub fn client(address: SocketAddr, login: &str, password: &str) -> Client {
     Client::new(&string).expect("a client")
 }
 
-async fn append(client: &Client, id: u128) -> Result<(), CallError> {
+pub async fn append(client: &Client, id: u128) -> Result<(), CallError> {
     let done = client.append(&name("orders-1"), ExpectedRevision::Any, vec![event(id)]).await;
     done.map(|_| ()).map_err(|error| match error {
         daybook_client::AppendError::Call(error) => error,

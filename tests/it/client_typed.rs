@@ -226,6 +226,7 @@ fn context() -> Context {
     Context {
         correlation: Some("order 7".to_owned()),
         causation: Some(Uuid::from_u128(77)),
+        actor: None,
         trace: Some(TraceContext::parse(TRACEPARENT, Some("a=1")).expect("valid")),
     }
 }

@@ -6,6 +6,8 @@
 //!   requests     what no good client sends                          every door: gRPC, HTTP, store
 //!   reads        streams, the log, subscriptions, to the letter  gRPC
 //!   limits       events, appends, messages that are too large
+//!   malformed    what is no HTTP, or too much of it               sockets
+//!   strangers    a thousand clients that begin and never end       sockets
 //!   management   users, operations and numbers over gRPC
 //!   metrics      what /metrics shows, what is said about it, what asks for it
 //!   multi_append several streams at once, and checks of others, over gRPC
@@ -57,6 +59,7 @@ mod ledger_risk;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod malformed;
 mod management;
 mod metrics;
 mod moving;
@@ -73,6 +76,7 @@ mod readside_feed;
 mod requests;
 mod scavenge;
 mod scripted;
+mod strangers;
 mod support;
 mod tls;
 mod traces;

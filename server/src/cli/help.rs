@@ -10,7 +10,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["serve", "query", "connectors", "projections"]),
     ("Events", &["append", "read", "tail", "streams", "delete", "subscriptions"]),
     ("Money", &["accounts", "transfers", "sagas", "risk"]),
-    ("Operate", &["health", "stats", "users", "certs", "scavenge", "config", "completions"]),
+    ("Operate", &["health", "stats", "certs", "scavenge", "config", "completions"]),
+    ("Who may", &["users", "tokens", "audit"]),
     ("Keep safe", &["backup", "restore", "verify", "import", "export"]),
     ("Try and measure", &["demo", "load", "bench"]),
 ];

@@ -6,6 +6,7 @@
 
 pub mod append;
 pub mod archive;
+pub mod audit;
 pub mod backup;
 pub mod bench;
 pub mod certs;
@@ -36,6 +37,7 @@ pub mod stats;
 pub mod streams;
 pub mod subscriptions;
 pub mod tail;
+pub mod tokens;
 pub mod traces;
 pub mod users;
 pub mod vault;
@@ -127,6 +129,10 @@ enum Command {
     Restore(backup::restore::RestoreArgs),
     /// Create users and change their passwords, groups and standing.
     Users(users::UsersArgs),
+    /// Make API tokens for machines, and revoke them.
+    Tokens(tokens::TokensArgs),
+    /// See who did what, and what was denied to whom.
+    Audit(audit::AuditArgs),
     /// Make certificates to develop and test with.
     Certs(certs::CertsArgs),
     /// Give back the space of events that nobody may read any more.
@@ -230,6 +236,8 @@ fn run(cli: Cli, told: &settings::Told) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => backup::restore::run(args),
         Command::Users(args) => users::run(args),
+        Command::Tokens(args) => tokens::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Certs(args) => certs::run(args),
         Command::Scavenge(args) => scavenge::run(args),
         Command::Import(args) => import::run(args),

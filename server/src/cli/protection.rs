@@ -142,11 +142,7 @@ impl ConnectionArgs {
     ///
     /// # Errors
     /// What makes no sense, and what to do.
-    pub fn read(
-        &self,
-        issued: Option<Source>,
-        more: &[(bool, &str)],
-    ) -> anyhow::Result<Settings> {
+    pub fn read(&self, issued: Option<Source>, more: &[(bool, &str)]) -> anyhow::Result<Settings> {
         let tls = self.tls(issued)?;
         let asks = match self.auth {
             Some(Auth::Off) => Asks::Nobody,

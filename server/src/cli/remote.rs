@@ -73,7 +73,7 @@ pub struct IdentityArgs {
     #[arg(long, env = "DAYBOOK_PASSWORD_FILE", value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
 
-    /// A bearer token (JWT) to call with, in a file
+    /// A token to call with, in a file: an API token, or an issuer's (JWT)
     #[arg(long, env = "DAYBOOK_TOKEN_FILE", value_name = "FILE", conflicts_with = "user")]
     token_file: Option<PathBuf>,
 }

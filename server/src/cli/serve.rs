@@ -28,6 +28,7 @@ use super::signals::Signals;
 use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, Setting};
 use crate::ledger::{self, risk::RiskUrl};
+use crate::node::listener::{Bounds, CONNECTIONS_PER_ADDRESS_MAX};
 use crate::node::{Config, Listeners, Node};
 use crate::security::source::Source;
 use crate::telemetry::logging::colours_wanted;
@@ -53,6 +54,26 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     protection: ProtectionArgs,
+
+    /// Connections that one address may have at a time; a network of IPv6 is one address. This
+    /// machine's own are not counted
+    #[arg(
+        long,
+        env = "DAYBOOK_CONNECTIONS_PER_ADDRESS",
+        value_name = "N",
+        default_value_t = CONNECTIONS_PER_ADDRESS_MAX
+    )]
+    connections_per_address: usize,
+
+    /// A name by which the server may be called though it asks nobody who they are: addresses and
+    /// localhost always are; may be given more than once
+    #[arg(
+        long = "host-name",
+        env = "DAYBOOK_HOST_NAMES",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    host_names: Vec<String>,
 
     /// A service that is asked about each transfer that the built-in risk rules let through:
     /// http://HOST:PORT/PATH
@@ -250,8 +271,11 @@ async fn serve(
         Some(file) => connect::load(file)?,
         None => Vec::new(),
     };
+    let per_address = args.connections_per_address;
     let config = Config {
         connections_max,
+        bounds: Bounds { per_address, ..Bounds::default() },
+        host_names: args.host_names.clone(),
         ledger,
         read_models,
         connectors,

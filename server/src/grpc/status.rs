@@ -106,7 +106,10 @@ pub fn users(failed: &UsersError) -> Status {
             &[(trailer::EXCEPTION, trailer::ACCESS_DENIED)],
         ),
         UsersError::Invalid { .. } => Status::invalid_argument(failed.to_string()),
-        UsersError::TooMany => Status::resource_exhausted(failed.to_string()),
+        UsersError::TokenNotFound { .. } => Status::not_found(failed.to_string()),
+        UsersError::TooMany | UsersError::TooManyTokens { .. } => {
+            Status::resource_exhausted(failed.to_string())
+        }
         UsersError::Busy => too_busy(),
         UsersError::Damaged { .. } => Status::data_loss(failed.to_string()),
         UsersError::Append(failed) => append(failed.clone()),

@@ -23,6 +23,10 @@ pub const APPEND_BODY_SIZE_MAX: usize = APPEND_SIZE_MAX / 3 * 4 + 1024 * 1024;
 pub const BODIES_SIZE_MAX: usize = 512 * 1024 * 1024;
 /// Time in which a body must have arrived: the largest at 1.5 MB/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// That a body must have arrived in another time than [`BODY_TIMEOUT`]; among a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyWait(pub Duration);
+
 /// One permit is worth so many bytes.
 const PERMIT_SIZE: usize = 4096;
 
@@ -77,15 +81,16 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
             return Err(body_too_large(LIMIT));
         }
         let room = room(expected)?;
+        let wait = request.extensions().get::<BodyWait>().map_or(BODY_TIMEOUT, |wait| wait.0);
         let collecting = Limited::new(request.into_body(), LIMIT).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, collecting).await {
+        match tokio::time::timeout(wait, collecting).await {
             Ok(Ok(collected)) => Ok(Held { bytes: collected.to_bytes(), _room: room }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_too_large(LIMIT)),
             Ok(Err(error)) => {
                 Err(Problem::new(Kind::InvalidRequest, format!("the body broke off: {error}")))
             }
             Err(_) => {
-                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+                let detail = format!("the body did not arrive within {} s", wait.as_secs());
                 Err(Problem::new(Kind::BodyTimeout, detail))
             }
         }

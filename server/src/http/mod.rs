@@ -11,6 +11,7 @@
 //!   /v1/index/{category|type|correlation}/{key}   GET                         read
 //!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
 //!   /openapi.json                        GET  what all of this is              openapi
+//!   /v1/tokens                           GET  POST; DELETE /{id}             tokens
 //!   /v1/accounts …  /v1/transfers …                                           ledger, readside
 //!   /v1/connectors …                                                          connectors
 //!   /v1/projections …                                                         readside
@@ -21,6 +22,7 @@
 //!   /admin/verify                        GET  POST                            admin
 //!   /admin/log                           GET  PUT                             admin
 //!   /admin/shutdown  /admin/reload       POST                                 admin
+//!   /admin/audit                         GET  who did what                   audit
 //!   /admin/backup                        GET  a tar file                     backup
 //!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
 //!   /admin/backup/status                 GET, POST   backups and archiving   backup/status
@@ -38,6 +40,7 @@
 pub mod about;
 pub mod admin;
 pub mod append;
+pub mod audit;
 pub mod backup;
 pub mod body;
 pub mod connectors;
@@ -55,6 +58,7 @@ pub mod snapshots;
 pub mod streams;
 pub mod subscribe;
 pub mod subscriptions;
+pub mod tokens;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -106,6 +110,8 @@ fn described() -> Described<Context> {
         .merge(connectors::routes())
         .merge(projections::routes())
         .merge(subscriptions::routes())
+        .merge(tokens::routes())
+        .merge(audit::routes())
         .merge(admin::routes())
         .merge(backup::routes())
 }

@@ -75,6 +75,7 @@ const PROBLEM: &str = "application/problem+json";
         (name = "connectors", description = "What is relayed to elsewhere"),
         (name = "subscriptions", description =
             "Persistent subscriptions, as KurrentDB's older clients ask for them"),
+        (name = "access", description = "Tokens by which machines call, and who did what"),
         (name = "admin", description = "What an operator sees of a running server, and does to it"),
         (name = "backup", description = "Backups of a running server, and how far archiving is"),
     )
@@ -91,7 +92,9 @@ impl Modify for Proofs {
         let basic = Http::builder().scheme(HttpAuthScheme::Basic);
         let basic = basic.description(Some("A user's login and password")).build();
         let bearer = Http::builder().scheme(HttpAuthScheme::Bearer);
-        let bearer = bearer.description(Some("A token of an issuer that is believed")).build();
+        let bearer = bearer
+            .description(Some("A token of an issuer that is believed, or an API token"))
+            .build();
         let shown = SecurityScheme::MutualTls {
             description: Some("A certificate whose common name is a user's login".to_owned()),
             deprecated: None,

@@ -25,6 +25,8 @@ pub enum Kind {
     LockedOut,
     /// A page of another origin asked.
     OtherOrigin,
+    /// The request is for a name that is not this server's.
+    OtherHost,
     /// The caller gave no proof of who it is, or its proof has ended.
     Unauthenticated,
     /// The caller may not do this.
@@ -49,6 +51,10 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// Others changed the same thing meanwhile, again and again.
     Conflict,
+    /// There is no such user.
+    UserNotFound,
+    /// There is no such API token, or no more.
+    TokenNotFound,
     /// There is no such snapshot.
     SnapshotNotFound,
     /// There is no such projection.
@@ -111,6 +117,9 @@ impl Kind {
                 (S::TOO_MANY_REQUESTS, "locked-out", "Too many wrong passwords came")
             }
             Kind::OtherOrigin => (S::FORBIDDEN, "other-origin", "Pages of other sites may not ask"),
+            Kind::OtherHost => {
+                (S::MISDIRECTED_REQUEST, "other-host", "The server does not go by this name")
+            }
             Kind::Unauthenticated => {
                 (S::UNAUTHORIZED, "unauthenticated", "The caller did not prove who it is")
             }
@@ -137,6 +146,8 @@ impl Kind {
                 (S::CONFLICT, "idempotency-key-reused", "The key named another request")
             }
             Kind::Conflict => (S::CONFLICT, "conflict", "Others were faster"),
+            Kind::UserNotFound => (S::NOT_FOUND, "user-not-found", "There is no such user"),
+            Kind::TokenNotFound => (S::NOT_FOUND, "token-not-found", "There is no such API token"),
             Kind::SnapshotNotFound => {
                 (S::NOT_FOUND, "snapshot-not-found", "There is no such snapshot")
             }

@@ -256,7 +256,7 @@ mod tests {
         for n in 0..u128::from(EVENTS) {
             let id = Uuid::from_u128(1_000 + n);
             let transaction = Transaction { id, digest: n.to_le_bytes() };
-            ledger.execute(OWNER, command(n, id), transaction).await.expect("accepted");
+            ledger.execute(OWNER, command(n, id), transaction, None).await.expect("accepted");
         }
         let whole = read(&ledger, &stream, 0, EVENTS, PAGE_LEN_MAX).await.expect("readable");
         for entry in &whole {

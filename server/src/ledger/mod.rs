@@ -31,7 +31,7 @@ use daybook_ledger::transfer::PAYMENT_TRANSFER;
 use daybook_model::append::AppendError;
 use daybook_model::repository::{self, ExecuteError, Executed, LoadError, Task, Transaction};
 use daybook_model::{
-    Clock, Entropy, Position, Repository, Revision, SystemTimer, Timer, Timestamp,
+    Clock, Context, Entropy, Position, Repository, Revision, SystemTimer, Timer, Timestamp,
 };
 use daybook_store::observe::Histogram;
 use daybook_store::port::WithSnapshots;
@@ -195,7 +195,7 @@ impl Ledger {
     }
 
     /// Has the account `id` do `command`, once; answers when it is durable. Goes on if the answer
-    /// is not waited for.
+    /// is not waited for. Its events say what `context` says: who has it done.
     ///
     /// # Errors
     /// [`ExecuteError`]: why it was not done, or that nobody knows.
@@ -204,9 +204,10 @@ impl Ledger {
         id: AccountId,
         command: AccountCommand,
         transaction: Transaction,
+        context: Option<Context>,
     ) -> Result<Done, ExecuteError<AccountRejection>> {
         let ledger = self.clone();
-        let task = Task { command, transaction, context: None, record: None };
+        let task = Task { command, transaction, context, record: None };
         finish(async move { ledger.run(id, task).await }).await
     }
 

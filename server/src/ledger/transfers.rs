@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Ledger;
+use crate::security::Caller;
 use crate::telemetry::trace::current::{Current, inherited, scoped};
 
 impl Ledger {
@@ -46,17 +47,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// Begins a transfer, and has it driven to its end. The same request again answers with the
-    /// transfer as it is.
+    /// Begins a transfer for `caller`, and has it driven to its end. The same request again answers
+    /// with the transfer as it is.
     ///
     /// # Errors
     /// [`StartError`]: why it was not begun, or that nobody knows.
-    pub async fn transfer(&self, request: TransferRequest) -> Result<Started, StartError> {
+    pub async fn transfer(
+        &self,
+        request: TransferRequest,
+        caller: &Caller,
+    ) -> Result<Started, StartError> {
         let (answer, answered) = oneshot::channel();
         let ledger = self.clone();
+        let transfers = self.inner.transfers.acting_for(caller.login());
         tokio::spawn(inherited(async move {
             let began = ledger.inner.clock.monotonic();
-            let started = ledger.inner.transfers.start(&request).await;
+            let started = transfers.start(&request).await;
             let known = started.as_ref().ok().filter(|started| started.first);
             let under_way = known.map(|started| started.known.state().is_active());
             // Whoever asked may have gone: the transfer goes on.
@@ -132,32 +138,39 @@ impl Ledger {
         self.inner.transfers.counters()
     }
 
-    /// Has a failed transfer tried again.
+    /// Has a failed transfer tried again: `caller` does so, in the name of `by`.
     ///
     /// # Errors
     /// [`ControlError`]
-    pub async fn resume(&self, id: Uuid, by: String) -> Result<Arc<Known>, ControlError> {
+    pub async fn resume(
+        &self,
+        id: Uuid,
+        by: String,
+        caller: &Caller,
+    ) -> Result<Arc<Known>, ControlError> {
         let ledger = self.clone();
+        let transfers = self.inner.transfers.acting_for(caller.login());
         let work = async move {
-            let known = ledger.inner.transfers.resume(id, &by).await?;
+            let known = transfers.resume(id, &by).await?;
             ledger.drive(id);
             Ok(known)
         };
         finish_control(work).await
     }
 
-    /// Ends a failed transfer, whose money somebody has seen to.
+    /// Ends a failed transfer, whose money somebody has seen to: `caller` does so, in the name of
+    /// `by`.
     ///
     /// # Errors
     /// [`ControlError`]
     pub async fn abandon(
         &self,
         id: Uuid,
-        reason: String,
-        by: String,
+        (reason, by): (String, String),
+        caller: &Caller,
     ) -> Result<Arc<Known>, ControlError> {
-        let ledger = self.clone();
-        finish_control(async move { ledger.inner.transfers.abandon(id, &reason, &by).await }).await
+        let transfers = self.inner.transfers.acting_for(caller.login());
+        finish_control(async move { transfers.abandon(id, &reason, &by).await }).await
     }
 
     /// Drives a transfer in a task of its own.

@@ -67,6 +67,18 @@ impl Admitted {
         }
     }
 
+    /// Asks that the caller is the user `login`, by whatever proof of ours, or an administrator. An
+    /// issuer's token only says a login that may be a user's.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is neither.
+    pub fn is_user(&self, login: &str) -> Result<(), Refused> {
+        match self.caller().proof() {
+            Proof::Token => Right::Administer.check(self.caller()),
+            _ => self.is_itself(login),
+        }
+    }
+
     /// Asks that the caller is `login` itself, or an administrator.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! A request whose content type is `application/grpc…` goes to `grpc`, all others to `http`. So
 //! each room answers what it does not know in its own language: UNIMPLEMENTED here, problem+json
-//! there. Before either it is found out who asks; who is not believed is answered here.
+//! there. Before either it is found out who asks; who is not believed is answered here, as is, where
+//! nobody is asked, who calls the server by a strange name.
 //!
 //! INVARIANT: what comes into a room has a [`Caller`] among its extensions.
 
@@ -15,15 +16,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::MatchedPath;
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tonic::Status;
 use tower::Service;
 
+use super::hosts::Hosts;
 use super::listener::Peer;
 use super::{Context, Life};
+use crate::grpc::call;
+use crate::http::problem::Problem;
 use crate::security::authenticate::{Asked, Refusal};
 use crate::security::gate::Side;
 use crate::security::tls::ClientCertificate;
@@ -38,6 +44,8 @@ pub struct Entrance {
     grpc: Router,
     /// Finds out who asks; without it everyone may do everything.
     asks: Option<Asker>,
+    /// By which names it is to be called; by any, if nothing is said.
+    hosts: Option<Hosts>,
     /// Whoever asks, if nobody is asked: one for all, because each request needs one.
     anyone: Caller,
     life: Life,
@@ -52,20 +60,27 @@ impl Entrance {
         let grpc = crate::grpc::routes_on(context.clone(), side);
         let asks = context.security().asker().cloned();
         let (anyone, life) = (Caller::unasked(), context.life().clone());
-        Entrance { http, grpc, asks, anyone, life, tracer: None }
+        Entrance { http, grpc, asks, hosts: None, anyone, life, tracer: None }
     }
 
     /// The routes of something that speaks HTTP alone.
     #[must_use]
     pub fn http_only(http: Router, life: Life, asks: Option<Asker>) -> Entrance {
         let anyone = Caller::unasked();
-        Entrance { grpc: http.clone(), http, asks, anyone, life, tracer: None }
+        let (hosts, tracer) = (None, None);
+        Entrance { grpc: http.clone(), http, asks, hosts, anyone, life, tracer }
     }
 
     /// The same, with requests traced.
     #[must_use]
     pub fn traced(self, tracer: Option<Tracer>) -> Entrance {
         Entrance { tracer, ..self }
+    }
+
+    /// The same, closed to requests for other names than `hosts`.
+    #[must_use]
+    pub fn called(self, hosts: Option<Hosts>) -> Entrance {
+        Entrance { hosts, ..self }
     }
 
     /// Answers one request.
@@ -83,7 +98,14 @@ impl Entrance {
         // A router is always ready; the clone is a reference count.
         let mut room = if is_grpc { self.grpc.clone() } else { self.http.clone() };
         let (asks, anyone) = (self.asks.clone(), self.anyone.clone());
+        let named = match &self.hosts {
+            Some(hosts) => hosts.check(request.headers(), request.uri()),
+            None => Ok(()),
+        };
         let answer = trace::current::scoped(current, async move {
+            if let Err(problem) = named {
+                return misdirected(problem, is_grpc);
+            }
             let found = match asks {
                 Some(asks) => identify(&asks, &request).await,
                 None => Ok(anyone),
@@ -106,6 +128,14 @@ impl Entrance {
             Ok(response.map(|body| CountedBody { body, visit }))
         }
     }
+}
+
+/// The answer to what is for another name.
+fn misdirected(problem: Problem, is_grpc: bool) -> Response<Body> {
+    if is_grpc {
+        return call::refused(&Status::permission_denied(problem.detail()));
+    }
+    problem.into_response()
 }
 
 /// Who asks.

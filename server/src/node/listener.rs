@@ -5,13 +5,15 @@
 //! descriptor left) is waited out; the loop ends only when the node stops.
 //!
 //! ```text
-//!   accept ─> slot ─> Prompt ──────────────────────────> Heard ─> HTTP ─> entrance
-//!                        └─ TLS: handshake, in 10 s ──────^
-//!                           └─ client certificate ─> the extensions of each request
+//!   accept ─> slot ─> too many of this address? ─ closed
+//!               └──> Prompt ──────────────────────────> Heard ─> HTTP ─> entrance
+//!                     └─ TLS: handshake, in 10 s ──────^
+//!                        └─ client certificate ─> the extensions of each request
 //! ```
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,25 +23,31 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::acks::{Acks, Prompt};
 use super::entrance::Entrance;
-use super::tls::shake_hands;
+use super::tls::{HANDSHAKE_TIMEOUT, shake_hands};
 use super::{Life, Phase};
+use crate::http::body::{BODY_TIMEOUT, BodyWait};
+use crate::security::lockout::{Address, network};
 use crate::security::tls::{ClientCertificate, Tls};
 
 /// Connections open at a time; others wait in the kernel's queue. Bounds the memory of strangers.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections of one address at a time, so that one host does not keep all others out. Proxies and
+/// networks behind one address seldom have so many; those that do can be given more. This machine
+/// itself has no such limit: what comes from it is as often a proxy's.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1024;
 /// Time a connection has to send what begins HTTP/2, or a whole head of an HTTP/1.1 request.
 /// Against clients that connect and say nothing, or a byte a minute.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time after which an idle HTTP/2 connection is pinged, as KurrentDB does.
+/// Time after which an idle HTTP/2 connection is pinged, as KurrentDB does; in as much time again it
+/// must answer the ping, or it is dead.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Time in which it must answer the ping, or it is dead.
-pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls open at a time on one connection. A client keeps all its subscriptions on one.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 1024;
 /// Calls a client may reset before they were begun; above, the connection is closed ("rapid
@@ -66,6 +74,34 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const PREFACE_SIZE: usize = 24;
 
 const _: () = assert!(CALL_WINDOW <= CONNECTION_WINDOW);
+const _: () = assert!(CONNECTIONS_PER_ADDRESS_MAX < CONNECTIONS_MAX);
+
+/// What one client may take, and how long it may take for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections of one address at a time.
+    pub per_address: usize,
+    /// Time for a head, or what begins HTTP/2.
+    pub head: Duration,
+    /// Time for TLS' handshake.
+    pub handshake: Duration,
+    /// Time after which an idle HTTP/2 connection is pinged, and again that it has to answer.
+    pub ping: Duration,
+    /// Time for a body that is held whole.
+    pub body: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            per_address: CONNECTIONS_PER_ADDRESS_MAX,
+            head: HEADER_READ_TIMEOUT,
+            handshake: HANDSHAKE_TIMEOUT,
+            ping: KEEP_ALIVE_INTERVAL,
+            body: BODY_TIMEOUT,
+        }
+    }
+}
 
 /// Where a request's connection comes from; among the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +112,18 @@ pub struct Peer(pub SocketAddr);
 pub struct Connections {
     slots: Arc<Semaphore>,
     max: usize,
+    bounds: Bounds,
+    /// How many each address has that has any; at most `max` of them.
+    addresses: Arc<Mutex<BTreeMap<Address, usize>>>,
 }
 
 impl Connections {
     /// Room for `max` connections, at least one.
     #[must_use]
-    pub fn new(max: usize) -> Connections {
+    pub fn new(max: usize, bounds: Bounds) -> Connections {
         let max = max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Connections { slots: Arc::new(Semaphore::new(max)), max }
+        let slots = Arc::new(Semaphore::new(max));
+        Connections { slots, max, bounds, addresses: Arc::default() }
     }
 
     /// How many are open.
@@ -101,6 +141,37 @@ impl Connections {
     async fn slot(&self) -> OwnedSemaphorePermit {
         self.slots.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
+
+    /// A place among those of an address, until it is dropped; none if it has too many.
+    fn place(&self, peer: IpAddr) -> Option<Place> {
+        if peer.to_canonical().is_loopback() {
+            return Some(Place(None));
+        }
+        let address = network(peer);
+        let mut addresses = self.addresses.lock();
+        let open = addresses.entry(address).or_default();
+        if *open >= self.bounds.per_address.max(1) {
+            return None;
+        }
+        *open += 1;
+        Some(Place(Some((self.addresses.clone(), address))))
+    }
+}
+
+/// A place among the connections of an address, if it is counted.
+struct Place(Option<(Arc<Mutex<BTreeMap<Address, usize>>>, Address)>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((addresses, address)) = &self.0 else { return };
+        let mut addresses = addresses.lock();
+        if let Some(open) = addresses.get_mut(address) {
+            *open -= 1;
+            if *open == 0 {
+                addresses.remove(address);
+            }
+        }
+    }
 }
 
 /// Accepts connections until the node stops, and serves each on a task of its own.
@@ -111,7 +182,9 @@ pub async fn serve(
     tls: Option<Tls>,
     life: Life,
 ) {
-    let house = House { builder: Arc::new(builder()), entrance, tls, life: life.clone() };
+    let bounds = connections.bounds;
+    let builder = Arc::new(builder(bounds));
+    let house = House { builder, bounds, entrance, tls, life: life.clone() };
     let mut stopping = pin!(life.reached(Phase::Draining));
     loop {
         let slot = tokio::select! {
@@ -125,10 +198,14 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 life.metrics().connections_total.inc();
+                let Some(place) = connections.place(peer.ip()) else {
+                    life.metrics().security.connection_refused();
+                    continue;
+                };
                 let serving = connection(stream, Peer(peer), house.clone());
                 tokio::spawn(async move {
                     serving.await;
-                    drop(slot);
+                    drop((place, slot));
                 });
             }
             Err(error) if concerns_one_connection(&error) => {}
@@ -152,18 +229,18 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .header_read_timeout(bounds.head)
         .max_buf_size(HTTP1_BUFFER_SIZE_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_interval(bounds.ping)
+        .keep_alive_timeout(bounds.ping)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(ERROR_RESETS_MAX)
@@ -180,6 +257,7 @@ fn builder() -> Builder<TokioExecutor> {
 #[derive(Clone)]
 struct House {
     builder: Arc<Builder<TokioExecutor>>,
+    bounds: Bounds,
     entrance: Entrance,
     tls: Option<Tls>,
     life: Life,
@@ -196,7 +274,8 @@ async fn connection(stream: TcpStream, peer: Peer, house: House) {
     let Some(tls) = &house.tls else {
         return converse(stream, peer, None, &house).await;
     };
-    if let Some((stream, certificate)) = shake_hands(tls, stream, &house.life).await {
+    let within = house.bounds.handshake;
+    if let Some((stream, certificate)) = shake_hands(tls, stream, within, &house.life).await {
         converse(stream, peer, certificate, &house).await;
     }
 }
@@ -210,18 +289,22 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let House { builder, entrance, life, .. } = house;
+    let House { builder, bounds, entrance, life, .. } = house;
     let heard = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(Heard { stream, heard: heard.clone() });
+    let wait = Some(BodyWait(bounds.body)).filter(|wait| wait.0 != BODY_TIMEOUT);
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
+        if let Some(wait) = wait {
+            request.extensions_mut().insert(wait);
+        }
         entrance.enter(request)
     });
     let mut serving = pin!(builder.serve_connection(io, service));
-    let mut greeting = pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
+    let mut greeting = pin!(tokio::time::sleep(bounds.head));
     let mut draining = pin!(life.reached(Phase::Draining));
     let mut cut = pin!(life.reached(Phase::Cut));
     let (mut greeted, mut told) = (false, false);
@@ -322,5 +405,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_keep_all_others_out() {
+        let bounds = Bounds { per_address: 2, ..Bounds::default() };
+        let connections = Connections::new(10, bounds);
+        let place = |peer: &str| connections.place(peer.parse().expect("an address"));
+        let (one, two) = (place("10.0.0.1"), place("::ffff:10.0.0.1"));
+        assert!(one.is_some() && two.is_some());
+        assert!(place("10.0.0.1").is_none(), "it has as many as it may");
+        assert!(place("10.0.0.2").is_some(), "another has none");
+        drop(one);
+        assert!(place("10.0.0.1").is_some(), "one was closed");
+        let network = (place("2001:db8::1"), place("2001:db8::2"));
+        assert!(network.0.is_some() && network.1.is_some());
+        assert!(place("2001:db8::3").is_none(), "a network of IPv6 is one");
+        assert!(place("2001:db8:0:1::1").is_some());
+        let own: Vec<_> = (0..10).map(|_| place("127.0.0.1")).collect();
+        assert!(own.iter().all(Option::is_some), "what comes from this machine may be a proxy's");
+        drop((two, network, own));
+        assert!(connections.addresses.lock().is_empty(), "who has none takes no memory");
     }
 }

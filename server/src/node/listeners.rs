@@ -45,18 +45,17 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Takes at most so many connections of `listener`, and leads them to `entrance`.
+    /// Takes connections of `listener` as far as there is room, and leads them to `entrance`.
     ///
     /// # Errors
     /// If the listener has no address.
     pub(super) fn start(
         listener: TcpListener,
         entrance: Entrance,
-        connections_max: usize,
+        connections: Connections,
         (tls, life): (Option<Tls>, Life),
     ) -> io::Result<Listening> {
         let address = listener.local_addr()?;
-        let connections = Connections::new(connections_max);
         let serving = listener::serve(listener, entrance, connections.clone(), tls, life);
         Ok(Listening { address, connections, accepting: tokio::spawn(serving) })
     }

@@ -24,14 +24,15 @@ const HANDSHAKE_RECORD: u8 = 22;
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
     content-length: 43\r\nconnection: close\r\n\r\nthis port speaks TLS: use https:// instead\n";
 
-/// Shakes hands with a client. None if that failed, or the node stops meanwhile: it is counted.
+/// Shakes hands with a client, in that time. None if that failed, or the node stops meanwhile: it is counted.
 pub(super) async fn shake_hands(
     tls: &Tls,
     stream: Prompt,
+    within: Duration,
     life: &Life,
 ) -> Option<(TlsStream<Prompt>, Option<Arc<ClientCertificate>>)> {
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(tls, stream)) => shaken,
+        shaken = tokio::time::timeout(within, greet(tls, stream)) => shaken,
         () = life.reached(Phase::Draining) => return None,
     };
     let failure = match shaken {

@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::caller::{Caller, Proof};
+use super::caller::Caller;
 use crate::telemetry::metrics::Metrics;
 
 /// Records that wait to be written. A second's worth of the busiest administration.
@@ -203,16 +203,12 @@ fn to_audit(events: Vec<NewEvent>) -> Append {
 }
 
 fn described(asked: Asked<'_>) -> Map<String, Value> {
-    let proof = match asked.caller.proof() {
-        Proof::Unasked => "unasked",
-        Proof::None => "none",
-        Proof::Password => "password",
-        Proof::Token => "token",
-        Proof::Certificate => "certificate",
-    };
     let mut members = Map::new();
     members.insert("who".to_owned(), asked.caller.login().map(shortened).into());
-    members.insert("proof".to_owned(), proof.into());
+    members.insert("proof".to_owned(), asked.caller.proof().as_str().into());
+    if let Some(token) = asked.caller.token() {
+        members.insert("token".to_owned(), token.into());
+    }
     members.insert("peer".to_owned(), asked.peer.map(|peer| peer.to_string()).into());
     members.insert("what".to_owned(), shortened(asked.what).into());
     members

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daybook_model::Timestamp;
+use daybook_model::{Context, Timestamp};
 use futures_util::future::BoxFuture;
 
 /// The group whose members may do everything, as in KurrentDB.
@@ -31,6 +31,8 @@ pub enum Proof {
     Password,
     /// By a token that an issuer signed.
     Token,
+    /// By an API token of a user, which this server made.
+    ApiToken,
     /// By a client certificate.
     Certificate,
 }
@@ -47,7 +49,24 @@ struct Identity {
     groups: Vec<String>,
     proof: Proof,
     until: Option<Timestamp>,
+    /// The id of its API token, if that is its proof.
+    token: Option<String>,
     standing: Option<Arc<dyn Standing>>,
+}
+
+impl Proof {
+    /// It in a word, for records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Proof::Unasked => "unasked",
+            Proof::None => "none",
+            Proof::Password => "password",
+            Proof::Token => "token",
+            Proof::ApiToken => "api_token",
+            Proof::Certificate => "certificate",
+        }
+    }
 }
 
 impl Caller {
@@ -81,17 +100,30 @@ impl Caller {
         proof: Proof,
         until: Option<Timestamp>,
     ) -> Caller {
-        let standing = None;
-        Caller { identity: Arc::new(Identity { login, groups, proof, until, standing }) }
+        let (token, standing) = (None, None);
+        Caller { identity: Arc::new(Identity { login, groups, proof, until, token, standing }) }
+    }
+
+    /// One that proved to be `login` by its API token of this id, which ends at `until`.
+    #[must_use]
+    pub fn by_api_token(
+        login: String,
+        groups: Vec<String>,
+        token: String,
+        until: Timestamp,
+    ) -> Caller {
+        let (login, token, until) = (Some(login), Some(token), Some(until));
+        let (proof, standing) = (Proof::ApiToken, None);
+        Caller { identity: Arc::new(Identity { login, groups, proof, until, token, standing }) }
     }
 
     /// The same, who may be asked for while what it began lasts.
     #[must_use]
     pub fn standing_by(&self, standing: Arc<dyn Standing>) -> Caller {
-        let Identity { login, groups, proof, until, .. } = &*self.identity;
-        let (login, groups, proof, until) = (login.clone(), groups.clone(), *proof, *until);
-        let standing = Some(standing);
-        Caller { identity: Arc::new(Identity { login, groups, proof, until, standing }) }
+        let Identity { login, groups, proof, until, token, .. } = &*self.identity;
+        let (login, groups, token) = (login.clone(), groups.clone(), token.clone());
+        let (proof, until, standing) = (*proof, *until, Some(standing));
+        Caller { identity: Arc::new(Identity { login, groups, proof, until, token, standing }) }
     }
 
     /// Its name, if it said and proved one.
@@ -110,6 +142,19 @@ impl Caller {
     #[must_use]
     pub fn proof(&self) -> Proof {
         self.identity.proof
+    }
+
+    /// The id of its API token, if that is its proof.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.identity.token.as_deref()
+    }
+
+    /// What the events say of it that it brings about, if it has a name.
+    #[must_use]
+    pub fn context(&self) -> Option<Context> {
+        let actor = self.login()?.to_owned();
+        Some(Context { actor: Some(actor), ..Context::default() })
     }
 
     /// When its proof ends, if it does: what it was allowed to follow ends then, too.

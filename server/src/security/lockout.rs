@@ -59,7 +59,7 @@ const _: () = assert!(PAIR_MAX < ADDRESS_MAX && ADDRESS_MAX < LOGIN_MAX);
 /// A login, as it is remembered: whatever its length, 16 bytes.
 type Login = [u8; 16];
 /// An address, as it is counted.
-type Address = u64;
+pub type Address = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
@@ -93,6 +93,11 @@ struct Familiar {
     at: Duration,
 }
 
+/// How many of the limits count: the address's alone, that of a login from there too, and the login's.
+const BY_ADDRESS: usize = 1;
+const FROM_FAMILIAR: usize = 2;
+const FROM_ELSEWHERE: usize = 3;
+
 /// An attempt that was let through, and counts as a wrong one until it is forgiven.
 #[must_use]
 pub struct Attempt {
@@ -115,24 +120,21 @@ impl Lockout {
     /// # Errors
     /// When to try again, if there were too many.
     pub fn attempt(&self, login: &str, peer: IpAddr, now: Duration) -> Result<Attempt, Duration> {
-        let (login, address) = (self.login(login), self.address(peer));
+        let (login, address) = (self.login(login), network(peer));
         let mut state = self.state.lock();
         let familiar = state.familiar.get(&login);
         let is_familiar = familiar.is_some_and(|known| known.addresses.contains(&address));
-        let limits = limits(login, address);
-        let counted = if is_familiar { 2 } else { 3 };
-        let limits = &limits[..counted];
-        let wait = limits.iter().filter_map(|(subject, max)| state.wait(subject, *max, now)).max();
-        if let Some(wait) = wait {
-            return Err(wait);
-        }
-        if !state.has_room(counted, now) {
-            return Err(WINDOW);
-        }
-        for (subject, max) in limits {
-            state.count(*subject, *max, now);
-        }
-        Ok(Attempt { login, address, counted })
+        let counted = if is_familiar { FROM_FAMILIAR } else { FROM_ELSEWHERE };
+        state.attempt(Attempt { login, address, counted }, now)
+    }
+
+    /// As [`Lockout::attempt`], with what says no login: a token.
+    ///
+    /// # Errors
+    /// When to try again, if there were too many.
+    pub fn attempt_without_login(&self, peer: IpAddr, now: Duration) -> Result<Attempt, Duration> {
+        let (login, address) = (Login::default(), network(peer));
+        self.state.lock().attempt(Attempt { login, address, counted: BY_ADDRESS }, now)
     }
 
     /// Takes an attempt back: it was right at that time, or nobody could say.
@@ -147,7 +149,9 @@ impl Lockout {
                 }
             }
         }
-        if let Some(at) = right {
+        if let Some(at) = right
+            && counted > BY_ADDRESS
+        {
             state.tallies.remove(&Subject::Pair(login, address));
             state.remember(login, address, at);
         }
@@ -158,25 +162,43 @@ impl Lockout {
         let (half, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
         *half
     }
+}
 
-    fn address(&self, peer: IpAddr) -> Address {
-        match peer.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // What begins with 32 zeros is the loopback's, or routed nowhere: the two do not meet.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        }
+/// What of an address counts as one machine: all of it, or of IPv6 its first 64 bits.
+#[must_use]
+pub fn network(peer: IpAddr) -> Address {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        // What begins with 32 zeros is the loopback's, or routed nowhere: the two do not meet.
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }
 
 fn limits(login: Login, address: Address) -> [(Subject, u32); 3] {
     [
-        (Subject::Pair(login, address), PAIR_MAX),
         (Subject::Address(address), ADDRESS_MAX),
+        (Subject::Pair(login, address), PAIR_MAX),
         (Subject::Login(login), LOGIN_MAX),
     ]
 }
 
 impl State {
+    fn attempt(&mut self, attempt: Attempt, now: Duration) -> Result<Attempt, Duration> {
+        let limits = limits(attempt.login, attempt.address);
+        let limits = &limits[..attempt.counted];
+        let wait = limits.iter().filter_map(|(subject, max)| self.wait(subject, *max, now)).max();
+        if let Some(wait) = wait {
+            return Err(wait);
+        }
+        if !self.has_room(attempt.counted, now) {
+            return Err(WINDOW);
+        }
+        for (subject, max) in limits {
+            self.count(*subject, *max, now);
+        }
+        Ok(attempt)
+    }
+
     /// How long `subject` has to wait, if it has.
     fn wait(&self, subject: &Subject, max: u32, now: Duration) -> Option<Duration> {
         let tally = self.tallies.get(subject)?;
@@ -277,6 +299,18 @@ mod tests {
         let let_through =
             (0..500).filter(|n| lockout.attempt(&format!("u{n}"), address(1), START).is_ok());
         assert_eq!(let_through.count(), ADDRESS_MAX as usize);
+    }
+
+    #[test]
+    fn what_says_no_login_counts_for_its_address_alone() {
+        let lockout = Lockout::new(&SystemEntropy);
+        let tokens = || lockout.attempt_without_login(address(1), START);
+        assert_eq!((0..500).filter(|_| tokens().is_ok()).count(), ADDRESS_MAX as usize);
+        assert!(lockout.attempt("ada", address(1), START).is_err(), "the same address");
+        assert!(lockout.attempt("ada", address(2), START).is_ok());
+        let elsewhere = lockout.attempt_without_login(address(3), START).expect("let through");
+        lockout.forgive(elsewhere, Some(START));
+        assert!(lockout.state.lock().familiar.is_empty(), "nobody is at home there by it");
     }
 
     #[test]

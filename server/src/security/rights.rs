@@ -4,6 +4,7 @@
 //!                $admins  $ops  $monitor  ledger-…           everybody known   everybody
 //!   Anyone          x      x       x         x                     x               x
 //!   Known           x      x       x         x                     x
+//!   Delegate        x      x       x         x            by password or certificate; recorded
 //!   Monitor         x      x       x
 //!   Inspect         x      x
 //!   Operate         x      x                     recorded in the audit log before it is done
@@ -11,8 +12,10 @@
 //!   Administer      x                            recorded in the audit log before it is done
 //!   ReadLedger      x             ledger-read, ledger-audit
 //!   OpenAccounts    x             ledger-open
+//!   SetLimits       x             ledger-open             recorded, as Administer is
 //!   MoveMoney       x             ledger-move
-//!   FreezeAccounts  x             ledger-freeze
+//!   SettleSagas     x             ledger-move             recorded, as Administer is
+//!   FreezeAccounts  x             ledger-freeze           recorded, as Administer is
 //!   AuditLedger     x             ledger-audit
 //! ```
 //!
@@ -48,6 +51,8 @@ pub enum Right {
     Anyone,
     /// That it proved who it is. What it may do with which stream is then asked at the door.
     Known,
+    /// To let machines call as oneself.
+    Delegate,
     /// To see figures.
     Monitor,
     /// To see what the server's own parts do: groups of consumers, projections, connectors, and
@@ -63,8 +68,12 @@ pub enum Right {
     ReadLedger,
     /// To open and close accounts.
     OpenAccounts,
+    /// To set how much may leave an account.
+    SetLimits,
     /// To move money.
     MoveMoney,
+    /// To say how a transfer goes on that failed.
+    SettleSagas,
     /// To stop money.
     FreezeAccounts,
     /// To draw up the books.
@@ -80,6 +89,9 @@ pub enum Refused {
     /// It is in none of the groups that have the right.
     #[error("this needs the group {}; an administrator can add you to it", groups(*.0))]
     Lacks(Right),
+    /// It is not the user itself who asks.
+    #[error("tokens make no tokens: this needs the user's password or certificate, or $admins")]
+    NotItself,
     /// It belongs to a tenant.
     #[error("callers of a tenant may use the streams of their tenant, and nothing of the server")]
     Confined,
@@ -94,13 +106,13 @@ impl Right {
     #[must_use]
     pub fn groups(self) -> &'static [&'static str] {
         match self {
-            Right::Anyone | Right::Known => &[],
+            Right::Anyone | Right::Known | Right::Delegate => &[],
             Right::Monitor => &[ADMINS, OPERATORS, MONITORS],
             Right::Inspect | Right::Operate | Right::Rescue => &[ADMINS, OPERATORS],
             Right::Administer => &[ADMINS],
             Right::ReadLedger => &[ADMINS, LEDGER_READ, LEDGER_AUDIT],
-            Right::OpenAccounts => &[ADMINS, LEDGER_OPEN],
-            Right::MoveMoney => &[ADMINS, LEDGER_MOVE],
+            Right::OpenAccounts | Right::SetLimits => &[ADMINS, LEDGER_OPEN],
+            Right::MoveMoney | Right::SettleSagas => &[ADMINS, LEDGER_MOVE],
             Right::FreezeAccounts => &[ADMINS, LEDGER_FREEZE],
             Right::AuditLedger => &[ADMINS, LEDGER_AUDIT],
         }
@@ -112,17 +124,24 @@ impl Right {
         use Right as R;
         match self {
             R::Monitor | R::Inspect | R::Operate | R::Rescue | R::Administer => true,
-            R::Anyone | R::Known => false,
-            R::ReadLedger | R::OpenAccounts | R::MoveMoney | R::FreezeAccounts | R::AuditLedger => {
-                false
-            }
+            R::Anyone | R::Known | R::Delegate => false,
+            R::ReadLedger | R::OpenAccounts | R::MoveMoney | R::FreezeAccounts => false,
+            R::SetLimits | R::SettleSagas | R::AuditLedger => false,
         }
     }
 
     /// Whether what it lets through is recorded in the audit log.
     #[must_use]
     pub fn is_recorded(self) -> bool {
-        matches!(self, Right::Operate | Right::Rescue | Right::Administer)
+        match self {
+            Right::Operate | Right::Rescue | Right::Administer | Right::Delegate => true,
+            // What these do is not undone by the books themselves, and nobody else looks at it.
+            Right::FreezeAccounts | Right::SetLimits | Right::SettleSagas => true,
+            // The ledger's own events are the record of these, and say who.
+            Right::OpenAccounts | Right::MoveMoney => false,
+            Right::Anyone | Right::Known | Right::Monitor | Right::Inspect => false,
+            Right::ReadLedger | Right::AuditLedger => false,
+        }
     }
 
     /// Whether `caller` has it.
@@ -139,6 +158,11 @@ impl Right {
         if self == Right::Known {
             return Ok(());
         }
+        if self == Right::Delegate {
+            // Others may be anybody who has the token, or only share a user's name.
+            let itself = matches!(caller.proof(), Proof::Password | Proof::Certificate);
+            return if itself { Ok(()) } else { Err(Refused::NotItself) };
+        }
         let mut tenants = tenants(caller).peekable();
         // The ledger is one, and its accounts belong to no tenant, unless one has all of it.
         if tenants.peek().is_some()
@@ -153,10 +177,9 @@ impl Right {
     fn is_of_ledger(self) -> bool {
         use Right as R;
         match self {
-            R::ReadLedger | R::OpenAccounts | R::MoveMoney | R::FreezeAccounts | R::AuditLedger => {
-                true
-            }
-            R::Anyone | R::Known | R::Monitor | R::Inspect => false,
+            R::ReadLedger | R::OpenAccounts | R::SetLimits | R::AuditLedger => true,
+            R::MoveMoney | R::SettleSagas | R::FreezeAccounts => true,
+            R::Anyone | R::Known | R::Delegate | R::Monitor | R::Inspect => false,
             R::Operate | R::Rescue | R::Administer => false,
         }
     }
@@ -179,12 +202,23 @@ mod tests {
         Caller::known("ada".to_owned(), groups, Proof::Password, None)
     }
 
+    fn machine(groups: &[&str]) -> Caller {
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        let until = daybook_model::Timestamp(i64::MAX);
+        Caller::by_api_token("ada".to_owned(), groups, "00".to_owned(), until)
+    }
+
+    fn issued(login: &str) -> Caller {
+        Caller::known(login.to_owned(), Vec::new(), Proof::Token, None)
+    }
+
     #[test]
     fn a_right_is_had_by_its_groups_and_by_nobody_else() {
         use Right as R;
         let all = [
             R::Anyone,
             R::Known,
+            R::Delegate,
             R::Monitor,
             R::Inspect,
             R::Operate,
@@ -192,32 +226,36 @@ mod tests {
             R::Administer,
             R::ReadLedger,
             R::OpenAccounts,
+            R::SetLimits,
             R::MoveMoney,
+            R::SettleSagas,
             R::FreezeAccounts,
             R::AuditLedger,
         ];
-        let ledger = &all[7..];
-        let cases: [(&str, Caller, Vec<Right>); 12] = [
+        let ledger = &all[8..];
+        let any = [R::Anyone, R::Known, R::Delegate];
+        let and = |more: &[Right]| [&any, more].concat();
+        let cases: [(&str, Caller, Vec<Right>); 16] = [
             ("unasked", Caller::unasked(), all.to_vec()),
             ("nobody", Caller::nobody(), vec![R::Anyone]),
-            ("no group", of(&[]), vec![R::Anyone, R::Known]),
+            ("no group", of(&[]), and(&[])),
             ("admin", of(&[ADMINS]), all.to_vec()),
-            ("operator", of(&[OPERATORS]), all[..6].to_vec()),
-            ("monitor", of(&[MONITORS]), all[..3].to_vec()),
-            ("teller", of(&[LEDGER_MOVE]), vec![R::Anyone, R::Known, R::MoveMoney]),
-            (
-                "auditor",
-                of(&[LEDGER_AUDIT]),
-                vec![R::Anyone, R::Known, R::ReadLedger, R::AuditLedger],
-            ),
-            ("operator of a tenant", of(&[OPERATORS, "tenant:a-"]), all[..2].to_vec()),
-            ("teller of a tenant", of(&[LEDGER_MOVE, "tenant:a-"]), all[..2].to_vec()),
+            ("operator", of(&[OPERATORS]), all[..7].to_vec()),
+            ("monitor", of(&[MONITORS]), all[..4].to_vec()),
+            ("opener", of(&[LEDGER_OPEN]), and(&[R::OpenAccounts, R::SetLimits])),
+            ("teller", of(&[LEDGER_MOVE]), and(&[R::MoveMoney, R::SettleSagas])),
+            ("auditor", of(&[LEDGER_AUDIT]), and(&[R::ReadLedger, R::AuditLedger])),
+            ("operator of a tenant", of(&[OPERATORS, "tenant:a-"]), and(&[])),
+            ("teller of a tenant", of(&[LEDGER_MOVE, "tenant:a-"]), and(&[])),
             (
                 "the ledger's tenant",
                 of(&[LEDGER_FREEZE, "tenant:ledger."]),
-                vec![R::Anyone, R::Known, R::FreezeAccounts],
+                and(&[R::FreezeAccounts]),
             ),
             ("admin of a tenant", of(&[ADMINS, "tenant:a-"]), all.to_vec()),
+            ("a machine", machine(&[]), any[..2].to_vec()),
+            ("an administrator's machine", machine(&[ADMINS]), all.to_vec()),
+            ("an issuer's", issued("ada"), any[..2].to_vec()),
         ];
         for (who, caller, expected) in cases {
             let has: Vec<Right> = all.into_iter().filter(|r| r.check(&caller).is_ok()).collect();

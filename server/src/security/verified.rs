@@ -110,6 +110,12 @@ impl Verified {
         self.entries.read().get(of)?.found.stamp
     }
 
+    /// Whether these were right once, as far as is remembered.
+    #[must_use]
+    pub fn remembers(&self, of: &Fingerprint) -> bool {
+        self.entries.read().contains_key(of)
+    }
+
     /// These were right at `at`, when the users were of this generation. The oldest is forgotten if
     /// there are too many.
     pub fn put(&self, of: Fingerprint, found: Known, generation: u64, at: Duration) {
@@ -184,10 +190,6 @@ mod tests {
         Known { caller, stamp: None }
     }
 
-    fn knows(verified: &Verified, of: &Fingerprint) -> bool {
-        verified.entries.read().contains_key(of)
-    }
-
     #[test]
     fn what_was_right_is_right_for_a_minute_and_until_a_user_is_changed() {
         let verified = Verified::new(&SystemEntropy);
@@ -199,9 +201,9 @@ mod tests {
             let found = verified.get(&of, generation, at + Duration::from_secs(seconds));
             assert_eq!(found.is_some(), valid, "generation {generation}, {seconds} s later");
         }
-        assert!(knows(&verified, &of));
+        assert!(verified.remembers(&of));
         verified.forget(&of);
-        assert!(!knows(&verified, &of));
+        assert!(!verified.remembers(&of));
     }
 
     #[test]
@@ -227,7 +229,7 @@ mod tests {
             verified.put(of(number), ada(), 0, Duration::from_secs(number as u64));
         }
         for (number, kept) in [(0, false), (1, true), (VERIFIED_MAX, true)] {
-            assert_eq!(knows(&verified, &of(number)), kept, "{number}");
+            assert_eq!(verified.remembers(&of(number)), kept, "{number}");
         }
     }
 

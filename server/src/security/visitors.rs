@@ -105,7 +105,9 @@ impl Visitors {
                     Some(tokens) => tokens.verify(&token).await,
                     None => Err(Refusal::NoUsers),
                 },
-                Credentials::Password { .. } => Err(Refusal::NoUsers),
+                Credentials::Password { .. } | Credentials::ApiToken { .. } => {
+                    Err(Refusal::NoUsers)
+                }
             },
             (None, Some(certificate)) => self.by_certificate(&certificate),
             (None, None) => Ok(self.nobody.clone()),

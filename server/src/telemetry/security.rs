@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use super::metrics::register;
 
 /// How a caller may prove who it is, as labels.
-const PROOFS: [&str; 3] = ["password", "token", "certificate"];
+const PROOFS: [&str; 4] = ["password", "token", "api_token", "certificate"];
 /// What may come of it.
 const OUTCOMES: [&str; 4] = ["accepted", "wrong", "locked_out", "unavailable"];
 /// Why a handshake may fail.
@@ -19,6 +19,7 @@ pub struct SecurityMetrics {
     handshake_failures: IntCounterVec,
     not_after: IntGauge,
     reload_failures: IntCounter,
+    connections_refused: IntCounter,
     insecure: IntGauge,
 }
 
@@ -84,6 +85,13 @@ impl SecurityMetrics {
                     "Changed files of certificates, keys or tokens' issuers that could not be used.",
                 ),
             ),
+            connections_refused: register(
+                registry,
+                IntCounter::new(
+                    "daybook_connections_refused_total",
+                    "Connections closed at once, because their address has as many as one may.",
+                ),
+            ),
             insecure: gauge(
                 "daybook_insecure",
                 "1 if other machines reach this server without TLS or without being asked who \
@@ -122,6 +130,11 @@ impl SecurityMetrics {
     /// Changed files could not be used.
     pub fn reload_failed(&self) {
         self.reload_failures.inc();
+    }
+
+    /// An address has as many connections as it may, and wanted another.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     /// Other machines reach the server, and it does not protect itself.

@@ -41,6 +41,21 @@ pub enum UsersError {
     /// As many were created as may be.
     #[error("there were {} users already, as many as there may be", super::USERS_MAX)]
     TooMany,
+    /// There is no such token, or no more.
+    #[error("there is no API token '{id}'; it may be revoked already")]
+    TokenNotFound {
+        /// Its id.
+        id: String,
+    },
+    /// The user has as many tokens as it may.
+    #[error(
+        "'{login}' has {} API tokens, as many as one user may; revoke those that nothing uses",
+        super::api_tokens::TOKENS_PER_USER_MAX
+    )]
+    TooManyTokens {
+        /// The login.
+        login: String,
+    },
     /// As many passwords are being hashed, or wait for it, as may.
     #[error("too many passwords are being checked; try again in a moment")]
     Busy,

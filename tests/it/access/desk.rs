@@ -18,6 +18,9 @@ use tower::ServiceExt as _;
 use crate::support::node::Server;
 use crate::support::soon;
 
+/// A time that does not come.
+const FAR: Timestamp = Timestamp(i64::MAX);
+
 /// A caller who proved to be `login`, in these groups.
 pub fn known(login: &str, groups: &[&str]) -> Caller {
     until(login, groups, None)
@@ -27,6 +30,12 @@ pub fn known(login: &str, groups: &[&str]) -> Caller {
 pub fn until(login: &str, groups: &[&str], until: Option<Timestamp>) -> Caller {
     let groups = groups.iter().map(|&group| group.to_owned()).collect();
     Caller::known(login.to_owned(), groups, Proof::Password, until)
+}
+
+/// A caller who has an API token of `login`.
+pub fn machine(login: &str, groups: &[&str]) -> Caller {
+    let groups = groups.iter().map(|&group| group.to_owned()).collect();
+    Caller::by_api_token(login.to_owned(), groups, "0011223344556677".to_owned(), FAR)
 }
 
 /// An administrator.

@@ -13,7 +13,7 @@ use http::Request;
 use http_body_util::Full;
 use prost::Message as _;
 
-use super::desk::{Answer, Desk, all_framed, framed, known};
+use super::desk::{Answer, Desk, all_framed, framed, known, machine};
 use crate::support::protocol::{RawEvent, append_messages, stream_identifier};
 
 /// The stream that routes are tried on.
@@ -35,28 +35,31 @@ fn callers() -> Vec<(&'static str, Caller)> {
         ("freezer", known("compliance", &["ledger-freeze"])),
         ("auditor", known("auditor", &["ledger-audit"])),
         ("admin", known("root", &["$admins"])),
+        ("a machine", machine("low", &[])),
     ]
 }
 
 // What becomes of each kind: `u`, not authenticated; `f`, forbidden; `.`, let through.
-const ANYONE: &str = "...........";
-const KNOWN: &str = "u..........";
+const ANYONE: &str = "............";
+const KNOWN: &str = "u...........";
 /// What a stream's lists decide about: another tenant's caller is refused.
-const STREAMS: &str = "u.f........";
+const STREAMS: &str = "u.f.........";
 /// What spans all streams.
-const LOG: &str = "ufffffffff.";
-const MONITOR: &str = "uff..fffff.";
-const OPERATE: &str = "ufff.fffff.";
-const ADMINISTER: &str = "ufffffffff.";
+const LOG: &str = "ufffffffff.f";
+const MONITOR: &str = "uff..fffff.f";
+const OPERATE: &str = "ufff.fffff.f";
+const ADMINISTER: &str = "ufffffffff.f";
 /// What users may do for themselves; asked of the one called `low`.
-const OWN: &str = "u.ffffffff.";
-const READ_LEDGER: &str = "uffff.fff..";
-const OPEN: &str = "ufffff.fff.";
-const MOVE: &str = "uffffff.ff.";
-const FREEZE: &str = "ufffffff.f.";
-const AUDIT: &str = "uffffffff..";
+const OWN: &str = "u.ffffffff..";
+/// What only who proved to be a user may do: no machine, whose token would make others.
+const DELEGATE: &str = "u..........f";
+const READ_LEDGER: &str = "uffff.fff..f";
+const OPEN: &str = "ufffff.fff.f";
+const MOVE: &str = "uffffff.ff.f";
+const FREEZE: &str = "ufffffff.f.f";
+const AUDIT: &str = "uffffffff..f";
 
-const HTTP: &[(&str, &str)] = &[
+pub(super) const HTTP: &[(&str, &str)] = &[
     ("GET /health/live", ANYONE),
     ("GET /health/ready", ANYONE),
     ("GET /info", ANYONE),
@@ -80,6 +83,10 @@ const HTTP: &[(&str, &str)] = &[
     ("PUT /v1/snapshots/{name}", STREAMS),
     ("DELETE /v1/snapshots/{name}", STREAMS),
     ("DELETE /v1/streams/{name}", STREAMS),
+    ("GET /v1/tokens", KNOWN),
+    ("POST /v1/tokens", DELEGATE),
+    ("DELETE /v1/tokens/{id}", DELEGATE),
+    ("GET /admin/audit", LOG),
     ("POST /admin/clock/accept", OPERATE),
     ("GET /admin/scavenge", MONITOR),
     ("POST /admin/scavenge", OPERATE),
@@ -149,7 +156,7 @@ const HTTP: &[(&str, &str)] = &[
     ("GET /v1/trial-balance", AUDIT),
 ];
 
-const GRPC: &[(&str, &str)] = &[
+pub(super) const GRPC: &[(&str, &str)] = &[
     ("grpc.health.v1.Health/{*method}", ANYONE),
     ("grpc.reflection.v1.ServerReflection/{*method}", KNOWN),
     ("grpc.reflection.v1alpha.ServerReflection/{*method}", KNOWN),
@@ -272,7 +279,7 @@ fn names(table: &[(&str, &str)]) -> BTreeSet<String> {
 }
 
 /// A request of a route, as good as it takes to come to its check.
-fn request_of(route: &str) -> (String, &'static str) {
+pub(super) fn request_of(route: &str) -> (String, &'static str) {
     let filled = BTreeMap::from([
         ("{name}", STREAM),
         ("{stream}", STREAM),
@@ -349,12 +356,12 @@ fn described() -> BTreeSet<String> {
 }
 
 /// A method of a service that is made elsewhere.
-fn called(service: &str) -> &'static str {
+pub(super) fn called(service: &str) -> &'static str {
     if service.contains("Health") { "Check" } else { "ServerReflectionInfo" }
 }
 
 /// The messages of a call of a method, as good as it takes to come to its check.
-fn message_of(method: &str) -> Bytes {
+pub(super) fn message_of(method: &str) -> Bytes {
     let stream_identifier = Some(stream_identifier(STREAM.as_bytes()));
     match method.rsplit_once('.').expect("a package").1 {
         "Streams/Read" => framed(&streams::ReadReq {

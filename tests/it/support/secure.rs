@@ -1,11 +1,12 @@
 //! A client of HTTP/1.1 over TLS: no more of either than the tests need.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -44,6 +45,11 @@ impl<'a> Visitor<'a> {
 
     /// Connects.
     pub async fn connect(self, address: SocketAddr) -> io::Result<Connection> {
+        self.connect_from(Ipv4Addr::LOCALHOST, address).await
+    }
+
+    /// Connects from one of this machine's addresses.
+    pub async fn connect_from(self, from: Ipv4Addr, to: SocketAddr) -> io::Result<Connection> {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(self.trust.pem().as_bytes());
         roots.add(authority.expect("a certificate")).expect("an authority");
@@ -62,7 +68,9 @@ impl<'a> Visitor<'a> {
         };
         let name = ServerName::try_from("localhost").expect("a name");
         let connecting = async {
-            let stream = TcpStream::connect(address).await?;
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from((from, 0)))?;
+            let stream = socket.connect(to).await?;
             TlsConnector::from(Arc::new(config)).connect(name, stream).await
         };
         let stream = soon("a handshake", connecting).await?;
@@ -110,6 +118,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// What it goes over.
+    pub fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
+    }
+
     /// What the server has shown.
     pub fn shown(&self) -> Vec<u8> {
         let chain = self.stream.get_ref().1.peer_certificates();

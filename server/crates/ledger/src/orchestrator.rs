@@ -130,11 +130,13 @@ pub struct Started {
 /// Takes transfers to their end. A clone is another handle to the same.
 pub struct Orchestrator<S: EventStore> {
     inner: Arc<Inner<S>>,
+    /// Who begins, resumes and abandons by this handle, if that is known.
+    by: Option<Arc<str>>,
 }
 
 impl<S: EventStore> Clone for Orchestrator<S> {
     fn clone(&self) -> Orchestrator<S> {
-        Orchestrator { inner: self.inner.clone() }
+        Orchestrator { inner: self.inner.clone(), by: self.by.clone() }
     }
 }
 
@@ -176,7 +178,13 @@ impl<S: EventStore> Orchestrator<S> {
             watch,
             log,
         };
-        Orchestrator { inner: Arc::new(inner) }
+        Orchestrator { inner: Arc::new(inner), by: None }
+    }
+
+    /// Another handle, by which `by` begins, resumes and abandons: their events say so.
+    #[must_use]
+    pub fn acting_for(&self, by: Option<&str>) -> Orchestrator<S> {
+        Orchestrator { inner: self.inner.clone(), by: by.map(Arc::from) }
     }
 
     /// Has `watch` follow the steps of transfers from now on. The first one stays.
@@ -237,7 +245,7 @@ impl<S: EventStore> Orchestrator<S> {
 
     /// The first commit of a transfer: the sender's debit, or that it refuses.
     async fn begin(&self, initiated: &Arc<PaymentInitiated>) -> Wrote {
-        let draft = Draft::birth(initiated.clone());
+        let draft = Draft::birth(initiated.clone()).by(self.by.clone());
         let wrote = self.write(&draft, DEBIT_SENDER, Direction::Action).await;
         if let Wrote::Done(_) = wrote {
             count(&self.inner.counters.started);

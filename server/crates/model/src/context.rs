@@ -3,6 +3,7 @@
 //! ```text
 //!   {"$correlationId": "…",      all that one request or process did; an index key of the store
 //!    "$causationId":   "…",      the id of the event that this one is a reaction to
+//!    "$by":            "…",      who had it happen, as the server that wrote it found out
 //!    "traceparent":    "00-…",   the span that it was written under, for a tracing system
 //!    "tracestate":     "…"}
 //! ```
@@ -11,7 +12,8 @@
 //! W3C's. A chain of reactions shares one correlation id, and its causation ids say in which order
 //! one thing led to the other.
 //!
-//! INVARIANT: a context is a value that whoever gives a command hands over. Nothing is ambient.
+//! INVARIANT: a context is a value that whoever gives a command hands over. Nothing is ambient, because
+//! commands of many callers are written in one append.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,6 +32,9 @@ pub const CORRELATION_KEY: &str = "$correlationId";
 /// The metadata key of the event that an event is a reaction to.
 pub const CAUSATION_KEY: &str = "$causationId";
 
+/// The metadata key of who had an event happen.
+pub const ACTOR_KEY: &str = "$by";
+
 /// What new events belong to, and what brings them about. The default says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
@@ -37,6 +42,8 @@ pub struct Context {
     pub correlation: Option<String>,
     /// The event that they are a reaction to.
     pub causation: Option<Uuid>,
+    /// Who has them happen; nobody for what a reaction does by itself.
+    pub actor: Option<String>,
     /// The span that they are written under.
     pub trace: Option<TraceContext>,
 }
@@ -67,6 +74,7 @@ impl Context {
         Context {
             correlation: text(CORRELATION_KEY),
             causation: text(CAUSATION_KEY).and_then(|id| Uuid::try_parse(&id).ok()),
+            actor: text(ACTOR_KEY),
             trace: text(TRACEPARENT)
                 .and_then(|parent| TraceContext::parse(&parent, state.as_deref()).ok()),
         }
@@ -80,8 +88,17 @@ impl Context {
         Context {
             correlation: Some(said.correlation.unwrap_or_else(|| event.id.to_string())),
             causation: Some(event.id),
+            actor: None,
             trace: said.trace.map(|trace| trace.child(entropy)),
         }
+    }
+
+    /// It as the metadata of an event that says nothing else; empty if it says nothing.
+    #[must_use]
+    pub fn to_metadata(&self) -> Bytes {
+        let mut members = String::new();
+        self.write_members(&mut members);
+        members.strip_suffix(',').map_or_else(Bytes::new, |ours| Bytes::from(format!("{{{ours}}}")))
     }
 
     /// Adds it to the metadata of `event`. What the event itself says stays.
@@ -89,17 +106,17 @@ impl Context {
     /// # Errors
     /// [`InvalidEvent::MetadataNotObject`] if there is something to add and nowhere to add it.
     pub fn add_to(&self, event: &mut NewEvent) -> Result<(), InvalidEvent> {
-        let mut ours = String::new();
-        self.write_members(&mut ours);
-        let Some(ours) = ours.strip_suffix(',') else { return Ok(()) };
-        let ours = format!("{{{ours}}}");
+        let ours = self.to_metadata();
+        if ours.is_empty() {
+            return Ok(());
+        }
         if event.metadata.is_empty() {
-            event.metadata = Bytes::from(ours);
+            event.metadata = ours;
             return Ok(());
         }
         let id = event.id;
         // Raw, so that no number of the event's own loses a digit.
-        let mut all = object(ours.as_bytes()).ok_or(InvalidEvent::MetadataNotObject { id })?;
+        let mut all = object(&ours).ok_or(InvalidEvent::MetadataNotObject { id })?;
         all.extend(object(&event.metadata).ok_or(InvalidEvent::MetadataNotObject { id })?);
         let all = serde_json::to_vec(&all).map_err(|_| InvalidEvent::MetadataNotObject { id })?;
         event.metadata = Bytes::from(all);
@@ -114,6 +131,9 @@ impl Context {
         }
         if let Some(causation) = self.causation {
             let _ = write!(text, r#""{CAUSATION_KEY}":"{causation}","#);
+        }
+        if let Some(actor) = &self.actor {
+            let _ = write!(text, r#""{ACTOR_KEY}":{},"#, quoted(actor));
         }
         if let Some(trace) = &self.trace {
             let _ = write!(text, r#""{TRACEPARENT}":"{trace}","#);
@@ -147,6 +167,7 @@ mod tests {
         Context {
             correlation: Some("order \"7\"".to_owned()),
             causation: Some(Uuid::from_u128(9)),
+            actor: Some("ada \"the\" first".to_owned()),
             trace: Some(TraceContext::parse(PARENT, Some("a=\"1\"")).expect("valid")),
         }
     }
@@ -216,6 +237,7 @@ mod tests {
         full().add_to(&mut cause).expect("an object");
         let next = Context::after(&view(&cause.metadata), &SystemEntropy);
         assert_eq!((next.correlation, next.causation), (full().correlation, first.causation));
+        assert_eq!(next.actor, None, "what reacts is nobody's doing");
         let (trace, parent) = (next.trace.expect("a trace"), full().trace.expect("a trace"));
         assert_eq!(trace.trace_id(), parent.trace_id());
         assert_ne!(trace.span_id(), parent.span_id());

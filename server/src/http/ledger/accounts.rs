@@ -20,7 +20,7 @@ use super::schema::{self, Refusals, Rejections};
 use super::view::{AccountView, account_after, json, marked};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::security::gate::Described;
 use crate::security::rights::Right;
 
@@ -35,7 +35,7 @@ pub fn routes() -> Described<Context> {
         .routes(Right::FreezeAccounts, routes!(freeze))
         .routes(Right::FreezeAccounts, routes!(unfreeze))
         .routes(Right::OpenAccounts, routes!(close))
-        .routes(Right::OpenAccounts, routes!(change_limits))
+        .routes(Right::SetLimits, routes!(change_limits))
 }
 
 /// A new account.
@@ -79,10 +79,7 @@ pub struct OpenRequest {
         Rejections,
     )
 )]
-async fn open(
-    State(context): State<Context>,
-    command: Command<OpenRequest>,
-) -> Result<Response, Problem> {
+async fn open(context: Admitted, command: Command<OpenRequest>) -> Result<Response, Problem> {
     let transaction = command.transaction("open", &[]);
     let Command { key: account_id, body } = command;
     let currency = body.currency;
@@ -98,7 +95,8 @@ async fn open(
         daily_withdrawal_limit: given("daily_withdrawal_limit", &body.daily_withdrawal_limit)?,
         transaction_id: account_id,
     });
-    let done = context.ledger().execute(account_id, command, transaction).await?;
+    let by = context.caller().context();
+    let done = context.ledger().execute(account_id, command, transaction, by).await?;
     let mut response = json(StatusCode::CREATED, &account_after(&done)?);
     let location = HeaderValue::try_from(format!("/v1/accounts/{account_id}"));
     response.headers_mut().insert(header::LOCATION, location.expect("a path of plain letters"));

@@ -14,15 +14,15 @@ use uuid::Uuid;
 
 use super::request::{Command, InAccount};
 use super::view::{AccountView, account_after, json, marked};
-use crate::http::problem::Problem;
-use crate::node::Context;
+use crate::http::problem::{Kind, Problem};
+use crate::node::{Admitted, Context};
 
 /// A command on the account in the path.
 pub struct OnAccount<T> {
     /// The account.
     pub account_id: Uuid,
-    /// The node whose ledger it is in.
-    pub context: Context,
+    /// The node whose ledger it is in, and who asks.
+    pub context: Admitted,
     command: Command<T>,
 }
 
@@ -45,8 +45,11 @@ impl<T: DeserializeOwned> FromRequest<Context> for OnAccount<T> {
 
     async fn from_request(mut request: Request, context: &Context) -> Result<Self, Problem> {
         let InAccount(account_id) = request.extract_parts().await?;
+        let admitted = request.extract_parts_with_state::<Admitted, _>(context).await;
+        let unsaid = |_| Problem::new(Kind::Unauthenticated, "the request says no caller");
+        let admitted = admitted.map_err(unsaid)?;
         let command = Command::from_request(request, context).await?;
-        Ok(OnAccount { account_id, context: context.clone(), command })
+        Ok(OnAccount { account_id, context: admitted, command })
     }
 }
 
@@ -76,7 +79,9 @@ impl<T: Serialize> OnAccount<T> {
         let transaction = command.transaction(verb, &[&[account_id], targets].concat());
         let Command { key, body } = command;
         let command = read(body, key)?;
-        let done = context.ledger().execute(account_id, command, transaction).await?;
+        context.is_about(&account_id.to_string());
+        let by = context.caller().context();
+        let done = context.ledger().execute(account_id, command, transaction, by).await?;
         let view = DoneView {
             transaction_id: key,
             revision: done.revision.0,

@@ -22,7 +22,7 @@ use super::schema::{self, Refusals, Rejections};
 use super::view::{json, marked};
 use crate::http::problem::Problem;
 use crate::ledger::finish;
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::security::gate::Described;
 use crate::security::rights::Right;
 
@@ -148,10 +148,7 @@ async fn rules(State(context): State<Context>) -> Result<Response, Problem> {
     params(("Idempotency-Key" = Uuid, Header)),
     responses((status = 200, description = "They hold", body = RulesView), Rejections)
 )]
-async fn set_rules(
-    State(context): State<Context>,
-    command: Command<RulesRequest>,
-) -> Result<Response, Problem> {
+async fn set_rules(context: Admitted, command: Command<RulesRequest>) -> Result<Response, Problem> {
     let transaction = command.transaction("set_rules", &[]);
     let RulesRequest { maximum_amount, reject_flagged, changed_by, .. } = &command.body;
     let read = |(currency, text): (&Currency, &String)| {
@@ -165,7 +162,8 @@ async fn set_rules(
         reject_flagged: *reject_flagged,
     };
     let command = RulesCommand { rules, changed_by: changed_by.clone() };
-    let task = Task { command, transaction, context: None, record: None };
+    let by = context.caller().context();
+    let task = Task { command, transaction, context: by, record: None };
     let rules = context.ledger().rules().clone();
     let changed = finish(async move { rules.execute(&rules_stream(), task).await }).await?;
     let response = json(StatusCode::OK, &RulesView::new(&changed.state));

@@ -20,7 +20,7 @@ use super::view::json;
 use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::security::gate::Described;
 use crate::security::rights::Right;
 
@@ -29,8 +29,8 @@ pub fn routes() -> Described<Context> {
     Described::new()
         .routes(Right::ReadLedger, routes!(list))
         .routes(Right::ReadLedger, routes!(get))
-        .routes(Right::MoveMoney, routes!(resume))
-        .routes(Right::MoveMoney, routes!(abandon))
+        .routes(Right::SettleSagas, routes!(resume))
+        .routes(Right::SettleSagas, routes!(abandon))
 }
 
 /// A saga.
@@ -196,11 +196,12 @@ pub struct ResumeRequest {
     responses((status = 200, description = "It is under way again", body = SagaView), Rejections)
 )]
 async fn resume(
-    State(context): State<Context>,
+    context: Admitted,
     InTransfer(id): InTransfer,
     Said(body): Said<ResumeRequest>,
 ) -> Result<Response, Problem> {
-    let known = context.ledger().resume(id, body.resumed_by).await?;
+    context.is_about(&id.to_string());
+    let known = context.ledger().resume(id, body.resumed_by, context.caller()).await?;
     Ok(json(StatusCode::OK, &SagaView::with_steps(&known)))
 }
 
@@ -221,10 +222,12 @@ pub struct AbandonRequest {
     responses((status = 200, description = "It is over", body = SagaView), Rejections)
 )]
 async fn abandon(
-    State(context): State<Context>,
+    context: Admitted,
     InTransfer(id): InTransfer,
     Said(body): Said<AbandonRequest>,
 ) -> Result<Response, Problem> {
-    let known = context.ledger().abandon(id, body.reason, body.abandoned_by).await?;
+    context.is_about(&id.to_string());
+    let said = (body.reason, body.abandoned_by);
+    let known = context.ledger().abandon(id, said, context.caller()).await?;
     Ok(json(StatusCode::OK, &SagaView::with_steps(&known)))
 }

@@ -21,7 +21,7 @@ use super::request::{Command, InTransfer, amount};
 use super::schema::{self, Refusals, Rejections};
 use super::view::{json, marked};
 use crate::http::problem::{Kind, Problem};
-use crate::node::Context;
+use crate::node::{Admitted, Context};
 use crate::security::gate::Described;
 use crate::security::rights::Right;
 
@@ -238,13 +238,13 @@ impl<'a> TransferView<'a> {
     )
 )]
 async fn start(
-    State(context): State<Context>,
+    context: Admitted,
     headers: HeaderMap,
     command: Command<StartRequest>,
 ) -> Result<Response, Problem> {
     let Command { key, body } = command;
     let wait = preferred_wait(&headers);
-    let started = context.ledger().transfer(body.read(key)?).await?;
+    let started = context.ledger().transfer(body.read(key)?, context.caller()).await?;
     let mut known = started.known;
     if let Some(wait) = wait
         && known.state().is_active()

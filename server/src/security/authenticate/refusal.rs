@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 
 use crate::grpc::call;
 use crate::http::problem::{Kind, Problem};
+use crate::users::api_tokens::secret::NotWhole;
 
 /// Why a caller is not who it says it is, as it may know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,15 @@ pub enum Refusal {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// It begins as an API token does, and is none.
+    #[error("{}", NotWhole)]
+    ApiTokenNotWhole,
+    /// The API token is nobody's who may call.
+    #[error("the API token is not accepted: it is revoked, or its user may not call; make another")]
+    ApiToken,
+    /// The API token has ended.
+    #[error("the API token has expired; make another")]
+    ApiTokenExpired,
     /// The certificate has ended since the connection was made.
     #[error("the client certificate has expired; renew it and connect again")]
     CertificateExpired,
@@ -52,7 +62,8 @@ pub enum Refusal {
     NoUsers,
     /// Too many were wrong; these were not looked at.
     #[error(
-        "too many wrong passwords came for this login or from this address; try again in {} s",
+        "too many wrong passwords or tokens came for this login or from this address; try again in \
+         {} s",
         retry_after.as_secs().max(1)
     )]
     LockedOut {

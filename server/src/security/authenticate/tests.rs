@@ -7,8 +7,11 @@ use daybook_model::{SystemClock, SystemEntropy, Timestamp};
 use daybook_store::{Environment, Options, Store};
 
 use super::*;
-use crate::security::lockout::PAIR_MAX;
+use crate::security::Proof;
+use crate::security::lockout::{ADDRESS_MAX, PAIR_MAX};
 use crate::telemetry::metrics::Metrics;
+use crate::users::api_tokens::NewApiToken;
+use crate::users::api_tokens::secret::Secret;
 use crate::users::{NewUser, Standing};
 
 const PASSWORD: &str = "analytical engine";
@@ -160,4 +163,104 @@ async fn who_says_nothing_is_nobody() {
     assert_eq!((caller.login(), caller.proof()), (None, Proof::None));
     let token = Asked { authorization: Some(HeaderValue::from_static("Bearer a.b.c")), ..with("") };
     assert_eq!(asks.identify(token).await.err(), Some(Refusal::TokensOff));
+}
+
+fn bearer(token: &str) -> Asked {
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
+    Asked { authorization: Some(value), ..with("") }
+}
+
+/// A token of Ada's, by its id and text.
+async fn token(users: &Users) -> (String, String) {
+    let new = NewApiToken {
+        login: "ada".to_owned(),
+        name: "ci".to_owned(),
+        groups: None,
+        created_by: None,
+        expires: None,
+    };
+    let (token, secret) = users.create_token(new, SystemClock::new().now()).await.expect("made");
+    (token.id, secret.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_stands_for_its_user_until_it_is_revoked() {
+    let (asks, users) = ada().await;
+    let (id, text) = token(&users).await;
+    let caller = asks.identify(bearer(&text)).await.expect("ada");
+    assert_eq!((caller.login(), caller.proof()), (Some("ada"), Proof::ApiToken));
+    assert_eq!((caller.token(), caller.is_in("$ops")), (Some(id.as_str()), true));
+    assert!(caller.until().is_some(), "what it follows ends with it");
+    assert!(is(asks.identify(with(&format!("ada:{text}"))).await, Some("ada")), "as a password");
+    let other = asks.identify(with(&format!("bob:{text}"))).await;
+    assert_eq!(other.err(), Some(Refusal::Wrong), "of another");
+    let cut = asks.identify(bearer(&text[..text.len() - 2])).await.err();
+    assert_eq!(cut, Some(Refusal::ApiTokenNotWhole));
+
+    let standing = caller.standing().expect("a user's").clone();
+    let before = standing.now();
+    assert!(standing.holds().await);
+    users.revoke_token(&id).await.expect("revoked");
+    assert!(standing.now() != before && !standing.holds().await);
+    assert_eq!(asks.identify(bearer(&text)).await.err(), Some(Refusal::ApiToken));
+
+    let (_, text) = token(&users).await;
+    let caller = asks.identify(bearer(&text)).await.expect("ada");
+    users.set_standing("ada", Standing::Disabled).await.expect("disabled");
+    assert_eq!(asks.identify(bearer(&text)).await.err(), Some(Refusal::ApiToken));
+    assert!(!caller.standing().expect("a user's").holds().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_tries_tokens_is_locked_out_by_its_address_and_who_has_one_is_not() {
+    let (asks, users) = ada().await;
+    let (_, text) = token(&users).await;
+    assert!(is(asks.identify(bearer(&text)).await, Some("ada")));
+    let guess = || bearer(&Secret::draw(&SystemEntropy).text());
+    for _ in 0..ADDRESS_MAX {
+        assert_eq!(asks.identify(guess()).await.err(), Some(Refusal::ApiToken));
+    }
+    let locked = asks.identify(guess()).await.expect_err("locked out");
+    assert!(matches!(locked, Refusal::LockedOut { .. }), "{locked}");
+    // Also when users have changed, so that it is looked at again.
+    users.update("ada", "Ada", &[]).await.expect("updated");
+    assert!(is(asks.identify(bearer(&text)).await, Some("ada")));
+    let elsewhere = Asked { peer: "10.0.0.2".parse().expect("an address"), ..guess() };
+    assert_eq!(asks.identify(elsewhere).await.err(), Some(Refusal::ApiToken));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_password_whose_request_is_cut_is_no_guess() {
+    let (asks, _users) = ada().await;
+    for _ in 0..PAIR_MAX + 5 {
+        let mut asking = Box::pin(asks.identify(with("ada:analytical engine")));
+        // It is looked at from here on; nobody waits for it.
+        if let std::task::Poll::Ready(found) = futures_util::poll!(asking.as_mut()) {
+            assert!(is(found, Some("ada")));
+        }
+    }
+    assert!(is(asks.identify(with("ada:analytical engine")).await, Some("ada")));
+    for _ in 0..PAIR_MAX {
+        assert_eq!(asks.identify(with("ada:wrong")).await.err(), Some(Refusal::Wrong));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changes_a_password_guesses_at_the_one_there_is() {
+    let (asks, users) = ada().await;
+    let (here, there) = ("10.0.0.1", "10.0.0.2");
+    let change = async |peer: &str, current: &str| {
+        let passwords = (current.to_owned(), "difference engine".to_owned());
+        asks.change_password("ada", peer.parse().expect("an address"), passwords).await
+    };
+    for _ in 0..PAIR_MAX {
+        let wrong = change(here, "wrong").await.expect("looked at");
+        assert!(matches!(wrong, Err(UsersError::WrongPassword { .. })), "{wrong:?}");
+    }
+    let locked = change(here, PASSWORD).await.expect_err("locked out");
+    assert!(matches!(locked, Refusal::LockedOut { .. }), "{locked}");
+    let at_the_door = asks.identify(with("ada:analytical engine")).await.expect_err("locked out");
+    assert!(matches!(at_the_door, Refusal::LockedOut { .. }), "the same limit");
+    change(there, PASSWORD).await.expect("looked at").expect("changed");
+    assert!(users.verify("ada", "difference engine".to_owned()).await.expect("read").is_some());
 }

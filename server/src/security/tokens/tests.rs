@@ -292,3 +292,29 @@ async fn keys_at_a_url_are_asked_for_when_a_token_names_a_new_one_but_not_too_of
     assert!(tokens.verify(&old.sign(Some("old"), &token)).await.is_ok());
     assert!(tokens.verify(&new.sign(Some("new"), &token)).await.is_err(), "taken back");
 }
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_take_the_turn_of_those_who_stay() {
+    let directory = TempDir::new().expect("a directory");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let signer = Signer::new(Algorithm::ES256);
+    let clock = Arc::new(Stopped(AtomicI64::new(0)));
+    let text = format!("issuer='bank'\naudience='daybook'\njwks='http://127.0.0.1:{port}/keys'");
+    let tokens = load(&directory, &text, clock).expect("settings");
+    let token = signer.sign(Some("one"), &claims());
+    let mut leaves = Box::pin(tokens.verify(&token));
+    assert!(futures_util::poll!(leaves.as_mut()).is_pending(), "the issuer is asked");
+    drop(leaves);
+    let body = json!({ "keys": [signer.jwk("one")] }).to_string();
+    let issuer = async {
+        let (mut stream, _) = listener.accept().await.expect("it is asked all the same");
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+    };
+    // Asked once in ten seconds of a clock that stands: whoever left asked for all.
+    let (stays, ()) = tokio::join!(tokens.verify(&token), issuer);
+    assert_eq!(stays.expect("its key is known now").login(), Some("ada"));
+}

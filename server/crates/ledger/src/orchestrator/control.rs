@@ -59,7 +59,7 @@ impl<S: EventStore> Orchestrator<S> {
         if state != State::Failed {
             return Err(ControlError::NotFailed { id, state });
         }
-        let mut draft = Draft::of(transfer, revision);
+        let mut draft = Draft::of(transfer, revision).by(self.by.clone());
         draft.push(event(draft.at(self.inner.clock.now())));
         self.store().append(append(&draft)).await?;
         self.wrote(&mut draft);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use daybook_model::append::AppendError;
 use daybook_model::repository::{ExecuteError, Record, Task, Transaction};
 use daybook_model::watch::{SagaStep, Watched};
-use daybook_model::{Context, Decision, EventStore};
+use daybook_model::{Decision, EventStore};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -74,7 +74,7 @@ impl<S: EventStore> Orchestrator<S> {
         let task = Task {
             command,
             transaction: Transaction { id: transaction, digest: *transaction.as_bytes() },
-            context: Some(Context::correlated(id)),
+            context: Some(draft.context()),
             record: Some(record),
         };
         let began = self.inner.clock.monotonic();

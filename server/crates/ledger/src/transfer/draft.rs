@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use daybook_model::repository::Companion;
-use daybook_model::{ContentType, ExpectedRevision, NewEvent, Revision, Timestamp};
+use daybook_model::{ContentType, Context, ExpectedRevision, NewEvent, Revision, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -20,6 +19,8 @@ pub struct Draft {
     /// The stream's last event; none: it has none yet.
     revision: Option<Revision>,
     pending: Vec<TransferEvent>,
+    /// Who has the pending events happen, if somebody does.
+    by: Option<Arc<str>>,
 }
 
 impl Draft {
@@ -27,13 +28,26 @@ impl Draft {
     #[must_use]
     pub fn birth(initiated: Arc<PaymentInitiated>) -> Draft {
         let pending = vec![TransferEvent::Initiated(initiated.clone())];
-        Draft { transfer: Transfer::begin(initiated), revision: None, pending }
+        Draft { transfer: Transfer::begin(initiated), revision: None, pending, by: None }
     }
 
     /// A transfer as its stream has it up to `revision`.
     #[must_use]
     pub fn of(transfer: Transfer, revision: Revision) -> Draft {
-        Draft { transfer, revision: Some(revision), pending: Vec::new() }
+        Draft { transfer, revision: Some(revision), pending: Vec::new(), by: None }
+    }
+
+    /// The same, whose pending events `by` has happen.
+    #[must_use]
+    pub fn by(self, by: Option<Arc<str>>) -> Draft {
+        Draft { by, ..self }
+    }
+
+    /// What its events belong to, and who has them happen.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        let actor = self.by.as_deref().map(str::to_owned);
+        Context { actor, ..Context::correlated(self.transfer.id()) }
     }
 
     /// The transfer, with what is pending.
@@ -161,7 +175,7 @@ impl Draft {
         let id = self.transfer.id();
         let expected = self.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
         let first = self.revision.map_or(0, |revision| revision.0 + 1);
-        let metadata = Bytes::from(format!(r#"{{"$correlationId":"{id}"}}"#));
+        let metadata = self.context().to_metadata();
         let new = |(event, revision): (&TransferEvent, u64)| {
             let data = event.encode();
             NewEvent {
@@ -182,6 +196,7 @@ impl Draft {
         let next = self.revision.map_or(0, |revision| revision.0 + 1) + written;
         self.revision = next.checked_sub(1).map(Revision);
         self.pending.clear();
+        self.by = None;
     }
 }
 

@@ -426,6 +426,7 @@ async fn what_events_belong_to_stands_in_their_metadata() {
         Some(Context {
             correlation: Some("a \"b\"".to_owned()),
             causation: Some(Uuid::from_u128(8)),
+            actor: Some("ada".to_owned()),
             trace: Some(TraceContext::parse(parent, Some("v=1")).expect("valid")),
         }),
     ];
@@ -438,7 +439,7 @@ async fn what_events_belong_to_stands_in_their_metadata() {
         |n: u128| format!(r#""$transactionId":"{}","request":"{n:032x}","events":2}}"#, id(n));
     let belongs = format!(r#"{{"$correlationId":"{}""#, id(7));
     let all = format!(
-        r#"{{"$correlationId":"a \"b\"","$causationId":"{}","traceparent":"{parent}","tracestate":"v=1""#,
+        r#"{{"$correlationId":"a \"b\"","$causationId":"{}","$by":"ada","traceparent":"{parent}","tracestate":"v=1""#,
         id(8)
     );
     let expected = [
