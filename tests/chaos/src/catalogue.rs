@@ -91,7 +91,7 @@ fn drawn(entries: Vec<Entry>, seed: u64) -> Vec<Experiment> {
         let mut rng = Rng::new(seed ^ number_of(entry.name));
         let fault = (entry.fault)(&mut rng);
         // Silence is noticed by timeouts of 2 s: it must last longer than two of them.
-        let is_silent = matches!(&fault, Fault::Stop | Fault::Partition)
+        let is_silent = matches!(&fault, Fault::Stop | Fault::Partition | Fault::Files)
             || matches!(&fault, Fault::Weather(weather) if weather.silence != Silence::None);
         Experiment {
             name: entry.name,
@@ -223,6 +223,20 @@ fn process(seed: u64) -> Vec<Experiment> {
             OpensAndHeals,
             "A stop under load drains what was begun, ends with 0, and the next start goes on",
             |rng| Fault::Terminate(ms(rng, 100, 1_000)),
+        ),
+        entry(
+            "no-files",
+            Long,
+            OpensAndHeals,
+            "A server that may open nothing takes no connections, and does again when it may",
+            |_| Fault::Files,
+        ),
+        entry(
+            "squeezed",
+            Long,
+            EndsClosed,
+            "A server with less memory than it uses may be slow, or die of it, and loses nothing",
+            |_| Fault::Memory,
         ),
         entry(
             "starved",
