@@ -3,7 +3,7 @@
 //! | Fault | What really happens |
 //! |---|---|
 //! | [`Fault::Weather`] | the proxy's network gets bad |
-//! | [`Fault::Cuts`], [`Fault::HalfCloses`] | every connection is reset, or half closed, again and again |
+//! | [`Fault::Cuts`], [`Fault::HalfCloses`] | connections are reset, or half closed, again and again |
 //! | [`Fault::Stop`] | SIGSTOP, then SIGCONT: it hangs, its connections stay |
 //! | [`Fault::Kill`], [`Fault::Terminate`] | SIGKILL, or SIGTERM, then a start on the same data |
 //! | [`Fault::SlowSync`] | `strace` holds every `fdatasync` of the server up |
