@@ -63,6 +63,7 @@ fn number_of(name: &str) -> u64 {
 #[must_use]
 pub fn all(seed: u64) -> Vec<Experiment> {
     let mut all = network(seed);
+    all.extend(connections(seed));
     all.extend(process(seed));
     all.extend(disk(seed));
     all
@@ -117,7 +118,7 @@ fn weather(change: impl FnOnce(&mut Weather)) -> Fault {
 }
 
 fn network(seed: u64) -> Vec<Experiment> {
-    use Breaker::{EndsClosed, OpensAndHeals, StaysClosed};
+    use Breaker::{EndsClosed, StaysClosed};
     use Set::{Long, Short};
     let entries = vec![
         entry(
@@ -146,6 +147,21 @@ fn network(seed: u64) -> Vec<Experiment> {
             "Frames that arrive in pieces of a few bytes are read as if they came whole",
             |rng| weather(|weather| weather.slice_size = Some(1 + rng.below(7) as usize)),
         ),
+        entry(
+            "netem",
+            Long,
+            EndsClosed,
+            "Delayed and lost packets make it slower; TCP sends them again",
+            |rng| Fault::Netem(ms(rng, 20, 60), ms(rng, 5, 20), 1 + rng.below(5) as u32),
+        ),
+    ];
+    drawn(entries, seed)
+}
+
+fn connections(seed: u64) -> Vec<Experiment> {
+    use Breaker::{EndsClosed, OpensAndHeals};
+    use Set::{Long, Short};
+    let entries = vec![
         entry(
             "resets",
             Short,
@@ -187,13 +203,6 @@ fn network(seed: u64) -> Vec<Experiment> {
             OpensAndHeals,
             "A pulled wire is as a black hole, with the kernel's own TCP at both ends",
             |_| Fault::Partition,
-        ),
-        entry(
-            "netem",
-            Long,
-            EndsClosed,
-            "Delayed and lost packets make it slower; TCP sends them again",
-            |rng| Fault::Netem(ms(rng, 20, 60), ms(rng, 5, 20), 1 + rng.below(5) as u32),
         ),
     ];
     drawn(entries, seed)

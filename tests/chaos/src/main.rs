@@ -225,3 +225,28 @@ fn find_binary(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         .and_then(|path| path.canonicalize().ok())
         .context("there is no server; build it (cargo build --release) or name it with --binary")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experiments_are_chosen_by_name_or_by_set() {
+        let names = |names: &[&str], set| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            choose(&names, set, catalogue::all(0)).map(|chosen| chosen.len())
+        };
+        assert_eq!(names(&["kill", "stop", "kill"], Set::Short).expect("both are known"), 2);
+        assert_eq!(names(&[], Set::Long).expect("all"), catalogue::all(0).len());
+        assert!(names(&[], Set::Short).expect("some") < catalogue::all(0).len());
+        let error = names(&["kil"], Set::Short).expect_err("there is none of this name");
+        assert!(error.to_string().contains("there are: latency, "), "{error}");
+    }
+
+    #[test]
+    fn the_options_make_sense() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["daybook-chaos", "run", "--seconds-per-phase", "1"]).is_err());
+    }
+}
