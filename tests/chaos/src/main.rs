@@ -169,8 +169,8 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         let [a, b, c, d, ..] = SystemEntropy.bytes();
         u64::from(u32::from_le_bytes([a, b, c, d]))
     });
-    let binary = find_binary(args.binary)?;
     let chosen = choose(&args.names, args.set, catalogue::all(seed))?;
+    let binary = find_binary(args.binary)?;
     let missing = what_is_missing(&chosen);
     let phase = Duration::from_secs(args.seconds_per_phase);
     let mut report = Report::new(&binary, seed, phase);
