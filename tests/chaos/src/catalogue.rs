@@ -63,6 +63,7 @@ fn number_of(name: &str) -> u64 {
 #[must_use]
 pub fn all(seed: u64) -> Vec<Experiment> {
     let mut all = network(seed);
+    all.extend(connections(seed));
     all.extend(process(seed));
     all.extend(disk(seed));
     all
@@ -91,7 +92,7 @@ fn drawn(entries: Vec<Entry>, seed: u64) -> Vec<Experiment> {
         let mut rng = Rng::new(seed ^ number_of(entry.name));
         let fault = (entry.fault)(&mut rng);
         // Silence is noticed by timeouts of 2 s: it must last longer than two of them.
-        let is_silent = matches!(&fault, Fault::Stop | Fault::Partition)
+        let is_silent = matches!(&fault, Fault::Stop | Fault::Partition | Fault::Files)
             || matches!(&fault, Fault::Weather(weather) if weather.silence != Silence::None);
         Experiment {
             name: entry.name,
@@ -117,7 +118,7 @@ fn weather(change: impl FnOnce(&mut Weather)) -> Fault {
 }
 
 fn network(seed: u64) -> Vec<Experiment> {
-    use Breaker::{EndsClosed, OpensAndHeals, StaysClosed};
+    use Breaker::{EndsClosed, StaysClosed};
     use Set::{Long, Short};
     let entries = vec![
         entry(
@@ -146,6 +147,21 @@ fn network(seed: u64) -> Vec<Experiment> {
             "Frames that arrive in pieces of a few bytes are read as if they came whole",
             |rng| weather(|weather| weather.slice_size = Some(1 + rng.below(7) as usize)),
         ),
+        entry(
+            "netem",
+            Long,
+            EndsClosed,
+            "Delayed and lost packets make it slower; TCP sends them again",
+            |rng| Fault::Netem(ms(rng, 20, 60), ms(rng, 5, 20), 1 + rng.below(5) as u32),
+        ),
+    ];
+    drawn(entries, seed)
+}
+
+fn connections(seed: u64) -> Vec<Experiment> {
+    use Breaker::{EndsClosed, OpensAndHeals};
+    use Set::{Long, Short};
+    let entries = vec![
         entry(
             "resets",
             Short,
@@ -188,13 +204,6 @@ fn network(seed: u64) -> Vec<Experiment> {
             "A pulled wire is as a black hole, with the kernel's own TCP at both ends",
             |_| Fault::Partition,
         ),
-        entry(
-            "netem",
-            Long,
-            EndsClosed,
-            "Delayed and lost packets make it slower; TCP sends them again",
-            |rng| Fault::Netem(ms(rng, 20, 60), ms(rng, 5, 20), 1 + rng.below(5) as u32),
-        ),
     ];
     drawn(entries, seed)
 }
@@ -223,6 +232,20 @@ fn process(seed: u64) -> Vec<Experiment> {
             OpensAndHeals,
             "A stop under load drains what was begun, ends with 0, and the next start goes on",
             |rng| Fault::Terminate(ms(rng, 100, 1_000)),
+        ),
+        entry(
+            "no-files",
+            Long,
+            OpensAndHeals,
+            "A server that may open nothing takes no connections, and does again when it may",
+            |_| Fault::Files,
+        ),
+        entry(
+            "squeezed",
+            Long,
+            EndsClosed,
+            "A server with less memory than it uses may be slow, or die of it, and loses nothing",
+            |_| Fault::Memory,
         ),
         entry(
             "starved",

@@ -3,10 +3,10 @@
 //! ```text
 //!   acknowledged   every acknowledged event is there, at its place, with its bytes
 //!   once           none is there twice, in part, or without anybody having sent it
-//!   order          positions 0, 1, 2 …; revisions 0, 1, 2 … in each stream; each user's in its order
+//!   order          positions 0, 1, 2 …; revisions 0, 1, 2 … in each stream; each user's order
 //!   subscribers    each saw every event of the log once, in order
-//!   transfers      completed: one debit, one credit, one end;  compensated: a debit and its refund,
-//!                  or neither;  and that is what the sender was told
+//!   transfers      completed: one debit, one credit, one end; compensated: a debit and its
+//!                  refund, or neither; and that is what the sender was told
 //!   money          each account has what it was opened with, plus and minus its transfers; the
 //!                  trial balance is zero
 //!   sagas          none is under way or failed

@@ -3,12 +3,14 @@
 //! | Fault | What really happens |
 //! |---|---|
 //! | [`Fault::Weather`] | the proxy's network gets bad |
-//! | [`Fault::Cuts`], [`Fault::HalfCloses`] | every connection is reset, or half closed, again and again |
+//! | [`Fault::Cuts`], [`Fault::HalfCloses`] | connections are reset, or half closed, again and again |
 //! | [`Fault::Stop`] | SIGSTOP, then SIGCONT: it hangs, its connections stay |
 //! | [`Fault::Kill`], [`Fault::Terminate`] | SIGKILL, or SIGTERM, then a start on the same data |
 //! | [`Fault::SlowSync`] | `strace` holds every `fdatasync` of the server up |
 //! | [`Fault::FailedSync`] | `strace` has the next `fdatasync` fail (EIO), then a restart |
 //! | [`Fault::FullDisk`] | its file system, a small one of its own, is filled to the last byte |
+//! | [`Fault::Files`] | the kernel gives it no new file or connection |
+//! | [`Fault::Memory`] | a control group takes a part of its memory from it |
 //! | [`Fault::Processor`] | a control group gives it a part of one processor |
 //! | [`Fault::Partition`] | its network interface is down: packets are lost, nobody is told |
 //! | [`Fault::Netem`] | the kernel delays and loses its packets |
@@ -18,6 +20,7 @@
 
 pub mod limit;
 pub mod namespace;
+pub mod resource;
 pub mod volume;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +33,8 @@ use anyhow::{Context as _, anyhow, bail};
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
-use self::limit::Group;
+use self::limit::{Controller, Group};
+use self::resource::Lowered;
 use crate::http::Connection;
 use crate::needs::Need;
 use crate::proxy::{Door, Proxy, Silence, Weather};
@@ -66,6 +70,10 @@ pub enum Fault {
     FailedSync,
     /// The file system is full.
     FullDisk,
+    /// The process gets no new files or connections, and loses those that it has.
+    Files,
+    /// The process has less memory than it uses.
+    Memory,
     /// The process has so many percent of one processor.
     Processor(u32),
     /// No packet passes.
@@ -86,6 +94,8 @@ pub enum Held {
     Repeating(Repeating),
     /// A control group with the server in it.
     Group(Group),
+    /// A limit of the server.
+    Lowered(Lowered),
     /// A file that takes all the room.
     Filler(PathBuf),
 }
@@ -121,6 +131,7 @@ impl Fault {
             Fault::SlowSync(_) | Fault::FailedSync => &[Need::Strace],
             Fault::FullDisk => &[Need::LoopDevice],
             Fault::Processor(_) => &[Need::ProcessorGroup],
+            Fault::Memory => &[Need::MemoryGroup],
             Fault::Partition => &[Need::Namespace],
             Fault::Netem(..) => &[Need::Netem],
             _ => &[],
@@ -148,6 +159,8 @@ impl Fault {
             Fault::SlowSync(delay) => format!("each fdatasync takes {delay:?} longer"),
             Fault::FailedSync => "an fdatasync fails with EIO, then a restart".to_owned(),
             Fault::FullDisk => "the file system is full, then has room again".to_owned(),
+            Fault::Files => "no new files or connections, and all connections are cut".to_owned(),
+            Fault::Memory => "less memory than it uses".to_owned(),
             Fault::Processor(percent) => format!("{percent} % of one processor"),
             Fault::Partition => "the network interface is down, then up".to_owned(),
             Fault::Netem(delay, jitter, loss) => {
@@ -199,8 +212,19 @@ impl Fault {
                 stage.note_state().await;
                 return Ok(Held::Filler(filler));
             }
+            Fault::Files => {
+                let lowered = Lowered::files(stage.server()?.id()).map_err(|e| anyhow!(e))?;
+                stage.proxy.cut();
+                return Ok(Held::Lowered(lowered));
+            }
+            Fault::Memory => {
+                let left = stage.group()?.squeeze().map_err(|error| anyhow!(error))?;
+                stage.notes.push(format!("{} MiB were left to it", left >> 20));
+                // Large appends, so that it has to ask for some.
+                stage.site.ballast.store(true, Ordering::Relaxed);
+            }
             Fault::Processor(percent) => {
-                let group = Group::new("server").map_err(|error| anyhow!(error))?;
+                let group = Group::new(Controller::Processor).map_err(|error| anyhow!(error))?;
                 group.limit(*percent, stage.server()?.id()).map_err(|error| anyhow!(error))?;
                 return Ok(Held::Group(group));
             }
@@ -239,9 +263,21 @@ impl Fault {
                     stage.start_server().await?;
                 }
             }
+            Fault::Memory => {
+                stage.site.ballast.store(false, Ordering::Relaxed);
+                stage.group()?.relax().map_err(|error| anyhow!(error))?;
+                if let Some(status) = stage.ended()? {
+                    stage.notes.push(format!("it died of it ({status}) and was started again"));
+                    stage.start_server().await?;
+                }
+            }
             Fault::Partition => stage.namespace()?.up().map_err(|error| anyhow!(error))?,
             Fault::Netem(..) => stage.namespace()?.still().map_err(|error| anyhow!(error))?,
-            Fault::Cuts(_) | Fault::HalfCloses(_) | Fault::SlowSync(_) | Fault::Processor(_) => {}
+            Fault::Cuts(_)
+            | Fault::HalfCloses(_)
+            | Fault::SlowSync(_)
+            | Fault::Files
+            | Fault::Processor(_) => {}
         }
         Ok(())
     }

@@ -169,8 +169,8 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         let [a, b, c, d, ..] = SystemEntropy.bytes();
         u64::from(u32::from_le_bytes([a, b, c, d]))
     });
-    let binary = find_binary(args.binary)?;
     let chosen = choose(&args.names, args.set, catalogue::all(seed))?;
+    let binary = find_binary(args.binary)?;
     let missing = what_is_missing(&chosen);
     let phase = Duration::from_secs(args.seconds_per_phase);
     let mut report = Report::new(&binary, seed, phase);
@@ -224,4 +224,29 @@ fn find_binary(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     found
         .and_then(|path| path.canonicalize().ok())
         .context("there is no server; build it (cargo build --release) or name it with --binary")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experiments_are_chosen_by_name_or_by_set() {
+        let names = |names: &[&str], set| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            choose(&names, set, catalogue::all(0)).map(|chosen| chosen.len())
+        };
+        assert_eq!(names(&["kill", "stop", "kill"], Set::Short).expect("both are known"), 2);
+        assert_eq!(names(&[], Set::Long).expect("all"), catalogue::all(0).len());
+        assert!(names(&[], Set::Short).expect("some") < catalogue::all(0).len());
+        let error = names(&["kil"], Set::Short).expect_err("there is none of this name");
+        assert!(error.to_string().contains("there are: latency, "), "{error}");
+    }
+
+    #[test]
+    fn the_options_make_sense() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["daybook-chaos", "run", "--seconds-per-phase", "1"]).is_err());
+    }
 }

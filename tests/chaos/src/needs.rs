@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::faults::limit::Group;
+use crate::faults::limit::{Controller, Group};
 use crate::faults::namespace::Namespace;
 use crate::faults::volume::Volume;
 
@@ -18,6 +18,8 @@ pub enum Need {
     LoopDevice,
     /// A control group that limits processor time.
     ProcessorGroup,
+    /// A control group that limits memory.
+    MemoryGroup,
     /// A network of its own.
     Namespace,
     /// Packets that are delayed and lost.
@@ -31,7 +33,8 @@ impl Need {
         match self {
             Need::Strace => "strace",
             Need::LoopDevice => "a loop device",
-            Need::ProcessorGroup => "a control group",
+            Need::ProcessorGroup => "a control group for processors",
+            Need::MemoryGroup => "a control group for memory",
             Need::Namespace => "a network namespace",
             Need::Netem => "netem",
         }
@@ -45,7 +48,8 @@ impl Need {
         match self {
             Need::Strace => can_attach(),
             Need::LoopDevice => Volume::new(&std::env::temp_dir()).map(drop),
-            Need::ProcessorGroup => Group::new("probe").map(drop),
+            Need::ProcessorGroup => Group::new(Controller::Processor).map(drop),
+            Need::MemoryGroup => Group::new(Controller::Memory).map(drop),
             Need::Namespace => Namespace::new().map(drop),
             Need::Netem => Namespace::new()?.delay("1ms", "1ms", "1%"),
         }

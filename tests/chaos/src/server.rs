@@ -171,6 +171,14 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).context("the server has ended")
     }
 
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// SIGKILL, and waits for its end.
     pub fn kill(mut self) {
         self.end();

@@ -4,12 +4,14 @@
 //! namespaces and directories removed, the server first.
 
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use tempfile::TempDir;
 
+use crate::faults::limit::{Controller, Group};
 use crate::faults::namespace::Namespace;
 use crate::faults::volume::Volume;
 use crate::faults::{Fault, look, readiness};
@@ -32,6 +34,7 @@ pub struct Stage {
     pub notes: Vec<String>,
     volume: Option<Volume>,
     namespace: Option<Namespace>,
+    group: Option<Group>,
     _directory: TempDir,
 }
 
@@ -54,11 +57,20 @@ impl Stage {
             }
             _ => None,
         };
+        let group = match fault {
+            Fault::Memory => Some(Group::new(Controller::Memory).map_err(|error| anyhow!(error))?),
+            _ => None,
+        };
+        let wrapper = match (&namespace, &group) {
+            (Some(namespace), _) => namespace.wrapper(),
+            (None, Some(group)) => group.wrapper(),
+            (None, None) => Vec::new(),
+        };
         let disk = volume.as_ref().map_or(directory.path(), Volume::path);
         let launch = Launch {
             binary: binary.to_owned(),
             data: disk.join("data"),
-            wrapper: namespace.as_ref().map(Namespace::wrapper).unwrap_or_default(),
+            wrapper,
             host: namespace.as_ref().map_or("127.0.0.1".to_owned(), Namespace::host),
         };
         let server = launch.start().await?;
@@ -72,6 +84,7 @@ impl Stage {
             notes: Vec::new(),
             volume,
             namespace,
+            group,
             _directory: directory,
         })
     }
@@ -90,6 +103,14 @@ impl Stage {
     /// If none does.
     pub fn take_server(&mut self) -> anyhow::Result<Server> {
         self.server.take().context("no server runs")
+    }
+
+    /// How the server has ended, if it has.
+    ///
+    /// # Errors
+    /// If none was started.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.server.as_mut().context("no server runs")?.ended()
     }
 
     /// Starts the server anew on the same data; new connections are led to it.
@@ -118,6 +139,14 @@ impl Stage {
     /// If it has none.
     pub fn namespace(&self) -> anyhow::Result<&Namespace> {
         self.namespace.as_ref().context("no network was made for this fault")
+    }
+
+    /// The server's own control group.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn group(&self) -> anyhow::Result<&Group> {
+        self.group.as_ref().context("no control group was made for this fault")
     }
 
     /// Waits until the server says of itself that it is ready, or is not.

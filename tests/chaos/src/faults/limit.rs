@@ -1,4 +1,7 @@
-//! A control group that gives a process a part of one processor: version 2, or the older one.
+//! Control groups, of version 2 or the older one: a part of one processor, or less memory.
+//!
+//! A process takes its share of a processor with it wherever it is put; its memory is counted where
+//! it was first used. So a server whose memory is to be squeezed is started within its group.
 //!
 //! INVARIANT: the process is back where it was, and the group is gone, when it is dropped.
 
@@ -9,6 +12,28 @@ use std::sync::Mutex;
 const ROOT: &str = "/sys/fs/cgroup";
 /// Microseconds of which a part is given.
 const PERIOD_US: u32 = 100_000;
+
+/// What is squeezed to: the first part of the memory in use, in percent, that the kernel can get
+/// down to without killing anybody.
+const SQUEEZES: [u64; 5] = [50, 65, 80, 90, 97];
+
+/// What a group limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controller {
+    /// Time on processors.
+    Processor,
+    /// Memory, with the pages of files.
+    Memory,
+}
+
+impl Controller {
+    fn as_str(self) -> &'static str {
+        match self {
+            Controller::Processor => "cpu",
+            Controller::Memory => "memory",
+        }
+    }
+}
 
 /// A control group.
 #[derive(Debug)]
@@ -28,22 +53,60 @@ impl Group {
     ///
     /// # Errors
     /// If this machine has none, or we may not.
-    pub fn new(name: &str) -> Result<Group, String> {
+    pub fn new(controller: Controller) -> Result<Group, String> {
+        let name = controller.as_str();
         // What version 2 hands on to its groups; none of our business to change.
         let controllers = std::fs::read_to_string(format!("{ROOT}/cgroup.subtree_control"));
         let is_version_2 = controllers.is_ok();
         let root = match &controllers {
-            Ok(controllers) if controllers.split_whitespace().any(|word| word == "cpu") => {
+            Ok(controllers) if controllers.split_whitespace().any(|word| word == name) => {
                 PathBuf::from(ROOT)
             }
-            Ok(_) => return Err("the root group does not hand 'cpu' on".to_owned()),
-            Err(_) => PathBuf::from(format!("{ROOT}/cpu")),
+            Ok(_) => return Err(format!("the root group does not hand '{name}' on")),
+            Err(_) => PathBuf::from(format!("{ROOT}/{name}")),
         };
         let path = root.join(format!("daybook-chaos-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let group = Group { path, is_version_2, member: Mutex::default() };
-        group.set(100)?;
+        // Whether it has what is needed shows now, not in the middle of an experiment.
+        match controller {
+            Controller::Processor => group.set(100)?,
+            Controller::Memory => group.relax()?,
+        }
         Ok(group)
+    }
+
+    /// What starts a program in it.
+    #[must_use]
+    pub fn wrapper(&self) -> Vec<String> {
+        let join = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", self.path.display());
+        vec!["/bin/sh".to_owned(), "-c".to_owned(), join]
+    }
+
+    fn set_memory(&self, limit: &str) -> Result<(), String> {
+        let name = if self.is_version_2 { "memory.max" } else { "memory.limit_in_bytes" };
+        write(&self.path.join(name), limit)
+    }
+
+    /// Leaves those in it a part of the memory that they use. Answers with the bytes.
+    ///
+    /// # Errors
+    /// If the kernel cannot take any from them.
+    pub fn squeeze(&self) -> Result<u64, String> {
+        let name = if self.is_version_2 { "memory.current" } else { "memory.usage_in_bytes" };
+        let used = std::fs::read_to_string(self.path.join(name)).map_err(|e| e.to_string())?;
+        let used: u64 = used.trim().parse().map_err(|_| "the memory in use is no number")?;
+        let limits = SQUEEZES.map(|percent| used / 100 * percent);
+        let taken = limits.into_iter().find(|limit| self.set_memory(&limit.to_string()).is_ok());
+        taken.ok_or_else(|| format!("none of {used} bytes in use can be taken away"))
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// The kernel's words.
+    pub fn relax(&self) -> Result<(), String> {
+        self.set_memory(if self.is_version_2 { "max" } else { "-1" })
     }
 
     fn set(&self, percent: u32) -> Result<(), String> {

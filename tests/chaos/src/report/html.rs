@@ -150,11 +150,12 @@ fn checks(html: &mut String, checks: &[Check]) {
 fn about(html: &mut String, report: &Report) {
     let _ = writeln!(
         html,
-        "<footer><p>{}. Eight users append to streams, six move money, two follow everything, all \
-         through a proxy, a timeout of 2 s and one circuit breaker. “As before” is the first second \
-         with at least half of the steady rate and at most three times its p99 (or 150 ms), the \
-         server ready; for a blow it counts from its beginning, else from the fault’s end. A latency \
-         is what a user waits until it is done, whatever is tried in between.</p></footer>",
+        "<footer><p>{}. Eight users append to streams, six move money, two follow everything, \
+         all through a proxy, a timeout of 2 s and one circuit breaker. “As before” is the first \
+         second with at least half of the steady rate and at most three times its p99 (or 150 \
+         ms), the server ready; for a blow it counts from its beginning, else from the fault’s \
+         end. A latency is what a user waits until it is done, whatever is tried in between.</p>\
+         </footer>",
         escaped(&report.machine)
     );
 }

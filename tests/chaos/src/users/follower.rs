@@ -129,3 +129,47 @@ async fn subscribe(client: &Client, place: Option<Checkpoint>) -> Result<Subscri
     let from = place.map_or(SubscribeFrom::Start, SubscribeFrom::After);
     client.subscribe_all(SubscribeAll { from, ..SubscribeAll::default() }).await
 }
+
+#[cfg(test)]
+mod tests {
+    use daybook_model::{ContentType, Position, Revision, StreamName, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(position: u64) -> RecordedEvent {
+        RecordedEvent {
+            position: Position(position),
+            revision: Revision(position),
+            time: Timestamp(0),
+            id: Uuid::from_u128(u128::from(position)),
+            stream: StreamName::new("chaos-1").expect("a name"),
+            event_type: "Happened".to_owned(),
+            content_type: ContentType::Binary,
+            tombstone: false,
+            metadata: bytes::Bytes::new(),
+            data: bytes::Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_comes_again_late_or_too_early_is_found() {
+        for (positions, seen, findings) in [
+            (&[0, 1, 2][..], 3, 0),
+            (&[0, 1, 1, 2], 3, 1),
+            (&[0, 2, 1], 2, 1),
+            (&[0, 1, 3], 2, 1),
+            (&[1], 0, 1),
+        ] {
+            let mut followed = Followed::default();
+            for position in positions {
+                followed.take(&event(*position));
+            }
+            assert_eq!(
+                (followed.ids.len(), followed.findings.count),
+                (seen, findings),
+                "{positions:?}"
+            );
+        }
+    }
+}
