@@ -28,6 +28,7 @@ pub mod read;
 pub mod remote;
 pub mod report;
 pub mod scavenge;
+pub mod secrets;
 pub mod serve;
 pub mod settings;
 pub mod signals;
