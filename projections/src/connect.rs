@@ -44,7 +44,7 @@ pub mod sink;
 pub mod streams;
 pub mod webhook;
 
-pub use config::{ConnectorSettings, load, parse};
+pub use config::{ConnectorSettings, load, load_with, parse, secrets_in_vault};
 pub use control::{Control, ControlError};
 pub use host::{Connectors, StartError};
 pub use parked::ParkedMessage;

@@ -212,7 +212,7 @@ async fn headers_for_a_collector_go_along() {
     let file = data.path().join("headers");
     std::fs::write(&file, "authorization: Bearer of-bad-news\nx-scope-orgid: bank\n")
         .expect("a file");
-    let headers = Headers::load(&file).expect("headers");
+    let headers = Headers::load(&file.into()).expect("headers");
     let zipkin = Target::zipkin(&collector.zipkin()).expect("a URL");
     let targets = [otlp(&collector.otlp_grpc()), otlp(&collector.otlp_http()), zipkin];
     let targets = targets.map(|target| target.with_headers(headers.clone())).into();
@@ -328,6 +328,7 @@ async fn no_secret_is_ever_logged() {
     for refused in [
         vec!["serve", "--read-models", &format!("mysql://u:{CANARY}@h/d")],
         vec!["serve", "--trace-otlp", &format!("grpc://u:{CANARY}@h:4317")],
+        vec!["serve", "--vault-token-file", "t", "--vault-url", &format!("https://u:{CANARY}@v")],
         vec!["serve", "--trace-zipkin", &format!("http://u:{CANARY}@h:9411/")],
         vec!["query", "serve", "--postgres", &format!("postgres://u:{CANARY}@127.0.0.1:1/d?x=y")],
         vec![

@@ -30,9 +30,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toml::{Table, Value};
+
 use super::mapping::Mapping;
 use super::rabbitmq::RabbitMqSettings;
-use super::section::{ConfigError, Section, Variables};
+use super::section::{ConfigError, Section, VAULT, Variables};
 use super::select::Selection;
 use super::webhook::WebhookSettings;
 
@@ -151,12 +153,35 @@ impl SinkSettings {
 /// # Errors
 /// [`ConfigError`].
 pub fn load(path: &Path) -> Result<Vec<ConnectorSettings>, ConfigError> {
+    load_with(path, &|name| std::env::var(name).ok())
+}
+
+/// As [`load`], with other `variables` than the environment's, secrets in Vault among them.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn load_with(
+    path: &Path,
+    variables: Variables<'_>,
+) -> Result<Vec<ConnectorSettings>, ConfigError> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let reason = format!("cannot be read: {error}");
         ConfigError { file: file.clone(), place: "the file".to_owned(), reason }
     })?;
-    parse(&file, &text, &|name| std::env::var(name).ok())
+    parse(&file, &text, variables)
+}
+
+/// The secrets in Vault that the file at `path` names where it may name a secret's file. A file that
+/// cannot be read names none: loading it says what is wrong.
+#[must_use]
+pub fn secrets_in_vault(path: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let table: Table = text.parse().unwrap_or_default();
+    let connectors = table.get("connector").and_then(Value::as_array).into_iter().flatten();
+    let keys = connectors.filter_map(Value::as_table).flatten();
+    let named = keys.filter(|(key, _)| key.ends_with("_file")).filter_map(|(_, v)| v.as_str());
+    named.filter(|name| name.starts_with(VAULT)).map(str::to_owned).collect()
 }
 
 /// Reads the connectors of `text`, which is what `file` holds.
@@ -313,6 +338,10 @@ mod tests {
             (
                 &HOOK.replace("secret_env = 'KEY'", "secret_file = '/no/such'"),
                 "cannot read /no/such",
+            ),
+            (
+                &HOOK.replace("secret_env = 'KEY'", "secret_file = 'vault:secret/hook#key'"),
+                "a, secret_file: vault:secret/hook#key is not known here",
             ),
             (amqp, "a, url: is missing"),
             (&format!("{amqp}url = 'amqp://u:p@h/'"), "a, url: takes no login or password"),

@@ -12,7 +12,10 @@ use toml::{Table, Value};
 /// Bytes of a secret's file that are read at most.
 const SECRET_SIZE_MAX: usize = 64 * 1024;
 
-/// Looks up a variable of the process' environment.
+/// How the names of secrets in Vault begin. What they hold is looked up as variables are.
+pub const VAULT: &str = "vault:";
+
+/// Looks up a variable of the process' environment, or what else has a name.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What is wrong with a configuration.
@@ -278,6 +281,10 @@ impl<'a> Section<'a> {
     }
 
     fn secret_file(&self, path: &str) -> Result<String, String> {
+        if path.starts_with(VAULT) {
+            let none = || format!("{path} is not known here: `daybook serve` asks Vault for it");
+            return (self.variables)(path).ok_or_else(none);
+        }
         let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"))?;
         if text.len() > SECRET_SIZE_MAX {
             return Err(format!("{path} is larger than {SECRET_SIZE_MAX} bytes"));

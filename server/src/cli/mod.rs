@@ -30,6 +30,7 @@ pub mod reception;
 pub mod remote;
 pub mod report;
 pub mod scavenge;
+pub mod secrets;
 pub mod serve;
 pub mod settings;
 pub mod signals;

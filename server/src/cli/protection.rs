@@ -475,6 +475,7 @@ mod tests {
         use Asks::{Everyone, Nobody};
         use Exposure::{Anyone, Protected, ThisMachine};
         let tls = "--tls-cert c --tls-key k";
+        let issued = "--tls-vault-pki pki/daybook --tls-vault-names db";
         for (arguments, said, asks, exposure) in [
             (String::new(), ThisMachine, Nobody, ThisMachine),
             (tls.to_owned(), ThisMachine, Everyone, Protected),
@@ -483,6 +484,7 @@ mod tests {
             ("--auth required".to_owned(), ThisMachine, Everyone, ThisMachine),
             ("--auth required --jwt f".to_owned(), Anyone, Everyone, Anyone),
             (format!("{tls} --tls-client-ca a --tls-crl r"), ThisMachine, Everyone, Protected),
+            (format!("{issued} --tls-min 1.2"), ThisMachine, Everyone, Protected),
         ] {
             let found = read(&arguments, said).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!((found.settings.asks, found.exposure), (asks, exposure), "{arguments}");
@@ -501,6 +503,11 @@ mod tests {
             ("--jwt f", "--auth required"),
             ("--admin-password-file f", "--auth required"),
             ("--dev --auth off", "leave out"),
+            ("--dev --vault-url https://v", "leave out"),
+            ("--tls-vault-pki pki/daybook", "--tls-vault-names"),
+            ("--tls-vault-pki pki --tls-vault-names db", "MOUNT/ROLE"),
+            ("--tls-cert c --tls-vault-pki p/d --tls-vault-names db", "one certificate"),
+            ("--tls-cert c --tls-key vault:secret", "vault:MOUNT/PATH#FIELD"),
         ] {
             let refused = read(arguments, Exposure::ThisMachine).expect_err(arguments).to_string();
             assert!(refused.contains(advice), "{arguments}: {refused}");

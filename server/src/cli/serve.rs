@@ -16,7 +16,6 @@ use clap::{Args, ValueEnum};
 use daybook_ledger::risk::OnUnreachable;
 use daybook_ledger::transfer::{CHECK_RISK, PAYMENT_TRANSFER};
 use daybook_model::repository::SNAPSHOT_EVERY_DEFAULT;
-use daybook_projections::connect;
 use daybook_store::scavenge::Schedule;
 use owo_colors::OwoColorize;
 
@@ -24,13 +23,13 @@ use super::archive::ArchiveArgs;
 use super::entrance::{EntranceArgs, bind};
 use super::protection::{Protection, ProtectionArgs};
 use super::scavenge::{RATE_DEFAULT, rate};
+use super::secrets::Secrets;
 use super::signals::Signals;
 use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, Setting};
 use crate::ledger::{self, risk::RiskUrl};
 use crate::node::listener::{Bounds, CONNECTIONS_PER_ADDRESS_MAX};
 use crate::node::{Config, Listeners, Node};
-use crate::security::source::Source;
 use crate::telemetry::logging::colours_wanted;
 
 /// The settings of a server.
@@ -246,10 +245,9 @@ async fn serve(
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
-    let read_models = Path::new(&args.read_models);
-    let read_models = Source::given("--read-models", read_models)?;
-    let mut wanted = protection.sources();
-    wanted.push(&read_models);
+    let connectors = args.connectors.as_deref();
+    let secrets = Secrets::named(&args.read_models, args.traces.headers(), connectors)?;
+    let wanted: Vec<_> = protection.sources().into_iter().chain(secrets.sources()).collect();
     let keeper = tokio::select! {
         keeper = args.protection.vault.start(&wanted) => keeper?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
@@ -262,27 +260,18 @@ async fn serve(
     };
     let listeners = Listeners { clients, operators };
     let ledger = args.ledger();
-    let read_models = match read_models {
-        Source::File(_) => args.read_models.clone(),
-        Source::Vault(_) => read_models.read_secret("--read-models")?,
-    };
-    let read_models = read_models.parse().context("--read-models cannot be used")?;
-    let connectors = match &args.connectors {
-        Some(file) => connect::load(file)?,
-        None => Vec::new(),
-    };
     let per_address = args.connections_per_address;
     let config = Config {
         connections_max,
         bounds: Bounds { per_address, ..Bounds::default() },
         host_names: args.host_names.clone(),
         ledger,
-        read_models,
-        connectors,
+        read_models: secrets.read_models(&args.read_models)?,
+        connectors: secrets.connectors(connectors)?,
         scavenge: args.scavenge(),
         archive: args.archive.settings()?,
         security: protection.settings.clone(),
-        traces: args.traces.settings()?,
+        traces: args.traces.settings(secrets.trace_headers())?,
         told,
         ..Config::in_directory(&args.data)
     };

@@ -1,11 +1,12 @@
 //! Where a server sends traces, and how many.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::security::source::Source;
 use crate::telemetry::trace::settings::Headers;
 use crate::telemetry::trace::{Ratio, Settings, Target};
 
@@ -61,11 +62,17 @@ pub struct TraceArgs {
 }
 
 impl TraceArgs {
-    /// How to trace; none if there is nowhere to send it to.
+    /// What the headers that are sent along are named by.
+    #[must_use]
+    pub fn headers(&self) -> Option<&Path> {
+        self.trace_headers.as_deref()
+    }
+
+    /// How to trace, with these `headers`; none if there is nowhere to send it to.
     ///
     /// # Errors
     /// If a URL or the file of headers cannot be used.
-    pub fn settings(&self) -> anyhow::Result<Option<Settings>> {
+    pub fn settings(&self, headers: Option<&Source>) -> anyhow::Result<Option<Settings>> {
         let mut targets = Vec::new();
         for url in &self.trace_otlp {
             targets.push(Target::otlp(url)?);
@@ -76,8 +83,8 @@ impl TraceArgs {
         if targets.is_empty() {
             return Ok(None);
         }
-        if let Some(file) = &self.trace_headers {
-            let headers = Headers::load(file).context("--trace-headers cannot be used")?;
+        if let Some(headers) = headers {
+            let headers = Headers::load(headers).context("--trace-headers cannot be used")?;
             targets =
                 targets.into_iter().map(|target| target.with_headers(headers.clone())).collect();
         }

@@ -27,8 +27,8 @@ const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 #[command(next_help_heading = "Vault")]
 pub struct VaultArgs {
     /// Where HashiCorp Vault or OpenBao is: https://HOST:8200. Then vault:MOUNT/PATH#FIELD names a
-    /// secret wherever a file of --tls-…, --jwt and --admin-password-file is named, and for
-    /// --read-models
+    /// secret wherever a file of --tls-…, --jwt, --admin-password-file and --trace-headers or a
+    /// connector's secret is named, and for --read-models
     #[arg(long, env = "DAYBOOK_VAULT_URL", value_name = "URL")]
     vault_url: Option<String>,
 
@@ -200,5 +200,52 @@ fn life(text: &str) -> Result<Duration, String> {
         Ok(life) if (LIFE_MIN..=LIFE_MAX).contains(&life) => Ok(life),
         Ok(_) => Err("give 15s to 10years".to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        vault: VaultArgs,
+    }
+
+    /// What is said of these arguments, if `named` is all that a server needs.
+    async fn refused(arguments: &str, named: &str) -> Option<String> {
+        let arguments = std::iter::once("daybook").chain(arguments.split_whitespace());
+        let source = Source::given("--tls-key", Path::new(named)).expect("a source");
+        let args = match Cli::try_parse_from(arguments) {
+            Ok(cli) => cli.vault,
+            Err(error) => return Some(error.to_string()),
+        };
+        args.start(&[&source]).await.err().map(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_sense_is_refused_with_what_to_do() {
+        let (secret, file) = ("vault:secret/daybook#key", "key.pem");
+        for (arguments, named, advice) in [
+            ("", secret, "--vault-url"),
+            ("--vault-ca ca", file, "--vault-url"),
+            ("--vault-poll 5s", file, "--vault-url"),
+            ("--vault-url https://v --vault-token-file t", file, "no use"),
+            ("--vault-url https://v", secret, "--vault-kubernetes-role"),
+            ("--vault-url http://v --vault-token-file t", secret, "https://HOST:8200"),
+            ("--vault-token-file t --vault-kubernetes-role r", secret, "cannot be used with"),
+            ("--vault-poll 1ms", secret, "1s to 1day"),
+            ("--tls-vault-names db", secret, "--tls-vault-pki"),
+            ("--tls-vault-ttl 1s --tls-vault-pki p/d", secret, "15s"),
+        ] {
+            let said = refused(arguments, named).await.expect(arguments);
+            assert!(said.contains(advice), "{arguments}: {said}");
+        }
+        assert_eq!(refused("", file).await, None);
     }
 }

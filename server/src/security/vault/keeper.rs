@@ -38,6 +38,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const RENEW_FROM: f64 = 0.6;
 /// And at the latest.
 const RENEW_TO: f64 = 2.0 / 3.0;
+/// A certificate is asked for no more often than this, however short its life is.
+const RENEW_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// What a keeper knows of the world. The machine's own by default.
 #[derive(Clone)]
@@ -239,8 +241,8 @@ impl Keeper {
         };
         let wall = self.seams.clock.now();
         let life = u64::try_from(issued.not_after.0.saturating_sub(wall.0)).unwrap_or(0);
-        let wait = Duration::from_nanos(life).mul_f64(self.share());
-        if wait.is_zero() {
+        let wait = Duration::from_nanos(life).mul_f64(self.share()).max(RENEW_WAIT_MIN);
+        if life == 0 {
             let reason = "it has ended already; are the clocks of both machines right?";
             return (false, Err(self.line.failed(&path, Fault::Certificate(reason.to_owned()))));
         }

@@ -1,13 +1,16 @@
 //! What is traced, and where it is sent to.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
+use crate::security::files::FileError;
+use crate::security::source::Source;
+
 /// Bytes of a file of headers: some tokens fit many times over.
-pub const HEADERS_SIZE_MAX: u64 = 64 * 1024;
+pub const HEADERS_SIZE_MAX: usize = 64 * 1024;
 /// Where OTLP over HTTP takes spans, unless a URL says otherwise.
 const OTLP_HTTP_PATH: &str = "/v1/traces";
 
@@ -159,13 +162,8 @@ fn parse(text: &str, flag: &'static str, example: &'static str) -> Result<Uri, I
 #[derive(Debug, thiserror::Error)]
 pub enum HeadersError {
     /// It cannot be read.
-    #[error("cannot read the headers in {path}: {reason}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: std::io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// It is too large to be one.
     #[error("{path} is larger than {HEADERS_SIZE_MAX} bytes; give one header a line")]
     TooLarge {
@@ -190,13 +188,11 @@ impl Headers {
     ///
     /// # Errors
     /// [`HeadersError`]
-    #[expect(clippy::disallowed_methods, reason = "a file of settings is no file of the store's")]
-    pub fn load(path: &Path) -> Result<Headers, HeadersError> {
-        let unreadable = |reason| HeadersError::Unreadable { path: path.to_owned(), reason };
-        if path.metadata().map_err(unreadable)?.len() > HEADERS_SIZE_MAX {
+    pub fn load(source: &Source) -> Result<Headers, HeadersError> {
+        let (bytes, path) = (source.read("--trace-headers")?, source.place());
+        if bytes.len() > HEADERS_SIZE_MAX {
             return Err(HeadersError::TooLarge { path: path.to_owned() });
         }
-        let bytes = std::fs::read(path).map_err(unreadable)?;
         Headers::parse(&String::from_utf8_lossy(&bytes))
             .map_err(|line| HeadersError::Line { path: path.to_owned(), line })
     }
