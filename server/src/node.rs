@@ -61,6 +61,7 @@ use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::telemetry::trace::{self, Tracer};
+use crate::ui::Console;
 use crate::users::Users;
 use crate::verification::Verification;
 use context::Parts;
@@ -280,6 +281,7 @@ impl Node {
             scripted,
             verification: Verification::new(store.clone(), clock.clone(), safeguards),
             archive,
+            console: Arc::new(Console::new(clock.clone(), entropy.clone())),
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -289,6 +291,7 @@ impl Node {
         });
         let entrance = Entrance::new(context.clone()).traced(tracer.clone());
         tokio::spawn(security.clone().watch(context.life().clone()));
+        tokio::spawn(Console::watch(context.clone()));
         let connections = Connections::new(config.connections_max);
         let accepting = tokio::spawn(listener::serve(
             listener,
