@@ -32,9 +32,12 @@ pub mod console;
 pub mod feed;
 pub mod form;
 pub mod layout;
+pub mod ledger;
 pub mod login;
+pub mod operations;
 pub mod overview;
 pub mod pieces;
+pub mod readside;
 pub mod samples;
 pub mod session;
 pub mod streams;
@@ -95,6 +98,9 @@ fn guarded(context: &Context) -> Routes<Ui> {
         .get("/ui/{*rest}", Right::Known, nothing_here)
         .merge(overview::routes(&gate))
         .merge(streams::routes(&gate))
+        .merge(ledger::routes(&gate))
+        .merge(readside::routes(&gate))
+        .merge(operations::routes(&gate))
 }
 
 async fn nothing_here(visit: Visit) -> Trouble {

@@ -85,7 +85,9 @@ impl Figures {
         Figures { now, values }
     }
 
-    fn all(&self, name: &str) -> &[(String, f64)] {
+    /// All series of a figure: their labels, and their values.
+    #[must_use]
+    pub fn all(&self, name: &str) -> &[(String, f64)] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 

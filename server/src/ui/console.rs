@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::alerts::{self, Alert, Figures};
-use super::samples::{Ring, Sample};
+use super::samples::{Lags, Ring, Sample};
 use super::session::Sessions;
 use crate::node::{Context, Phase};
 
@@ -25,6 +25,7 @@ pub struct Console {
     sessions: Sessions,
     ring: Mutex<Ring>,
     alerts: Mutex<Vec<Alert>>,
+    lags: Mutex<Lags>,
     feeds: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
@@ -37,6 +38,7 @@ impl Console {
             sessions: Sessions::new(clock.clone(), entropy),
             ring: Mutex::new(Ring::default()),
             alerts: Mutex::default(),
+            lags: Mutex::default(),
             feeds: Arc::new(Semaphore::new(FEEDS_OPEN_MAX)),
             clock,
         }
@@ -71,6 +73,14 @@ impl Console {
         self.alerts.lock().clone()
     }
 
+    /// How many events something was behind, oldest first, and how far apart these were looked at;
+    /// `series` is its labels among the figures.
+    #[must_use]
+    pub fn lag(&self, series: &str) -> (Vec<f64>, Duration) {
+        let every = SAMPLE_INTERVAL * u32::try_from(ALERT_SAMPLES).unwrap_or(1);
+        (self.lags.lock().of(series), every)
+    }
+
     /// Samples `context` until it stops.
     pub async fn watch(context: Context) {
         let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
@@ -88,6 +98,7 @@ impl Console {
                 let figures = Figures::take(&context).await;
                 let found = console.samples(|ring| alerts::firing(&figures, ring));
                 *console.alerts.lock() = found;
+                console.lags.lock().take(&figures);
             }
             count += 1;
         }

@@ -31,6 +31,32 @@ const PAGES: &[(&str, &[(&str, &str, Right)])] = &[
             ("/ui/tail", "Live tail", Right::Known),
         ],
     ),
+    (
+        "Ledger",
+        &[
+            ("/ui/accounts", "Accounts", Right::ReadLedger),
+            ("/ui/transfers", "Transfers", Right::ReadLedger),
+            ("/ui/books", "Trial balance", Right::AuditLedger),
+            ("/ui/risk", "Rules of risk", Right::ReadLedger),
+        ],
+    ),
+    (
+        "Read side",
+        &[
+            ("/ui/projections", "Projections", Right::Monitor),
+            ("/ui/subscriptions", "Subscriptions", Right::Inspect),
+            ("/ui/connectors", "Connectors", Right::Monitor),
+        ],
+    ),
+    (
+        "Operations",
+        &[
+            ("/ui/operations", "Upkeep", Right::Monitor),
+            ("/ui/users", "Users", Right::Administer),
+            ("/ui/audit", "Audit log", Right::Administer),
+            ("/ui/api", "API", Right::Known),
+        ],
+    ),
 ];
 
 /// A page being made.

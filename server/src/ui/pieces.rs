@@ -129,7 +129,7 @@ pub fn id(id: &str) -> Markup {
     html! {
         span.id { code { (id) }
             button.copy type="button" hidden data-copy=(id) aria-label=(format!("Copy {id}")) {
-                "⧉"
+                "copy"
             }
         }
     }

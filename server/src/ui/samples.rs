@@ -3,12 +3,13 @@
 //! A sample has counts since the start; what happened in between is the difference of two. So a
 //! sample that is late, or left out, makes no error.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use daybook_model::Timestamp;
 use daybook_store::observe::{BUCKETS_LEN, BUCKETS_US};
 
+use super::alerts::Figures;
 use crate::node::Context;
 use crate::telemetry::metrics::DURATION_BUCKETS;
 
@@ -142,6 +143,46 @@ impl Ring {
     }
 }
 
+/// How far projections, groups and connectors were behind, at each look at the figures.
+#[derive(Debug, Default)]
+pub struct Lags {
+    series: BTreeMap<String, VecDeque<f64>>,
+}
+
+/// Series that are kept: more groups than anybody looks at.
+const LAG_SERIES_MAX: usize = 200;
+/// Looks that are kept: of 15 minutes, one each ten seconds.
+const LAGS_MAX: usize = 90;
+/// The figures that say it.
+const LAG_FIGURES: [&str; 3] = [
+    "daybook_projection_lag_events",
+    "daybook_persistent_lag_events",
+    "daybook_connector_lag_events",
+];
+
+impl Lags {
+    /// Takes one look more. What is there no more is forgotten.
+    pub fn take(&mut self, figures: &Figures) {
+        let found = LAG_FIGURES.iter().flat_map(|name| figures.all(name)).take(LAG_SERIES_MAX);
+        let mut kept = BTreeMap::new();
+        for (labels, value) in found {
+            let mut values = self.series.remove(labels).unwrap_or_default();
+            if values.len() >= LAGS_MAX {
+                values.pop_front();
+            }
+            values.push_back(*value);
+            kept.insert(labels.clone(), values);
+        }
+        self.series = kept;
+    }
+
+    /// Those of one series, oldest first.
+    #[must_use]
+    pub fn of(&self, series: &str) -> Vec<f64> {
+        self.series.get(series).map(|values| values.iter().copied().collect()).unwrap_or_default()
+    }
+}
+
 /// How many a second between two samples, by `count`.
 #[must_use]
 pub fn rate((from, to): &(Sample, Sample), count: impl Fn(&Sample) -> u64) -> f64 {
@@ -230,6 +271,22 @@ mod tests {
             still.push(Sample { disk_free: 5, ..at(second) });
         }
         assert_eq!(still.disk_full_in(), None);
+    }
+
+    #[test]
+    fn lags_are_kept_by_series_and_bounded() {
+        let mut lags = Lags::default();
+        for look in 0..200 {
+            let text = format!(
+                "daybook_projection_lag_events{{projection=\"a\"}} {look}\n\
+                 daybook_connector_lag_events{{connector=\"b\"}} 1\n"
+            );
+            lags.take(&Figures::read(&text, 0.0));
+        }
+        let found = lags.of("projection=\"a\"");
+        assert_eq!((found.len(), found.first(), found.last()), (90, Some(&110.0), Some(&199.0)));
+        lags.take(&Figures::default());
+        assert!(lags.of("connector=\"b\"").is_empty());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub async fn show(
             @if revision > 0 { a href=(beside(revision - 1)) rel="prev" { "‹ Older" } }
             @if revision < head { a href=(beside(revision + 1)) rel="next" { "Newer ›" } }
         }
-        (facts(&[
+        section.card.wide aria-label="About this event" { (facts(&[
             ("Stream", stream(&event.stream)),
             ("Position in the log", html! { (number(event.position)) }),
             ("Committed", time(&event.time)),
@@ -54,7 +54,7 @@ pub async fn show(
                 Some(key) => html! { a.mono href=(format!("/ui/chain/{}", segment(key))) { (key) } },
                 None => pieces::none(),
             }),
-        ]))
+        ])) }
         (body("Data", &event.content(), &format!("{}/data", beside(revision))))
         @if let Some(about) = event.about() {
             (body("Metadata", &about, &format!("{}/metadata", beside(revision))))

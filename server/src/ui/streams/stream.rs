@@ -54,15 +54,21 @@ pub async fn show(
     };
     let body = html! {
         (listed(&name, events.as_ref()))
-        @if may(Act::Write).await { (append_form(&visit, &name, events.as_ref())) }
+        @if !is_virtual(&name) && may(Act::Write).await { (append_form(&visit, &name, events.as_ref())) }
         @if let Some(metadata) = &metadata {
             (settings(&visit, &name, metadata, may(Act::WriteMetadata).await))
         }
-        @if events.is_some() && may(Act::Delete).await { (delete_form(&visit, &name)) }
+        @if !is_virtual(&name) && events.is_some() && may(Act::Delete).await { (delete_form(&visit, &name)) }
     };
     let tail = format!("/ui/tail?stream={}", segment(&name));
     let page = visit.page(name).below("/ui/streams", "Streams");
     Ok(page.with(html! { a.button href=(tail) { "Follow live" } }).show(&body))
+}
+
+/// Whether a stream is made of the index: nobody writes it.
+fn is_virtual(name: &str) -> bool {
+    let made = ["$ce-", "$et-", "$bc-", "$category-"];
+    name == "$streams" || made.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn listed(name: &str, events: Option<&Events<'_>>) -> Markup {
