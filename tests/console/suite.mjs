@@ -1,6 +1,6 @@
 // The console as a person meets it. Each part is a list of checks; a check fails by an exception.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -211,7 +211,7 @@ const parts = {
       await page.getByText("There is no such stream").waitFor();
       await page.getByText("Append an event", { exact: true }).click();
       await page.getByLabel("Type", { exact: true }).fill("Typed");
-      await page.getByLabel("Data, in JSON").fill('{"amount": 12345678901234567890.10, "to": ["<b>"]}');
+      await page.getByLabel("Data, in JSON", { exact: true }).fill('{"amount": 12345678901234567890.10, "to": ["<b>"]}');
       await page.getByRole("button", { name: "Append" }).click();
       await page.getByText("The event was appended.").waitFor();
       await page.getByRole("link", { name: "0", exact: true }).click();
@@ -452,6 +452,21 @@ const parts = {
   },
 };
 
+// README's two: the overview of a server with something to do, and an account.
+async function shots() {
+  const load = spawn(DAYBOOK_BIN, ["load", "--users", "8", "--seconds", "50", "--url", OPEN_URL], { stdio: "ignore" });
+  await new Promise((done) => load.on("exit", done));
+  for (const [name, where, colorScheme] of [["overview", "/ui/", "light"], ["transfer", PAGES.transfer, "dark"]]) {
+    const page = await open({ colorScheme, viewport: { width: 1200, height: 760 } });
+    await page.goto(OPEN_URL + where);
+    await page.waitForTimeout(2500);
+    const file = path.join(SHOTS_DIR, `console-${name}.png`);
+    await page.screenshot({ path: file });
+    ensure(statSync(file).size < 200 * 1024, `${name} is too large for README`);
+    await page.context().close();
+  }
+}
+
 function passwordFile() {
   const directory = path.join(SECURE_DATA, "dev");
   const found = readdirSync(directory).find((name) => name.includes("password"));
@@ -482,6 +497,7 @@ for (const [name, part] of Object.entries(parts)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   await part();
 }
+if (wanted.includes("shots")) await shots();
 await browser.close();
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -116,7 +116,8 @@ async fn a_user_logs_in_and_out() {
 async fn a_login_leads_nowhere_else() {
     let directory = TempDir::new().expect("a directory");
     let node = server(directory.path()).await;
-    for next in ["https://evil.example/", "//evil.example", "/ui//evil.example", "/v1/streams", ""] {
+    for next in ["https://evil.example/", "//evil.example", "/ui//evil.example", "/v1/streams", ""]
+    {
         let fields = form(&[("login", "ada"), ("password", PASSWORD), ("next", next)]);
         let entered = post(node.address(), "/ui/login", "", &fields).await;
         assert_eq!(entered.header("location"), Some("/ui/"), "{next}");
@@ -128,8 +129,10 @@ async fn a_login_leads_nowhere_else() {
 async fn every_form_is_of_its_own_session_and_page() {
     let directory = TempDir::new().expect("a directory");
     let node = server(directory.path()).await;
-    let (one, two) =
-        (Browser::log_in(node.address(), "ada").await, Browser::log_in(node.address(), "ada").await);
+    let (one, two) = (
+        Browser::log_in(node.address(), "ada").await,
+        Browser::log_in(node.address(), "ada").await,
+    );
     let (own, others) = (one.token().await, two.token().await);
     assert_ne!(own, others);
     let rows = daybook::ui::rights(node.context());
@@ -163,7 +166,8 @@ async fn every_answer_says_what_pages_may_use() {
     let directory = TempDir::new().expect("a directory");
     let node = server(directory.path()).await;
     let browser = Browser::log_in(node.address(), "ada").await;
-    let paths = ["/ui/", "/ui/login", "/ui/streams", "/ui/nothing", "/ui/users", "/ui/assets/app.js"];
+    let paths =
+        ["/ui/", "/ui/login", "/ui/streams", "/ui/nothing", "/ui/users", "/ui/assets/app.js"];
     for path in paths {
         let answer = browser.get(path).await;
         let policy = answer.header("content-security-policy").expect("a policy");
@@ -293,7 +297,11 @@ async fn a_server_that_asks_nobody_says_so_and_still_wants_its_own_forms() {
     let event = [&fields[..], &[("expected", "no_stream"), ("token", token)]].concat();
     assert_eq!(browser.post("/ui/streams/orders-1/append", &fields).await.status, 400);
     assert_eq!(browser.post("/ui/streams/orders-1/append", &event).await.status, 303);
-    assert_eq!(browser.post("/ui/streams/orders-1/append", &event).await.status, 409, "it is there");
+    assert_eq!(
+        browser.post("/ui/streams/orders-1/append", &event).await.status,
+        409,
+        "it is there"
+    );
     let shown = browser.get("/ui/streams/orders-1/0").await.body;
     assert!(shown.contains("12345678901234567890.10"), "as it was typed: {shown}");
     let raw = browser.get("/ui/streams/orders-1/0/data").await;

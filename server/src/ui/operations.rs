@@ -25,6 +25,7 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
         .post("/ui/operations/scavenge/stop", Rescue, upkeep::stop_scavenge)
         .post("/ui/operations/verify", Operate, upkeep::verify)
         .post("/ui/operations/reload", Rescue, upkeep::reload)
+        .post("/ui/operations/clock", Rescue, upkeep::accept_clock)
         .get("/ui/users", Administer, users::show)
         .post("/ui/users", Administer, users::create)
         .get("/ui/users/{login}", Administer, users::one)

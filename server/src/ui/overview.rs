@@ -190,6 +190,36 @@ fn health(ready: &Result<Value, Trouble>) -> Markup {
     )
 }
 
+async fn read_side(visit: &Visit) -> Result<Markup, Trouble> {
+    let found = match visit.api().get("/v1/projections").await {
+        Ok(found) => found,
+        Err(trouble) if trouble.word == "read-models-off" => Value::Null,
+        Err(trouble) => return Err(trouble),
+    };
+    let connectors = visit.api().get("/v1/connectors").await?;
+    let projections = found["projections"].as_array().map_or(&[][..], Vec::as_slice);
+    let connectors = connectors["connectors"].as_array().map_or(&[][..], Vec::as_slice);
+    let line = |name: &Value, how: &Value| {
+        html! { div {
+            dt { (pieces::text(name)) }
+            dd {
+                (state(how["state"].as_str().unwrap_or("starting")))
+                " " (pieces::count(&how["lag_events"])) " behind"
+            }
+        } }
+    };
+    Ok(card(
+        "Read side",
+        &html! {
+            @if projections.is_empty() && connectors.is_empty() { p.muted { "Nothing follows the log." } }
+            dl.facts {
+                @for projection in projections { (line(&projection["name"], &projection["serving"])) }
+                @for connector in connectors { (line(&connector["name"], connector)) }
+            }
+        },
+    ))
+}
+
 /// What says nothing each second: backups, verification, the read side.
 async fn rest(visit: &Visit) -> Result<Markup, Trouble> {
     let context: &Context = visit.node();
@@ -226,5 +256,5 @@ async fn rest(visit: &Visit) -> Result<Markup, Trouble> {
             ("Certificate ends", not_after.map_or_else(none, |at: Timestamp| pieces::moment(at))),
         ]),
     );
-    Ok(html! { (safe) })
+    Ok(html! { (safe) (read_side(visit).await?) })
 }

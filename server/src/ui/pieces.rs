@@ -158,12 +158,13 @@ pub fn stream_path(name: &str) -> String {
 #[must_use]
 pub fn state(word: &str) -> Markup {
     let mood = match word {
-        "active" | "live" | "Live" | "completed" | "ready" | "sound" | "running" | "closed"
-        | "enabled" | "writable" | "balanced" | "ok" => "good",
+        "active" | "live" | "Live" | "Running" | "completed" | "ready" | "sound" | "running"
+        | "closed" | "enabled" | "writable" | "balanced" | "ok" => "good",
         "frozen" | "paused" | "catching_up" | "starting" | "compensating" | "retrying"
-        | "half_open" | "outdated" | "warning" | "compensated" | "disabled" | "stopping" => "warn",
-        "failed" | "stopped" | "open" | "damaged" | "critical" | "poisoned" | "not ready"
-        | "off" | "flagged" => "bad",
+        | "half_open" | "outdated" | "Behind" | "Stopped" | "warning" | "compensated"
+        | "disabled" | "stopping" => "warn",
+        "failed" | "stopped" | "Faulted" | "open" | "damaged" | "critical" | "poisoned"
+        | "not ready" | "off" | "flagged" => "bad",
         _ => "plain",
     };
     html! { span.badge.(mood) { (word.replace('_', " ")) } }

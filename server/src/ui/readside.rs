@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   /ui/projections[/{name}[/{order}]]                        projections
+//!   /ui/programs/{name}/{order}                               those that users wrote
 //!   /ui/subscriptions[/{stream}/{group}[/{replay|discard}]]   subscriptions
 //!   /ui/connectors[/{name}[/…]]                               connectors
 //! ```
@@ -26,6 +27,7 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
         .get("/ui/projections", Monitor, projections::show)
         .get("/ui/projections/{name}", Inspect, projections::one)
         .post("/ui/projections/{name}/{order}", Operate, projections::order)
+        .post("/ui/programs/{name}/{order}", Operate, projections::order_program)
         .get("/ui/subscriptions", Inspect, subscriptions::show)
         .get("/ui/subscriptions/{stream}/{group}", Inspect, subscriptions::one)
         .post("/ui/subscriptions/{stream}/{group}/replay", Operate, subscriptions::replay)

@@ -34,6 +34,15 @@ pub const AGE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Feeds that one session has open at a time; more tabs than that wait for a reload.
 pub const FEEDS_OF_SESSION_MAX: usize = 8;
 
+/// Who makes a request of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A person: the session is not idle.
+    Person,
+    /// A page by itself, which somebody may have left open.
+    Page,
+}
+
 /// What a session is known by.
 type Mark = [u8; 32];
 
@@ -123,15 +132,17 @@ impl Sessions {
         id
     }
 
-    /// The session of a cookie, which counts as used now; none if it is over.
-    pub async fn find(&self, id: &str) -> Option<Arc<Session>> {
+    /// The session of a cookie; none if it is over. Whether it counts as used now, `by` says.
+    pub async fn find(&self, id: &str, by: Use) -> Option<Arc<Session>> {
         let now = self.clock.monotonic();
         let session = self.table.lock().get(&self.mark(id)).cloned()?;
         if !session.is_current(now) || !stands(&session).await {
             self.end(&session);
             return None;
         }
-        *session.used.lock() = now;
+        if by == Use::Person {
+            *session.used.lock() = now;
+        }
         Some(session)
     }
 
@@ -238,24 +249,29 @@ mod tests {
         let (sessions, clock) = sessions();
         let id = sessions.begin(user("ada"));
         assert_eq!(id.len(), 43, "256 bits");
-        assert!(sessions.find(&id).await.is_some());
-        assert!(sessions.find("").await.is_none());
-        assert!(sessions.find(&id.to_lowercase()).await.is_none());
+        assert!(sessions.find(&id, Use::Person).await.is_some());
+        assert!(sessions.find("", Use::Person).await.is_none());
+        assert!(sessions.find(&id.to_lowercase(), Use::Person).await.is_none());
         // Used again and again it lives on, and not for ever.
         let mut lived = Duration::ZERO;
-        while sessions.find(&id).await.is_some() {
+        while sessions.find(&id, Use::Person).await.is_some() {
             clock.turn(IDLE_MAX / 2);
             lived += IDLE_MAX / 2;
         }
         assert_eq!(lived, AGE_MAX);
         let id = sessions.begin(user("ada"));
-        let session = sessions.find(&id).await.expect("it began");
+        clock.turn(IDLE_MAX / 2);
+        assert!(sessions.find(&id, Use::Page).await.is_some(), "a page looks by itself");
+        clock.turn(IDLE_MAX / 2);
+        assert!(sessions.find(&id, Use::Page).await.is_none(), "and nobody sits there");
+        let id = sessions.begin(user("ada"));
+        let session = sessions.find(&id, Use::Person).await.expect("it began");
         clock.turn(IDLE_MAX);
         sessions.forget_old();
         session.ended().await;
-        assert!(sessions.find(&id).await.is_none());
+        assert!(sessions.find(&id, Use::Person).await.is_none());
         let id = sessions.begin(user("ada"));
-        let session = sessions.find(&id).await.expect("it began");
+        let session = sessions.find(&id, Use::Person).await.expect("it began");
         sessions.end(&session);
         session.ended().await;
         assert_eq!(sessions.count(), 0);
@@ -269,9 +285,9 @@ mod tests {
         for _ in 1..SESSIONS_OF_USER_MAX {
             let _ = sessions.begin(user("ada"));
         }
-        assert!(sessions.find(&first).await.is_some());
+        assert!(sessions.find(&first, Use::Person).await.is_some());
         let _ = sessions.begin(user("ada"));
-        assert!(sessions.find(&first).await.is_none(), "the oldest made room");
+        assert!(sessions.find(&first, Use::Person).await.is_none(), "the oldest made room");
         assert_eq!(sessions.count(), SESSIONS_OF_USER_MAX);
         for number in 0..SESSIONS_MAX {
             let _ = sessions.begin(user(&format!("user {number}")));
@@ -283,8 +299,8 @@ mod tests {
     async fn tokens_are_of_one_session() {
         let (sessions, _) = sessions();
         let (one, two) = (sessions.begin(user("ada")), sessions.begin(user("ada")));
-        let one = sessions.find(&one).await.expect("it began");
-        let two = sessions.find(&two).await.expect("it began");
+        let one = sessions.find(&one, Use::Person).await.expect("it began");
+        let two = sessions.find(&two, Use::Person).await.expect("it began");
         let token = |session: &Arc<Session>| sessions.token(Some(session), "ada");
         assert_eq!(token(&one), token(&one));
         assert_ne!(token(&one), token(&two));
@@ -319,11 +335,11 @@ mod tests {
         let stands = Arc::new(Stands::default());
         let id = sessions.begin(user("ada").standing_by(Arc::new(Asked(stands.clone()))));
         stands.changes.store(1, Ordering::Relaxed);
-        let session = sessions.find(&id).await.expect("somebody else changed");
+        let session = sessions.find(&id, Use::Person).await.expect("somebody else changed");
         stands.fallen.store(true, Ordering::Relaxed);
-        assert!(sessions.find(&id).await.is_some(), "no user changed since");
+        assert!(sessions.find(&id, Use::Person).await.is_some(), "no user changed since");
         stands.changes.store(2, Ordering::Relaxed);
-        assert!(sessions.find(&id).await.is_none());
+        assert!(sessions.find(&id, Use::Person).await.is_none());
         session.ended().await;
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use super::api::{Asking, Trouble};
 use super::layout::Page;
-use super::session::Session;
+use super::session::{Session, Use};
 use super::{ROOT, Ui};
 use crate::node::Admitted;
 use crate::node::listener::Peer;
@@ -38,6 +38,8 @@ pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self
 const COOKIE: &str = "daybook-console";
 /// Over TLS: browsers take a name that begins so only with `Secure`, and only over TLS.
 const COOKIE_SECURE: &str = "__Secure-daybook-console";
+/// What a script says when it asks without anybody having done something.
+const BY_ITSELF: HeaderName = HeaderName::from_static("daybook-by-itself");
 /// Bytes of a problem that becomes a page.
 const PROBLEM_SIZE_MAX: usize = 64 * 1024;
 
@@ -223,7 +225,7 @@ async fn visitor(ui: &Ui, request: &mut Request) -> Option<Visitor> {
     let mut session = None;
     if caller.proof() == Proof::None
         && let Some(id) = cookie(request.headers(), cookie_name(ui))
-        && let Some(found) = console.sessions().find(id).await
+        && let Some(found) = console.sessions().find(id, used_by(request.headers())).await
     {
         caller = found.caller().clone();
         request.extensions_mut().insert(caller.clone());
@@ -237,6 +239,13 @@ async fn visitor(ui: &Ui, request: &mut Request) -> Option<Visitor> {
     let visitor = Visitor { caller, session, token, feeds, path };
     request.extensions_mut().insert(visitor.clone());
     Some(visitor)
+}
+
+/// Who asks: pages that keep themselves up to date say so.
+fn used_by(head: &HeaderMap) -> Use {
+    let by_itself = head.contains_key(BY_ITSELF);
+    let follows = Wants::of(&Method::GET, head) == Wants::Feed;
+    if by_itself || follows { Use::Page } else { Use::Person }
 }
 
 /// The answer to somebody who is to log in first.

@@ -114,7 +114,9 @@ function refreshes() {
   const again = async () => {
     if (document.visibilityState === "visible") {
       try {
-        const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+        // Said, so that a page that was left open does not keep its session.
+        const headers = { accept: "text/html", "daybook-by-itself": "1" };
+        const answer = await fetch(location.href, { headers });
         if (answer.redirected) { location.reload(); return; }
         if (answer.ok) {
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");

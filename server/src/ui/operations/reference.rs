@@ -71,11 +71,12 @@ fn shown(api: &Value, method: &str, path: &str, operation: &Value) -> Markup {
             @if !rows.is_empty() { (table("Parameters", &["Name", "In", "", "What it is"], &rows)) }
             @if !body.is_null() { h2 { "Body" } (schema(api, body, 0)) }
             h2 { "Answers" }
-            dl.facts { @for (status, answer) in responses.into_iter().flatten() {
-                div { dt { (status) } dd { (answer["description"].as_str().unwrap_or_default())
+            ul.answers { @for (status, answer) in responses.into_iter().flatten() {
+                li {
+                    span.badge { (status) } " " (answer["description"].as_str().unwrap_or_default())
                     @let content = &answer["content"]["application/json"]["schema"];
                     @if !content.is_null() { (schema(api, content, 0)) }
-                } }
+                }
             } }
         }
     }
@@ -115,7 +116,7 @@ fn schema_line(api: &Value, property: &Value, depth: usize) -> Markup {
     let inner = [&property["items"], &property["allOf"][0], &property["oneOf"][1], property];
     let inner = inner.into_iter().find(|inner| inner["$ref"].is_string());
     html! {
-        span.badge { (kind) @if kind == "array" { " of" } }
+        @if !kind.is_empty() { span.badge { (kind) @if kind == "array" { " of" } } }
         @if !choices.is_empty() {
             " " @for choice in choices { code { (choice.as_str().unwrap_or_default()) } " " }
         }

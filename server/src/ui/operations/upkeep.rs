@@ -1,10 +1,12 @@
 //! Backups, scavenges, verification, certificates: what was done, what is under way, what to begin.
 
 use axum::response::{Redirect, Response};
+use daybook_store::Health;
 use http::Method;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::node::context::describe;
 use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble};
 use crate::ui::form::Fields;
@@ -22,6 +24,7 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
     let scavenge = visit.api().get("/admin/scavenge").await?;
     let verify = visit.api().get("/admin/verify").await?;
     Ok(visit.page("Upkeep").show(&html! {
+        (clock(&visit))
         div #upkeep.cards data-refresh="3000" {
             (backups(&backup))
             (verification(&visit, &verify))
@@ -31,6 +34,23 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
         h2 { "Scavenges" }
         (history(&scavenge))
     }))
+}
+
+/// Only if the clock leapt: then appends wait for somebody to say that it is right.
+fn clock(visit: &Visit) -> Markup {
+    let health = visit.node().works().health();
+    if !matches!(health, Health::ClockLeapt { .. }) {
+        return html! {};
+    }
+    let sure = "Is the machine's clock right? Times of events never go back.";
+    html! {
+        div.notice.bad role="alert" {
+            p { (describe(&health)) }
+            @if visit.may(Right::Rescue) {
+                (action(visit.visitor(), "/ui/operations/clock", "The clock is right", Some(sure)))
+            }
+        }
+    }
 }
 
 fn backups(backup: &Value) -> Markup {
@@ -62,7 +82,7 @@ fn backups(backup: &Value) -> Markup {
                 summary { "How to take one, and how to restore" }
                 pre.body tabindex="0" {
                     "daybook backup --to backups\n\
-                     daybook verify --backup backups\n\
+                     daybook backup verify --from backups\n\
                      daybook restore --from backups --data restored"
                 }
             }
@@ -114,7 +134,7 @@ fn scavenges(visit: &Visit, scavenge: &Value) -> Markup {
         &html! {
             p.muted { "Gives back the room of what retention hides and of deleted streams." }
             (facts(&[
-                ("By itself", text(&scavenge["automatic"])),
+                ("By itself", html! { @if scavenge["automatic"] == true { "yes" } @else { "no" } }),
                 ("Given back since the start", html! {
                     (bytes(scavenge["bytesGivenBack"].as_u64().unwrap_or(0)))
                 }),
@@ -221,6 +241,15 @@ pub async fn verify(visit: Visit, _own: Fields) -> Result<Redirect, Trouble> {
 /// As [`scavenge`].
 pub async fn reload(visit: Visit, _own: Fields) -> Result<Redirect, Trouble> {
     visit.api().send(Method::POST, "/admin/reload", Sent::Nothing).await?;
+    Ok(Redirect::to("/ui/operations?done=done"))
+}
+
+/// `POST /ui/operations/clock`
+///
+/// # Errors
+/// As [`scavenge`].
+pub async fn accept_clock(visit: Visit, _own: Fields) -> Result<Redirect, Trouble> {
+    visit.api().send(Method::POST, "/admin/clock/accept", Sent::Nothing).await?;
     Ok(Redirect::to("/ui/operations?done=done"))
 }
 

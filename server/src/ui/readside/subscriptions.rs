@@ -2,6 +2,7 @@
 
 use axum::extract::Path;
 use axum::response::{Redirect, Response};
+use daybook_model::{Act, StreamName};
 use http::Method;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -13,12 +14,15 @@ use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::pieces::{
-    action, card, count, empty, facts, seconds, state, stream, stream_path, table, text,
+    action, card, count, empty, facts, seconds, state, stream, stream_path, table, text, time_of,
 };
+use crate::ui::streams::shown::{Events, Shown};
 use crate::ui::visitor::Visit;
 
 /// Groups on the page: a server has some dozens.
 const GROUPS_MAX: usize = 200;
+/// Parked messages on a group's page.
+const PARKED_LEN: usize = 50;
 
 /// `GET /ui/subscriptions`
 ///
@@ -77,8 +81,8 @@ pub async fn one(
 ) -> Result<Response, Trouble> {
     let asked = format!("/subscriptions/{}/{}/info", segment(&source), segment(&name));
     let group = visit.api().get(&asked).await?;
-    let key = key(&source, &name)?;
-    let parked = key.parked_stream();
+    let parked = key(&source, &name)?.parked_stream();
+    let messages = parked_messages(&visit, &parked).await?;
     let here = path(&source, &name);
     let has_parked = group["parkedMessageCount"].as_u64().unwrap_or(0) > 0;
     let page = visit.page(name.clone()).below("/ui/subscriptions", "Subscriptions");
@@ -88,20 +92,55 @@ pub async fn one(
             div.cards { (how_far(&group)) (consumers(&group)) (settings(&group)) }
             (lag(&visit, &format!("group=\"{name}\",stream=\"{source}\"")))
         }
-        (card("Parked messages", &html! {
-            p {
-                strong { (count(&group["parkedMessageCount"])) } " parked: no consumer could deal with them. "
-                "They stand with the reason in " a.mono href=(stream_path(parked.as_str())) { (parked.as_str()) } "."
+        h2 { "Parked messages" }
+        p.muted {
+            (count(&group["parkedMessageCount"])) " are parked: no consumer could deal with them. They \
+             stand in " a.mono href=(stream_path(parked.as_str())) { (parked.as_str()) } "."
+        }
+        @if has_parked && visit.may(Right::Operate) {
+            div.toolbar {
+                (action(visit.visitor(), &format!("{here}/replay"), "Replay them", None))
+                (action(visit.visitor(), &format!("{here}/discard"), "Discard them",
+                    Some("Discard all parked messages of this group?")))
             }
-            @if has_parked && visit.may(Right::Operate) {
-                div.toolbar {
-                    (action(visit.visitor(), &format!("{here}/replay"), "Replay them", None))
-                    (action(visit.visitor(), &format!("{here}/discard"), "Discard them",
-                        Some("Discard all parked messages of this group?")))
-                }
-            }
-        }))
+        }
+        @if has_parked && !messages.is_empty() { (table("Parked messages", PARKED_COLUMNS, &messages)) }
     }))
+}
+
+const PARKED_COLUMNS: &[&str] = &["Event", "Why", "Parked"];
+
+/// What is parked, newest first, if the visitor may read where it stands.
+async fn parked_messages(visit: &Visit, parked: &StreamName) -> Result<Vec<Markup>, Trouble> {
+    if !visit.node().door().may(Act::Read, parked).await.unwrap_or(false) {
+        return Ok(Vec::new());
+    }
+    let path = format!("/v1/streams/{}", segment(parked.as_str()));
+    let asked = format!("{path}?direction=backwards&limit={PARKED_LEN}");
+    let bytes = match visit.api().bytes(&asked).await {
+        Ok(bytes) => bytes,
+        Err(trouble) if trouble.word == "stream-not-found" => return Ok(Vec::new()),
+        Err(trouble) => return Err(trouble),
+    };
+    Ok(Events::read(&bytes)?.events.iter().map(parked_row).collect())
+}
+
+/// A parked message: a link to its event, and why.
+fn parked_row(message: &Shown<'_>) -> Markup {
+    let content = message.content();
+    let link = String::from_utf8_lossy(content.bytes());
+    let metadata = message.metadata.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    let metadata = metadata.unwrap_or(Value::Null);
+    html! { tr {
+        td { @match link.split_once('@') {
+            Some((revision, name)) => {
+                a.mono href=(format!("{}/{}", stream_path(name), segment(revision))) { (name) " · " (revision) }
+            }
+            None => { code { (link) } }
+        } }
+        td { (text(&metadata["reason"])) }
+        td.when { (time_of(&metadata["added"])) }
+    } }
 }
 
 fn how_far(group: &Value) -> Markup {

@@ -150,8 +150,11 @@ impl Shown<'_> {
                     (excerpt(text, PREVIEW_SIZE)) @if text.len() > PREVIEW_SIZE { "…" }
                 }
             },
-            Content::Binary(bytes) => html! {
-                span.muted { "not JSON, " (pieces::bytes(bytes.len() as u64)) }
+            Content::Binary(bytes) => match text_of(&bytes) {
+                Some(text) => html! { code.preview { (text) } },
+                None => html! {
+                    span.muted { "not text, " (pieces::bytes(bytes.len() as u64)) }
+                },
             },
         }
     }
@@ -178,6 +181,12 @@ impl Shown<'_> {
             td.wide { (self.preview()) }
         } }
     }
+}
+
+/// Bytes that are a short text, as it is.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= PREVIEW_SIZE)?;
+    (!text.contains(char::is_control)).then_some(text)
 }
 
 /// The columns of [`Shown::row`].
