@@ -22,8 +22,8 @@ struct Browser {
 
 impl Browser {
     async fn log_in(at: SocketAddr, login: &str) -> Browser {
-        let answer = post(at, "/ui/login", "", &form(&[("login", login), ("password", PASSWORD)]));
-        let answer = answer.await;
+        let fields = form(&[("login", login), ("password", PASSWORD)]);
+        let answer = post(at, "/ui/login", "", &fields).await;
         assert_eq!(answer.status, 303, "{answer:?}");
         let cookie = answer.header("set-cookie").expect("a cookie");
         Browser { at, cookie: cookie.split(';').next().expect("a pair").to_owned() }
