@@ -1,7 +1,8 @@
 //! Archiving: a task that brings what was appended to a repository, again and again.
 //!
 //! ```text
-//!   every interval   store.extent() ─> a thread that may block ─> Archive::round
+//!   every interval,
+//!   when asked       store.extent() ─> a thread that may block ─> Archive::round
 //!   it failed        logged, counted, tried again after a while; appends never know of it
 //!   the node stops   one more round, for so long; then it is halted between two objects
 //! ```
@@ -21,7 +22,7 @@ use daybook_model::{Clock, Position, Timestamp};
 use daybook_store::Store;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// The longest wait after a round that failed.
@@ -74,6 +75,7 @@ pub struct Archiver {
 struct Inner {
     status: Mutex<Status>,
     stopping: watch::Sender<bool>,
+    wanted: Notify,
     halt: Mutex<Option<Halt>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -97,6 +99,7 @@ impl Archiver {
         let inner = Arc::new(Inner {
             status: Mutex::new(status),
             stopping,
+            wanted: Notify::new(),
             halt: Mutex::default(),
             task: Mutex::default(),
         });
@@ -109,6 +112,11 @@ impl Archiver {
     #[must_use]
     pub fn status(&self) -> Status {
         self.inner.status.lock().clone()
+    }
+
+    /// Begins a round now; if one is at work, another follows it.
+    pub fn begin(&self) {
+        self.inner.wanted.notify_one();
     }
 
     /// Archives once more, and ends. What cannot be brought in time is brought after the next
@@ -157,6 +165,7 @@ async fn run(inner: Arc<Inner>, settings: ArchiveSettings, store: Store, clock: 
         let wait = if more { Duration::ZERO } else { pause(settings.every, failed) };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = inner.wanted.notified() => {}
             // The sender lives as long as the task.
             _ = stopping.changed() => {}
         }

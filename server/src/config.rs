@@ -11,6 +11,17 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:2113";
 /// Where its data is unless told otherwise.
 pub const DATA_DEFAULT: &str = "./data";
 
+/// A setting as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag's name.
+    pub name: String,
+    /// What it is; none if it is not set, and other words if it may hold a secret.
+    pub value: Option<String>,
+    /// Who said it: default, flag, a variable's name, or a file's.
+    pub from: String,
+}
+
 /// Who may be able to reach a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {

@@ -1,52 +1,90 @@
 //! HTTP alone, in a process without a store: the query front, and connectors that run by themselves.
 //!
 //! ```text
-//!   routes ── described ──> /openapi.json beside them ──> Front: listens, answers, drains, is cut
+//!   routes ── gate ──> /openapi.json beside them ──> Front: listens, answers, drains, is cut
 //! ```
 //!
 //! INVARIANT: what it serves is its caller's; it knows no store.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use bytes::Bytes;
 use http::header;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::node::entrance::Entrance;
 use crate::node::listener::{self, Connections};
 use crate::node::{Life, Phase, Stopped};
+use crate::security::files::FileError;
+use crate::security::{Asks, Security, Settings, Tls, Tokens, Visitors};
 
 /// A running front.
 pub struct Front {
     address: SocketAddr,
     life: Life,
+    security: Security,
     connections: Connections,
     accepting: JoinHandle<()>,
 }
 
+/// How a front takes its callers in.
+#[derive(Debug)]
+pub struct Reception {
+    /// Where it listens.
+    pub listener: TcpListener,
+    /// Connections that may be open at a time.
+    pub connections_max: usize,
+    /// How connections are protected, and who is asked.
+    pub security: Settings,
+    /// What everyone belongs to who proves by a certificate who it is.
+    pub certificate_groups: Vec<String>,
+}
+
+/// Why a front cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    /// The listener has no address.
+    #[error("the listening socket has no address: {0}")]
+    Listener(#[from] io::Error),
+    /// A file that security rests on cannot be used.
+    #[error(transparent)]
+    Security(#[from] FileError),
+}
+
 impl Front {
-    /// Serves `routes` on `listener`, on at most so many connections, for as long as `life` says.
+    /// Serves `routes` for as long as `life` says.
     ///
     /// # Errors
-    /// If the listener has no address.
-    pub fn start(
-        routes: Router,
-        life: Life,
-        connections_max: usize,
-        listener: TcpListener,
-    ) -> io::Result<Front> {
+    /// [`FrontError`] names the file that cannot be used.
+    pub fn start(routes: Router, life: Life, reception: Reception) -> Result<Front, FrontError> {
+        let Reception { listener, connections_max, security, certificate_groups } = reception;
         let address = listener.local_addr()?;
-        let entrance = Entrance::http_only(routes, life.clone());
+        let security = guard(security, certificate_groups, &life)?;
+        let asker = security.asker().cloned();
+        let entrance = Entrance::http_only(routes, life.clone(), asker);
         let connections = Connections::new(connections_max);
-        let serving = listener::serve(listener, entrance, connections.clone(), None, life.clone());
-        Ok(Front { address, life, connections, accepting: tokio::spawn(serving) })
+        let tls = security.tls().cloned();
+        let serving = listener::serve(listener, entrance, connections.clone(), tls, life.clone());
+        tokio::spawn(security.clone().watch(life.clone()));
+        let accepting = tokio::spawn(serving);
+        Ok(Front { address, life, security, connections, accepting })
+    }
+
+    /// How it protects itself.
+    #[must_use]
+    pub fn security(&self) -> &Security {
+        &self.security
+    }
+
+    /// The time, the counters, and how far the stop has come.
+    #[must_use]
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 
     /// Where it listens.
@@ -70,16 +108,20 @@ impl Front {
     }
 }
 
-/// `routes`, with their description beside them.
-pub fn described<S>(routes: OpenApiRouter<S>) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    let (routes, api) = routes.split_for_parts();
-    let json = Bytes::from(api.to_json().expect("a description is JSON"));
-    let answer =
-        move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() };
-    routes.route("/openapi.json", get(answer))
+/// What `settings` say, with the files that they name.
+fn guard(settings: Settings, groups: Vec<String>, life: &Life) -> Result<Security, FileError> {
+    let metrics = &life.metrics().security;
+    let tls = settings.tls.map(|tls| Tls::load(tls, metrics.clone())).transpose()?;
+    let visitors = match settings.asks {
+        Asks::Nobody => None,
+        Asks::Everyone => {
+            let (clock, path) = (life.clock().clone(), settings.tokens);
+            let tokens = path.map(|path| Tokens::load(path, clock.clone(), metrics.clone()));
+            let visitors = Visitors::new(tokens.transpose()?, groups, clock, metrics.clone());
+            Some(Arc::new(visitors))
+        }
+    };
+    Ok(Security::without_users(tls, visitors))
 }
 
 /// Numbers in Prometheus' text format, as an answer.

@@ -21,6 +21,7 @@ pub mod door;
 pub mod entrance;
 pub mod life;
 pub mod listener;
+pub mod listeners;
 pub mod tls;
 
 use std::io;
@@ -39,16 +40,16 @@ use daybook_projections::postgres::SettingsError;
 use daybook_store::scavenge::Schedule;
 use daybook_store::snapshot::{Identity, SnapshotStore};
 use daybook_store::{Environment, OpenError, Options, Store, WithSnapshots};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 pub use admitted::Admitted;
 pub use context::{Context, Endless, Phase};
 pub use life::Life;
+pub use listeners::Listeners;
 
 use crate::backup::metrics::ArchiveMetrics;
 use crate::backup::{ArchiveSettings, Archiver};
 use crate::builtin::Builtin;
+use crate::config::Setting;
 use crate::connectors::{self, metrics::ConnectorMetrics};
 use crate::ledger::{self, Ledger};
 use crate::persistent::Persistent;
@@ -56,6 +57,7 @@ use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
 use crate::security::audit::Audit;
 use crate::security::files::FileError;
+use crate::security::gate::Side;
 use crate::security::rules::Rules;
 use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
 use crate::telemetry::metrics::Metrics;
@@ -67,7 +69,7 @@ use crate::verification::Verification;
 use context::Parts;
 use door::Works;
 use entrance::Entrance;
-use listener::Connections;
+use listeners::{Listening, OPERATORS_CONNECTIONS_MAX};
 
 /// How often a stop looks whether calls are still being answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -103,6 +105,8 @@ pub struct Config {
     pub security: security::Settings,
     /// Where traces are sent, if anywhere.
     pub traces: Option<trace::Settings>,
+    /// What it was told, and by whom: for people to look at.
+    pub told: Vec<Setting>,
 }
 
 impl Config {
@@ -120,6 +124,7 @@ impl Config {
             archive: None,
             security: security::Settings::default(),
             traces: None,
+            told: Vec::new(),
         }
     }
 }
@@ -170,17 +175,22 @@ pub struct Node {
     snapshots: Option<Arc<SnapshotStore>>,
     lease: Lease,
     context: Context,
-    connections: Connections,
-    accepting: JoinHandle<()>,
+    /// For clients, and if there is one, for operators.
+    listening: Vec<Listening>,
     tracer: Option<Tracer>,
 }
 
 impl Node {
-    /// Opens the store in `config.data` and serves it on `listener`.
+    /// Opens the store in `config.data` and serves it on `listeners`: one, or one for clients and
+    /// one for operators.
     ///
     /// # Errors
     /// [`StartError`] says why the store could not be opened, and what to do.
-    pub async fn start(config: Config, listener: TcpListener) -> Result<Node, StartError> {
+    pub async fn start(
+        config: Config,
+        listeners: impl Into<Listeners>,
+    ) -> Result<Node, StartError> {
+        let listeners = listeners.into();
         let data = config.data.clone();
         let disk = blocking(move || OsDisk::open(&data, Access::Write)).await??;
         let caches = config.data.clone();
@@ -189,7 +199,7 @@ impl Node {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
         };
-        Node::start_in(environment, Some(caches), config, listener).await
+        Node::start_in(environment, Some(caches), config, listeners).await
     }
 
     /// As [`Node::start`], on a given disk, clock and source of chance; `caches` is the directory
@@ -202,9 +212,10 @@ impl Node {
         environment: Environment,
         caches: Option<PathBuf>,
         config: Config,
-        listener: TcpListener,
+        listeners: impl Into<Listeners>,
     ) -> Result<Node, StartError> {
-        let address = listener.local_addr().map_err(StartError::Listener)?;
+        let listeners = listeners.into();
+        let address = listeners.clients.local_addr().map_err(StartError::Listener)?;
         let metrics = Arc::new(Metrics::new());
         // Before the store: what is wrong with a certificate is told at once.
         let tls = config.security.tls.clone();
@@ -282,6 +293,7 @@ impl Node {
             verification: Verification::new(store.clone(), clock.clone(), safeguards),
             archive,
             console: Arc::new(Console::new(clock.clone(), entropy.clone())),
+            told: config.told,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -289,24 +301,23 @@ impl Node {
             started: clock.now(),
             instance,
         });
-        let entrance = Entrance::new(context.clone()).traced(tracer.clone());
         tokio::spawn(security.clone().watch(context.life().clone()));
         tokio::spawn(Console::watch(context.clone()));
-        let connections = Connections::new(config.connections_max);
-        let accepting = tokio::spawn(listener::serve(
-            listener,
-            entrance,
-            connections.clone(),
-            security.tls().cloned(),
-            context.life().clone(),
-        ));
-        Ok(Node { store, snapshots, lease, context, connections, accepting, tracer })
+        let listening = listen(listeners, &context, config.connections_max, tracer.as_ref());
+        let listening = listening.map_err(StartError::Listener)?;
+        Ok(Node { store, snapshots, lease, context, listening, tracer })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.context.address()
+    }
+
+    /// Where it listens for operators, if they have a listener of their own.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.listening.get(1).map(|listening| listening.address)
     }
 
     /// Its store, without a door: for the program that the node is a part of.
@@ -366,13 +377,18 @@ impl Node {
         }
         self.store.close().await;
         let left = deadline.saturating_sub(clock.monotonic().saturating_sub(began));
-        let idle = tokio::time::timeout(left, self.connections.all_closed()).await.is_ok();
-        let connections_cut = if idle { 0 } else { self.connections.open() };
+        let all_closed = async {
+            for listening in &self.listening {
+                listening.all_closed().await;
+            }
+        };
+        let idle = tokio::time::timeout(left, all_closed).await.is_ok();
+        let open = self.listening.iter().map(Listening::open).sum();
+        let connections_cut = if idle { 0 } else { open };
         self.context.advance(Phase::Cut);
-        // Either has been told; neither waits for a client.
-        self.connections.all_closed().await;
-        if let Err(failed) = self.accepting.await {
-            tracing::error!(error = %failed, "the accept loop ended badly");
+        // All have been told; none waits for a client.
+        for listening in self.listening {
+            listening.ended().await;
         }
         close_snapshots(self.snapshots).await;
         if let Some(tracer) = self.tracer {
@@ -391,6 +407,25 @@ impl Node {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
+}
+
+/// Serves the node of `context` on its listeners, clients' first.
+fn listen(
+    listeners: Listeners,
+    context: &Context,
+    connections_max: usize,
+    tracer: Option<&Tracer>,
+) -> io::Result<Vec<Listening>> {
+    let Listeners { clients, operators } = listeners;
+    let side = if operators.is_some() { Side::Clients } else { Side::All };
+    let entrance = |side| Entrance::new(context.clone(), side).traced(tracer.cloned());
+    let shared = || (context.security().tls().cloned(), context.life().clone());
+    let mut listening = vec![Listening::start(clients, entrance(side), connections_max, shared())?];
+    if let Some(operators) = operators {
+        let entrance = entrance(Side::All);
+        listening.push(Listening::start(operators, entrance, OPERATORS_CONNECTIONS_MAX, shared())?);
+    }
+    Ok(listening)
 }
 
 /// Tells whether a node has let go of its disk.

@@ -14,24 +14,22 @@
 
 pub mod about;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::get;
 use daybook_model::SystemClock;
 use daybook_projections::models::ReadModels;
 use daybook_projections::postgres::Postgres;
-use tokio::net::TcpListener;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::front::{Front, described};
+use crate::front::{Front, FrontError, Reception};
 use crate::http::ledger::schema;
+use crate::http::openapi::{Proofs, published};
 use crate::http::readside;
 use crate::http::readside::answer::Tables;
 use crate::node::Life;
+use crate::security::gate::Gate;
 use crate::telemetry::metrics::Metrics;
 
 /// What its requests share. A clone is another handle.
@@ -55,31 +53,24 @@ impl FromRef<State> for Tables {
         description = "Lists of accounts, transfers and payments. Every answer says as_of: the \
                        position in the log that it reflects.",
     ),
-    components(schemas(schema::ProblemShape))
+    components(schemas(schema::ProblemShape)),
+    modifiers(&Proofs)
 )]
 struct Description;
 
-/// Serves the read models in `postgres` on `listener`, on at most so many connections. PostgreSQL
-/// need not be there yet.
+/// Serves the read models in `postgres`. PostgreSQL need not be there yet.
 ///
 /// # Errors
-/// If the listener has no address.
-pub fn start(
-    postgres: Postgres,
-    connections_max: usize,
-    listener: TcpListener,
-) -> io::Result<Front> {
+/// [`FrontError`] names the file that cannot be used.
+pub fn start(postgres: Postgres, reception: Reception) -> Result<Front, FrontError> {
     let life = Life::new(Arc::new(SystemClock::new()), Arc::new(Metrics::new()));
     let routes = routes(State { postgres, life: life.clone() });
-    Front::start(routes, life, connections_max, listener)
+    Front::start(routes, life, reception)
 }
 
 fn routes(state: State) -> Router {
-    let lists =
-        OpenApiRouter::with_openapi(Description::openapi()).merge(readside::front().unguarded());
-    let routes = described(lists)
-        .route("/health/live", get(about::live))
-        .route("/health/ready", get(about::ready))
-        .route("/metrics", get(about::metrics));
+    let gate = Gate::without_store(state.life.clock().clone());
+    let described = readside::front().merge(about::routes());
+    let (routes, _) = published(&gate, described, Description::openapi()).into_parts();
     crate::http::admitted(routes).with_state(state)
 }

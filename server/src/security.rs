@@ -7,7 +7,7 @@
 //!   caller   who makes a request                rights   what a route asks for, and who has it
 //!   gate     the check in front of a route      acl      what a stream's lists let a caller do
 //!   lapse    the end of what a proof let in     rules    the same, for a node
-//!   audit    what was done, and denied
+//!   audit    what was done, and denied          source   a file, or what is kept of Vault
 //! ```
 
 pub mod acl;
@@ -24,9 +24,13 @@ pub mod lockout;
 pub mod rights;
 pub mod rules;
 pub mod settings;
+pub mod source;
 pub mod tls;
 pub mod tokens;
+pub mod vault;
 pub mod verified;
+pub mod visitors;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,24 +40,31 @@ pub use caller::{Caller, Proof};
 pub use settings::{Asks, Settings};
 pub use tls::Tls;
 pub use tokens::Tokens;
+pub use visitors::{Asker, Visitors};
 
 use crate::node::{Life, Phase};
 
 /// How often the files of certificates and keys are looked at.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a node asks of those who connect. A clone is another handle.
+/// What a node, or a process without a store, asks of those who connect. A clone is another handle.
 #[derive(Clone, Default)]
 pub struct Security {
     tls: Option<Tls>,
-    authentication: Option<Arc<Authentication>>,
+    asker: Option<Asker>,
 }
 
 impl Security {
     /// Of these parts.
     #[must_use]
     pub fn new(tls: Option<Tls>, authentication: Option<Arc<Authentication>>) -> Security {
-        Security { tls, authentication }
+        Security { tls, asker: authentication.map(Asker::Users) }
+    }
+
+    /// That of a process that has no users.
+    #[must_use]
+    pub fn without_users(tls: Option<Tls>, visitors: Option<Arc<Visitors>>) -> Security {
+        Security { tls, asker: visitors.map(Asker::Visitors) }
     }
 
     /// How connections are encrypted, if they are.
@@ -64,14 +75,23 @@ impl Security {
 
     /// Who asks callers for who they are, if anybody does.
     #[must_use]
+    pub fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
+    }
+
+    /// Who asks users for who they are, if anybody does.
+    #[must_use]
     pub fn authentication(&self) -> Option<&Arc<Authentication>> {
-        self.authentication.as_ref()
+        match &self.asker {
+            Some(Asker::Users(users)) => Some(users),
+            Some(Asker::Visitors(_)) | None => None,
+        }
     }
 
     /// Whether callers are asked who they are, in a word.
     #[must_use]
     pub fn said(&self) -> &'static str {
-        if self.authentication.is_some() { "required" } else { "none" }
+        if self.asker.is_some() { "required" } else { "none" }
     }
 
     /// Takes up what has changed in the files of certificates and keys; connections that are open
@@ -86,7 +106,7 @@ impl Security {
         {
             wrong.push(error);
         }
-        if let Some(tokens) = self.authentication.as_ref().and_then(|asks| asks.tokens())
+        if let Some(tokens) = self.asker.as_ref().and_then(Asker::tokens)
             && let Err(error) = tokens.look().await
         {
             wrong.push(error);
@@ -96,7 +116,7 @@ impl Security {
 
     /// Looks at the files again and again until the node stops. Logs what is wrong with them once.
     pub async fn watch(self, life: Life) {
-        if self.tls.is_none() && self.authentication.is_none() {
+        if self.tls.is_none() && self.asker.is_none() {
             return;
         }
         let mut told = None;

@@ -100,6 +100,7 @@ const PAGES = {
   operations: "/ui/operations",
   users: "/ui/users",
   audit: "/ui/audit",
+  config: "/ui/config",
   api: "/ui/api",
   nothing: "/ui/nothing",
 };
@@ -455,9 +456,14 @@ const parts = {
 // README's two: the overview of a server with something to do, and an account.
 async function shots() {
   const load = spawn(DAYBOOK_BIN, ["load", "--users", "8", "--seconds", "50", "--url", OPEN_URL], { stdio: "ignore" });
-  await new Promise((done) => load.on("exit", done));
+  let going = true;
+  load.on("exit", () => { going = false; });
+  const append = async (n) => {
+    while (going) await api("POST", `/v1/streams/busy-${n}?expected=any`, { type: "Busy", data: { n } });
+  };
+  await Promise.all([1, 2, 3].map(append));
   for (const [name, where, colorScheme] of [["overview", "/ui/", "light"], ["transfer", PAGES.transfer, "dark"]]) {
-    const page = await open({ colorScheme, viewport: { width: 1200, height: 760 } });
+    const page = await open({ colorScheme, viewport: { width: 1200, height: 800 } });
     await page.goto(OPEN_URL + where);
     await page.waitForTimeout(2500);
     const file = path.join(SHOTS_DIR, `console-${name}.png`);

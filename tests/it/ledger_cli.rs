@@ -2,9 +2,16 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use daybook_log::segment::SegmentHeader;
+use daybook_model::Position;
+use daybook_model::repository::SNAPSHOT_EVERY_DEFAULT;
+use daybook_store::snapshot::{Identity, Snapshot, SnapshotStore};
+use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, run, said, verify};
+use crate::support::directory::segments;
+use crate::support::events::name;
+use crate::support::ledger::{Ledger, id};
 
 /// Runs `daybook …`, which must succeed: the JSON it answers with.
 fn answer(arguments: &[&str]) -> Value {
@@ -50,6 +57,51 @@ fn the_demo_runs_on_a_server_that_has_other_accounts_already() {
     let (status, log) = daemon.terminate();
     assert!(status.success(), "{log}");
     verify(data.path());
+}
+
+/// What `daybook verify` answers, and whether it found the store sound.
+fn verified(data: &Path) -> (Value, bool) {
+    let output = run(&["verify", "--json", "--data", text(data)]);
+    let told = serde_json::from_slice(&output.stdout);
+    (told.unwrap_or_else(|error| panic!("{error}: {}", said(&output))), output.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_not_what_its_events_come_to_is_found() {
+    let data = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(data.path());
+    let ledger = Ledger { address: daemon.address };
+    ledger.open(id(1), "10.00").await;
+    let path = format!("/v1/accounts/{}/deposits", id(1));
+    let body = json!({"amount": "1.00", "currency": "USD"});
+    // A snapshot is put each time a stream grows past so many events.
+    for n in 0..u128::from(SNAPSHOT_EVERY_DEFAULT) {
+        ledger.post(&path, id(100 + n), &body).await;
+    }
+    let (status, log) = daemon.terminate();
+    assert!(status.success(), "{log}");
+    let (told, sound) = verified(data.path());
+    assert!(sound, "{told}");
+    assert_eq!(told["snapshots"]["replayed"], 1, "{told}");
+
+    let segments = segments(data.path());
+    let first = std::fs::read(data.path().join(&segments[0])).expect("a segment");
+    let header = first.first_chunk().and_then(|bytes| SegmentHeader::decode(bytes).ok());
+    let header = header.expect("a header");
+    let identity =
+        Identity { store_id: header.store_id, epoch: header.epoch, committed: Position(u64::MAX) };
+    let kept = SnapshotStore::open(&data.path().join("snapshots"), identity);
+    let stream = name(&format!("ledger.account-{}", id(1)));
+    let right = kept.latest(&stream, None).expect("snapshots").expect("a snapshot");
+    let mut state: Value = serde_json::from_slice(&right.data).expect("JSON");
+    state["balance"] = json!("999.00");
+    let data = state.to_string().into();
+    kept.put(&stream, &Snapshot { data, ..right }, Position(1)).expect("room");
+    kept.close();
+    let (told, sound) = verified(data.path());
+    assert!(!sound, "{told}");
+    let wrong = told["snapshots"]["wrong"][0].as_str().expect("a wrong one");
+    assert!(wrong.contains(stream.as_str()) && wrong.contains("come to"), "{wrong}");
 }
 
 #[test]

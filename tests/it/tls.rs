@@ -16,8 +16,8 @@ use crate::support::secure::{OLD, Visitor};
 /// What a server is told, in files of `directory`.
 fn settings(directory: &Path, leaf: &Leaf) -> TlsSettings {
     TlsSettings {
-        certificate: write(directory, "server.crt", &leaf.certificate),
-        key: write(directory, "server.key", &leaf.key),
+        certificate: write(directory, "server.crt", &leaf.certificate).into(),
+        key: write(directory, "server.key", &leaf.key).into(),
         clients: None,
         oldest: Version::V13,
     }
@@ -25,7 +25,7 @@ fn settings(directory: &Path, leaf: &Leaf) -> TlsSettings {
 
 fn clients(directory: &Path, authority: &Authority, demand: Demand) -> ClientsSettings {
     let authorities = write(directory, "clients.crt", authority.pem());
-    ClientsSettings { authorities, demand, revoked: None }
+    ClientsSettings { authorities: authorities.into(), demand, revoked: None }
 }
 
 async fn server(directory: &Path, tls: TlsSettings, asks: Asks) -> Node {
@@ -79,7 +79,7 @@ async fn a_client_certificate_must_be_one_that_is_believed() {
         let directory = TempDir::new().expect("a directory");
         let list = write(directory.path(), "crl.pem", &ours.revoking(&[&revoked]));
         let asked = clients(directory.path(), &ours, demand);
-        let asked = ClientsSettings { revoked: Some(list), ..asked };
+        let asked = ClientsSettings { revoked: Some(list.into()), ..asked };
         let tls = settings(directory.path(), &ours.server(1));
         let tls = TlsSettings { clients: Some(asked), ..tls };
         let node = server(directory.path(), tls, Asks::Nobody).await;
@@ -107,7 +107,7 @@ async fn a_certificate_that_is_revoked_while_the_server_runs_is_refused_from_the
     let leaf = ours.client("ada", 10, Holds::Now);
     let list = write(directory.path(), "crl.pem", &ours.revoking(&[]));
     let asked = clients(directory.path(), &ours, Demand::Optional);
-    let asked = ClientsSettings { revoked: Some(list), ..asked };
+    let asked = ClientsSettings { revoked: Some(list.into()), ..asked };
     let tls = settings(directory.path(), &ours.server(1));
     let tls = TlsSettings { clients: Some(asked), ..tls };
     let node = server(directory.path(), tls, Asks::Nobody).await;

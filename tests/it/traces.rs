@@ -22,6 +22,8 @@ use crate::support::events::{event, name};
 use crate::support::http::{call, get, post};
 use crate::support::ledger::{Ledger, id};
 use crate::support::node::{Server, client};
+use crate::support::pki::{Authority, write};
+use crate::support::secure::veiled;
 use crate::support::traces::{Collector, Span, names};
 use crate::support::{PATIENCE, assert_says, soon, until};
 
@@ -353,4 +355,44 @@ async fn no_secret_is_ever_logged() {
     // As a header has it.
     let leak = said.lines().find(|line| line.contains("YWRtaW46Y2FuYXJ5LTdmM2E5Y"));
     assert_eq!(leak, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_are_sent_within_tls_to_whom_is_vouched_for() {
+    let (data, collector) = (TempDir::new().expect("a directory"), Collector::start().await);
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let (grpc, http) = collector.addresses();
+    let grpc_port = veiled(&ours, b"h2", grpc).await.port();
+    let http_port = veiled(&ours, b"http/1.1", http).await.port();
+    let false_port = veiled(&theirs, b"http/1.1", http).await.port();
+    let ca = write(data.path(), "ca.crt", ours.pem());
+    let zipkin = |port: u16| {
+        Target::zipkin(&format!("https://localhost:{port}/api/v2/spans")).expect("a URL")
+    };
+    let targets = [
+        otlp(&format!("grpcs://localhost:{grpc_port}")),
+        otlp(&format!("https://localhost:{http_port}")),
+        zipkin(http_port),
+    ];
+    let targets = targets.map(|target| target.trusting(ca.clone())).to_vec();
+    let config = Config {
+        traces: Some(settings(targets, 1.0)),
+        ..Config::in_directory(data.path().join("one"))
+    };
+    let server = Server::start_with(config).await;
+    assert_eq!(get(server.address(), "/info").await.status, 200);
+    let there = |way: &str| names(&collector.by(way)).contains("GET /info");
+    until("spans", || async { ["grpc", "http", "zipkin"].into_iter().all(there) }).await;
+    server.stop().await;
+
+    let before = collector.all().len();
+    let config = Config {
+        traces: Some(settings(vec![zipkin(false_port).trusting(ca)], 1.0)),
+        ..Config::in_directory(data.path().join("two"))
+    };
+    let server = Server::start_with(config).await;
+    assert_eq!(get(server.address(), "/info").await.status, 200);
+    // Its stop has it try once more, and counts on nothing.
+    server.stop().await;
+    assert_eq!(collector.all().len(), before, "nothing goes to whom nobody vouches for");
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::PROGRAM;
 use super::report::{Json, escaped, print, table};
 use super::settings::{self, SETTINGS_FLAG, Told, is_setting};
+use crate::config::Setting;
 
 /// The command whose settings are shown unless another is named.
 const COMMAND_DEFAULT: &str = "serve";
@@ -118,14 +119,8 @@ fn show(args: ShowArgs, file: Option<&std::path::Path>) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// A setting as it is.
-struct Effective {
-    name: String,
-    value: Option<String>,
-    from: String,
-}
-
-fn effective(told: &Told) -> Vec<Effective> {
+/// Every setting of the command that is run, as it is in force.
+pub fn effective(told: &Told) -> Vec<Setting> {
     let mut command = super::command();
     command.build();
     let (mut command, mut matches) = (&command, &told.matches);
@@ -137,7 +132,7 @@ fn effective(told: &Told) -> Vec<Effective> {
     settings.map(|argument| one(told, matches, argument)).collect()
 }
 
-fn one(told: &Told, matches: &ArgMatches, argument: &Arg) -> Effective {
+fn one(told: &Told, matches: &ArgMatches, argument: &Arg) -> Setting {
     let id = argument.get_id().as_str();
     let name = argument.get_long().unwrap_or_default().to_owned();
     let values = matches.get_raw(id).map_or_else(Vec::new, |values| {
@@ -158,7 +153,7 @@ fn one(told: &Told, matches: &ArgMatches, argument: &Arg) -> Effective {
         _ if argument.is_hide_env_values_set() && from != "default" => Some(NOT_SHOWN.to_owned()),
         values => Some(values.join(", ")),
     };
-    Effective { name, value, from }
+    Setting { name, value, from }
 }
 
 /// A settings file in which everything is said and nothing is set.

@@ -12,7 +12,8 @@ use daybook_projections::connect;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
-use super::entrance::{ExposureArgs, bind};
+use super::entrance::ExposureArgs;
+use super::reception::ReceptionArgs;
 use super::remote::{Remote, accepted, percent_encode};
 use super::report::{Json, escaped, facts, table};
 use super::signals::Signals;
@@ -132,6 +133,9 @@ struct RunArgs {
 
     #[command(flatten)]
     exposure: ExposureArgs,
+
+    #[command(flatten)]
+    reception: ReceptionArgs,
 }
 
 impl ConnectorsArgs {
@@ -306,13 +310,15 @@ async fn serve(args: &RunArgs, remote: &Remote) -> anyhow::Result<ExitCode> {
     let settings = connect::load(&args.config)?;
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let client = remote.client()?;
-    let listener = bind(&args.listen, args.exposure.of()).await?;
+    let said = args.exposure.of();
+    let received = args.reception.receive(&args.listen, front::CONNECTIONS_MAX, said).await?;
+    let (reception, guarded) = received.into_parts();
     let wiring = Wiring::system();
     let count = settings.len();
     let running = start_over(settings, &client, &wiring)?;
-    let front = front::start(running.clone(), &wiring.metrics, listener)?;
-    let address = front.address();
-    let url = format!("http://{address}");
+    let front = front::start(running.clone(), &wiring.metrics, reception)?;
+    guarded.stand_guard(&front)?;
+    let (address, url) = (front.address(), guarded.url(&front));
     tracing::info!(version = crate::VERSION, %address, url, connectors = count, "ready");
     signals.next().await;
     tracing::info!("stopping: finishing what is under way");

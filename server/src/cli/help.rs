@@ -32,6 +32,126 @@ const HEADINGS: &[(&str, &str)] = &[
     ("archive", "Storage"),
     ("scavenge", "Storage"),
 ];
+/// Examples of commands that do not have theirs beside their flags.
+const EXAMPLES_OF: &[(&str, &str)] = &[
+    (
+        "serve",
+        "\
+  daybook serve                                  on this machine, in ./data
+  daybook serve --dev                            with TLS and an administrator made for it
+  daybook serve --listen 0.0.0.0:2113 --tls-cert server.crt --tls-key server.key
+  daybook --settings daybook.toml serve          see daybook config example
+
+It ends with 0 when it was told to stop (SIGTERM, SIGINT) and did, with 1 on a second signal.",
+    ),
+    (
+        "query",
+        "\
+  daybook query serve --postgres postgres://front@db/daybook
+  daybook query serve --postgres postgres://front@db/daybook --listen 0.0.0.0:2114 \
+--tls-cert c --tls-key k --jwt jwt.toml",
+    ),
+    (
+        "connectors",
+        "\
+  daybook connectors                             how far each is
+  daybook connectors check connectors.toml
+  daybook connectors run --config connectors.toml --url https://db:2113 --ca ca.crt
+  daybook connectors retry payments              all that is parked; ends with 1 if any still is",
+    ),
+    (
+        "projections",
+        "\
+  daybook projections                            how far each is
+  daybook projections rebuild accounts
+  daybook projections run --postgres postgres://daybook@db/daybook",
+    ),
+    (
+        "tail",
+        "\
+  daybook tail                                   all events as they come
+  daybook tail account-1                         of one stream",
+    ),
+    (
+        "streams",
+        "\
+  daybook streams
+  daybook streams --prefix account- --json",
+    ),
+    (
+        "delete",
+        "\
+  daybook delete account-1                       may be written again
+  daybook delete account-1 --hard                for ever",
+    ),
+    (
+        "subscriptions",
+        "\
+  daybook subscriptions
+  daybook subscriptions create orders mailer
+  daybook subscriptions replay orders mailer     what is parked",
+    ),
+    (
+        "health",
+        "\
+  daybook health
+  daybook health --url https://db:2113 --ca ca.crt
+
+It ends with 0 if the server is ready, with 1 if it is not or cannot be asked.",
+    ),
+    (
+        "stats",
+        "\
+  daybook stats
+  daybook stats --data ./data --json             of a stopped store",
+    ),
+    (
+        "users",
+        "\
+  daybook users
+  daybook users create billing --group ledger-read
+  daybook users passwd billing
+  daybook users list --json --url https://db:2113 --user admin",
+    ),
+    (
+        "certs",
+        "\
+  daybook certs dev --dir certs --host localhost",
+    ),
+    (
+        "scavenge",
+        "\
+  daybook scavenge start                         waits, with a bar
+  daybook scavenge start --data ./data           of a stopped store
+  daybook scavenge status
+  daybook scavenge stop",
+    ),
+    (
+        "config",
+        "\
+  daybook config example > daybook.toml
+  daybook --settings daybook.toml config show",
+    ),
+    (
+        "backup",
+        "\
+  daybook backup --to /mnt/backups               of the server at --url
+  daybook backup --to s3://backups/ledger
+  daybook backup list --from /mnt/backups
+  daybook backup verify --from /mnt/backups      ends with 1 if any is not whole",
+    ),
+    (
+        "restore",
+        "\
+  daybook restore --from /mnt/backups --data ./restored",
+    ),
+    (
+        "verify",
+        "\
+  daybook verify --data ./data                   ends with 1 if it is not sound
+  daybook verify --data ./data --json",
+    ),
+];
 /// What a newcomer types.
 const EXAMPLES: &str = "\
 Examples:
@@ -73,6 +193,10 @@ pub fn grouped(mut command: Command) -> Command {
             None => flag,
         })
     });
+    for (name, examples) in EXAMPLES_OF {
+        command = command
+            .mut_subcommand(name, |inner| inner.after_help(format!("Examples:\n{examples}")));
+    }
     command = command.styles(styles).help_template(template).after_help(EXAMPLES);
     command
 }
@@ -84,6 +208,26 @@ fn heading(flag: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_has_examples_that_can_be_typed() {
+        let command = crate::cli::command();
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            let name = inner.get_name();
+            let help = inner.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(name == "help" || help.contains("Example"), "{name} has no example");
+            let examples = help.lines().map(str::trim).filter(|line| line.starts_with("daybook "));
+            for example in examples {
+                // Two spaces end what is typed, and a shell would make something else of the rest.
+                let typed = example.split("  ").next().unwrap_or_default();
+                if typed.contains(['|', '<', '>', '\'', '"', '(', '\\']) {
+                    continue;
+                }
+                let parsed = command.clone().try_get_matches_from(typed.split(' '));
+                assert!(parsed.is_ok(), "{name}: {typed}: {}", parsed.expect_err("refused"));
+            }
+        }
+    }
 
     #[test]
     fn every_command_is_in_one_group() {

@@ -25,6 +25,7 @@ pub mod projections;
 pub mod protection;
 pub mod query;
 pub mod read;
+pub mod reception;
 pub mod remote;
 pub mod report;
 pub mod scavenge;
@@ -37,6 +38,7 @@ pub mod subscriptions;
 pub mod tail;
 pub mod traces;
 pub mod users;
+pub mod vault;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -86,7 +88,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Serve the read models in PostgreSQL over HTTP, without a store.
     Query(query::QueryArgs),
     /// Relay events to RabbitMQ, webhooks and files, and see how far that is.
@@ -166,7 +168,7 @@ impl Command {
 /// The command line that this program understands.
 #[must_use]
 pub fn command() -> clap::Command {
-    help::grouped(Cli::command())
+    help::grouped(remote::anywhere(Cli::command()))
 }
 
 /// Runs the command that the process' arguments name.
@@ -181,7 +183,7 @@ pub fn main() -> ExitCode {
         }
     };
     let cli = Cli::from_arg_matches(&told.matches).unwrap_or_else(|usage| usage.exit());
-    match run(cli) {
+    match run(cli, &told) {
         Ok(code) => code,
         // Whoever read the answer had enough of it (`daybook read | head`).
         Err(error) if report::is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -205,10 +207,10 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(cli: Cli, told: &settings::Told) -> anyhow::Result<ExitCode> {
     logging::start(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
     match cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args, config::effective(told)),
         Command::Projections(args) => projections::run(args),
         Command::Query(args) => query::run(args),
         Command::Connectors(args) => connectors::run(args),

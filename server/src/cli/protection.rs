@@ -3,6 +3,7 @@
 //! ```text
 //!   nothing                     this machine only, in the clear, nobody is asked
 //!   --tls-cert, --tls-key       encrypted; everyone is asked (--auth required is the default then)
+//!   --tls-vault-pki             the same, with a certificate that Vault issues
 //!   --tls-client-ca             clients may prove who they are by certificates
 //!   --dev                       all of it, made on the spot, for this machine only
 //!   --insecure                  beyond this machine without both: said aloud every minute
@@ -10,29 +11,36 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use daybook_model::SystemEntropy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
+use super::vault::VaultArgs;
 use crate::config::{Exposure, is_this_machine};
 use crate::node::{Life, Node, Phase};
 use crate::security::first_admin::{self, FIRST_ADMIN};
+use crate::security::source::Source;
 use crate::security::tls::{ClientsSettings, Demand, TlsSettings, Version};
-use crate::security::{Asks, Security, Settings, development, files};
+use crate::security::vault::Keeper;
+use crate::security::{Asks, Security, Settings, development};
 
 /// The variable that may hold the first administrator's password.
 const ADMIN_PASSWORD_VARIABLE: &str = "DAYBOOK_ADMIN_PASSWORD";
 
+/// The setting that names it.
+const ADMIN_PASSWORD_FILE: &str = "--admin-password-file";
 /// How often a server says that it is not protected.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How connections are protected, and who is asked for who they are.
+/// How connections are protected, and who is asked for who they are: of every process that listens.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Security")]
-pub struct ProtectionArgs {
+pub struct ConnectionArgs {
     /// Encrypt connections: the server's certificate and those up to its authority, a PEM file
     #[arg(long, env = "DAYBOOK_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -65,6 +73,14 @@ pub struct ProtectionArgs {
     /// Believe the tokens (JWT) of the issuer that this file describes
     #[arg(long, env = "DAYBOOK_JWT", value_name = "FILE")]
     jwt: Option<PathBuf>,
+}
+
+/// How a server protects itself, which has users.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Security")]
+pub struct ProtectionArgs {
+    #[command(flatten)]
+    connections: ConnectionArgs,
 
     /// The password of the first administrator, in a file; DAYBOOK_ADMIN_PASSWORD may hold it, too
     /// [default: one of chance, shown once]
@@ -75,6 +91,9 @@ pub struct ProtectionArgs {
     /// whose password is shown; for this machine only
     #[arg(long, env = "DAYBOOK_DEV")]
     dev: bool,
+
+    #[command(flatten)]
+    pub(super) vault: VaultArgs,
 }
 
 /// Whether a client must have a certificate.
@@ -111,20 +130,20 @@ pub struct Protection {
     pub settings: Settings,
     /// Who may reach it.
     pub exposure: Exposure,
+    /// The password that the first administrator is given, if one is.
+    admin_password: Option<Source>,
     /// What was made to develop with.
     pub development: Option<development::Made>,
 }
 
-impl ProtectionArgs {
-    /// Reads them together. `data` is the data directory, `exposure` what was said of that.
+impl ConnectionArgs {
+    /// Reads them together, with a certificate that is `issued` instead of read from files, and
+    /// `more` that makes no sense while nobody is asked.
     ///
     /// # Errors
-    /// What makes no sense, and what to do; or what cannot be made to develop with.
-    pub fn read(&self, data: &Path, exposure: Exposure) -> anyhow::Result<Protection> {
-        if self.dev {
-            return self.developing(data, exposure);
-        }
-        let tls = self.tls()?;
+    /// What makes no sense, and what to do.
+    pub fn read(&self, issued: Option<Source>, more: &[(bool, &str)]) -> anyhow::Result<Settings> {
+        let tls = self.tls(issued)?;
         let asks = match self.auth {
             Some(Auth::Off) => Asks::Nobody,
             Some(Auth::Required) => Asks::Everyone,
@@ -134,28 +153,30 @@ impl ProtectionArgs {
         if asks == Asks::Nobody {
             let idle = [
                 (self.jwt.is_some(), "--jwt"),
-                (self.admin_password_file.is_some(), "--admin-password-file"),
                 (self.tls_client_ca.is_some() && !self.demands(), "--tls-client-ca"),
             ];
-            if let Some((_, idle)) = idle.iter().find(|(given, _)| *given) {
+            if let Some((_, idle)) = idle.iter().chain(more).find(|(given, _)| *given) {
                 bail!("{idle} has no use while nobody is asked who they are; say --auth required");
             }
         }
-        let exposure = match exposure {
-            Exposure::ThisMachine if tls.is_some() && asks == Asks::Everyone => Exposure::Protected,
-            said => said,
-        };
-        let settings = Settings { tls, asks, tokens: self.jwt.clone() };
-        Ok(Protection { settings, exposure, development: None })
+        let tokens = given("--jwt", self.jwt.as_ref())?;
+        Ok(Settings { tls, asks, tokens })
     }
 
     fn demands(&self) -> bool {
         self.tls_client_auth == Some(ClientAuth::Required)
     }
 
-    fn tls(&self) -> anyhow::Result<Option<TlsSettings>> {
-        let (certificate, key) = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+    fn tls(&self, issued: Option<Source>) -> anyhow::Result<Option<TlsSettings>> {
+        if issued.is_some() && (self.tls_cert.is_some() || self.tls_key.is_some()) {
+            bail!(
+                "a server has one certificate; give --tls-vault-pki, or --tls-cert and --tls-key"
+            );
+        }
+        let certificate = given("--tls-cert", self.tls_cert.as_ref())?;
+        let key = given("--tls-key", self.tls_key.as_ref())?;
+        let (certificate, key) = match (certificate.or(issued.clone()), key.or(issued)) {
+            (Some(certificate), Some(key)) => (certificate, key),
             (Some(_), None) => bail!("--tls-cert needs its private key; give --tls-key, too"),
             (None, Some(_)) => bail!("--tls-key needs its certificate; give --tls-cert, too"),
             (None, None) => {
@@ -178,9 +199,9 @@ impl ProtectionArgs {
             ),
             None => None,
             Some(authorities) => Some(ClientsSettings {
-                authorities: authorities.clone(),
+                authorities: Source::given("--tls-client-ca", authorities)?,
                 demand: if self.demands() { Demand::Required } else { Demand::Optional },
-                revoked: self.tls_crl.clone(),
+                revoked: given("--tls-crl", self.tls_crl.as_ref())?,
             }),
         };
         let oldest = match self.tls_min {
@@ -189,49 +210,86 @@ impl ProtectionArgs {
         };
         Ok(Some(TlsSettings { certificate, key, clients, oldest }))
     }
+}
+
+impl ProtectionArgs {
+    /// Reads them together. `data` is the data directory, `exposure` what was said of that.
+    ///
+    /// # Errors
+    /// What makes no sense, and what to do; or what cannot be made to develop with.
+    pub fn read(&self, data: &Path, exposure: Exposure) -> anyhow::Result<Protection> {
+        if self.dev {
+            return self.developing(data, exposure);
+        }
+        let admin_password = given(ADMIN_PASSWORD_FILE, self.admin_password_file.as_ref())?;
+        let more = [(admin_password.is_some(), ADMIN_PASSWORD_FILE)];
+        let settings = self.connections.read(self.vault.certificate()?, &more)?;
+        let exposure = exposed(&settings, exposure);
+        Ok(Protection { settings, exposure, admin_password, development: None })
+    }
 
     fn developing(&self, data: &Path, exposure: Exposure) -> anyhow::Result<Protection> {
-        let more = self.tls_cert.is_some()
-            || self.tls_key.is_some()
-            || self.tls_client_ca.is_some()
-            || self.tls_client_auth.is_some()
-            || self.tls_crl.is_some()
-            || self.tls_min.is_some()
-            || self.auth.is_some()
-            || self.admin_password_file.is_some();
+        let given = &self.connections;
+        let more = given.tls_cert.is_some()
+            || given.tls_key.is_some()
+            || given.tls_client_ca.is_some()
+            || given.tls_client_auth.is_some()
+            || given.tls_crl.is_some()
+            || given.tls_min.is_some()
+            || given.auth.is_some()
+            || self.admin_password_file.is_some()
+            || !self.vault.is_unused();
         if more || exposure != Exposure::ThisMachine {
             bail!(
                 "--dev makes certificates and an administrator of its own, for this machine only; \
-                 leave out --tls-…, --auth, --admin-password-file and --insecure, or leave out --dev"
+                 leave out --tls-…, --auth, --admin-password-file, --vault-url and --insecure, or \
+                 leave out --dev"
             );
         }
         let made = development::in_data(data)?;
         let clients = ClientsSettings {
-            authorities: made.authority.clone(),
+            authorities: made.authority.clone().into(),
             demand: Demand::Optional,
             revoked: None,
         };
         let tls = TlsSettings {
-            certificate: made.server.certificate.clone(),
-            key: made.server.key.clone(),
+            certificate: made.server.certificate.clone().into(),
+            key: made.server.key.clone().into(),
             clients: Some(clients),
             oldest: Version::V13,
         };
-        let settings = Settings { tls: Some(tls), asks: Asks::Everyone, tokens: self.jwt.clone() };
+        let tokens = self.connections.jwt.clone().map(Source::from);
+        let settings = Settings { tls: Some(tls), asks: Asks::Everyone, tokens };
+        let admin_password = made.password.clone().map(Source::from);
         // Everything that vouches for these certificates lies in the data directory.
-        Ok(Protection { settings, exposure, development: Some(made) })
+        Ok(Protection { settings, exposure, admin_password, development: Some(made) })
     }
 }
 
 impl Protection {
+    /// All that it rests on: files, and what is kept of Vault.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&Source> {
+        let tls = self.settings.tls.as_ref();
+        let clients = tls.and_then(|tls| tls.clients.as_ref());
+        let mut sources: Vec<&Source> = Vec::new();
+        sources.extend(tls.map(|tls| &tls.certificate));
+        // One that was issued has its key with it.
+        sources.extend(tls.filter(|tls| tls.key != tls.certificate).map(|tls| &tls.key));
+        sources.extend(clients.map(|clients| &clients.authorities));
+        sources.extend(clients.and_then(|clients| clients.revoked.as_ref()));
+        sources.extend(&self.settings.tokens);
+        sources.extend(&self.admin_password);
+        sources
+    }
+
     /// The password that the first administrator is given, if one is.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn admin_password(&self, args: &ProtectionArgs) -> anyhow::Result<Option<String>> {
-        let made = self.development.as_ref().and_then(|made| made.password.as_ref());
-        if let Some(file) = made.or(args.admin_password_file.as_ref()) {
-            return Ok(Some(files::read_secret("--admin-password-file", file)?));
+    pub fn admin_password(&self) -> anyhow::Result<Option<String>> {
+        if let Some(source) = &self.admin_password {
+            return Ok(Some(source.read_secret(ADMIN_PASSWORD_FILE)?));
         }
         match std::env::var(ADMIN_PASSWORD_VARIABLE) {
             Ok(password) if !password.is_empty() => Ok(Some(password)),
@@ -269,34 +327,27 @@ impl Protection {
         Ok(())
     }
 
-    /// Has certificates read again on SIGHUP, and says again and again what is not protected.
+    /// Has certificates read again on SIGHUP, keeps what is kept of Vault as it is there, and says
+    /// again and again what is not protected.
     ///
     /// # Errors
     /// If signals cannot be listened for.
-    pub fn stand_guard(&self, node: &Node) -> anyhow::Result<()> {
-        let life = node.context().life().clone();
-        if self.is_insecure(&node.address()) {
-            life.metrics().security.insecure();
-            tokio::spawn(warn_again(life.clone()));
+    pub fn stand_guard(&self, node: &Node, keeper: Option<Keeper>) -> anyhow::Result<()> {
+        let addresses = std::iter::once(node.address()).chain(node.admin_address());
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let context = node.context();
+        let (security, life) = (context.security(), context.life());
+        let asker = keeper.as_ref().map(Keeper::asker);
+        if let Some(keeper) = keeper {
+            tokio::spawn(keeper.watch(security.clone(), life.clone()));
         }
-        // Without anything to read again the signal stays what it is: the terminal has gone.
-        if self.settings.tls.is_some() || self.settings.tokens.is_some() {
-            let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-            tokio::spawn(reload_on(hangups, node.context().security().clone(), life));
-        }
-        Ok(())
+        stand_guard(&self.settings, &addresses, (security, life), asker)
     }
 
     /// `https` with TLS.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        if self.settings.tls.is_some() { "https" } else { "http" }
-    }
-
-    /// Whether other machines reach `address`, and it is not protected.
-    fn is_insecure(&self, address: &SocketAddr) -> bool {
-        let protected = self.settings.tls.is_some() && self.settings.asks == Asks::Everyone;
-        !protected && !is_this_machine(address)
+        scheme(&self.settings)
     }
 
     /// How the server protects itself, for people.
@@ -322,6 +373,48 @@ impl Protection {
     }
 }
 
+/// What a setting names, if it is given.
+fn given(what: &'static str, place: Option<&PathBuf>) -> anyhow::Result<Option<Source>> {
+    Ok(place.map(|place| Source::given(what, place)).transpose()?)
+}
+
+/// Who may come, given what was said of that.
+#[must_use]
+pub fn exposed(settings: &Settings, said: Exposure) -> Exposure {
+    let protected = settings.tls.is_some() && settings.asks == Asks::Everyone;
+    if said == Exposure::ThisMachine && protected { Exposure::Protected } else { said }
+}
+
+/// `https` with TLS.
+#[must_use]
+pub fn scheme(settings: &Settings) -> &'static str {
+    if settings.tls.is_some() { "https" } else { "http" }
+}
+
+/// Has certificates read again on SIGHUP (and `asker` look at Vault), and says again and again what
+/// is not protected of a process that listens at `addresses`.
+///
+/// # Errors
+/// If signals cannot be listened for.
+pub fn stand_guard(
+    settings: &Settings,
+    addresses: &[SocketAddr],
+    (security, life): (&Security, &Life),
+    asker: Option<Arc<Notify>>,
+) -> anyhow::Result<()> {
+    let protected = settings.tls.is_some() && settings.asks == Asks::Everyone;
+    if !protected && !addresses.iter().all(is_this_machine) {
+        life.metrics().security.insecure();
+        tokio::spawn(warn_again(life.clone()));
+    }
+    // Without anything to read again the signal stays what it is: the terminal has gone.
+    if settings.tls.is_some() || settings.tokens.is_some() {
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        tokio::spawn(reload_on(hangups, asker, security.clone(), life.clone()));
+    }
+    Ok(())
+}
+
 /// Says every minute that the server is not protected.
 async fn warn_again(life: Life) {
     let mut interval = tokio::time::interval(WARN_INTERVAL);
@@ -336,11 +429,19 @@ async fn warn_again(life: Life) {
     }
 }
 
-async fn reload_on(mut hangups: Signal, security: Security, life: Life) {
+async fn reload_on(
+    mut hangups: Signal,
+    asker: Option<Arc<Notify>>,
+    security: Security,
+    life: Life,
+) {
     loop {
         tokio::select! {
             _ = hangups.recv() => {}
             () = life.reached(Phase::Draining) => return,
+        }
+        if let Some(asker) = &asker {
+            asker.notify_one();
         }
         match security.reload().await {
             Ok(()) => tracing::info!("SIGHUP: certificates and keys are as their files say"),

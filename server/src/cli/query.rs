@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use daybook_projections::postgres::{Postgres, SCHEMA_DEFAULT, Server};
 
-use super::entrance::{EntranceArgs, bind};
+use super::entrance::EntranceArgs;
+use super::reception::ReceptionArgs;
 use super::signals::Signals;
 use crate::query;
 
@@ -54,6 +55,9 @@ struct QueryServeArgs {
 
     #[command(flatten)]
     entrance: EntranceArgs,
+
+    #[command(flatten)]
+    reception: ReceptionArgs,
 }
 
 /// Runs a front.
@@ -74,13 +78,16 @@ async fn serve(args: QueryServeArgs, connections_max: usize) -> anyhow::Result<E
     let server = Server::parse(&args.postgres)?;
     let database = server.name().to_owned();
     let postgres = Postgres::new(server, &args.schema, None)?;
-    let listener = bind(&args.listen, args.entrance.exposure.of()).await?;
-    let front = query::start(postgres.clone(), connections_max, listener)?;
+    let said = args.entrance.exposure.of();
+    let received = args.reception.receive(&args.listen, connections_max, said).await?;
+    let (reception, guarded) = received.into_parts();
+    let front = query::start(postgres.clone(), reception)?;
+    guarded.stand_guard(&front)?;
     let address = front.address();
     tracing::info!(
         version = crate::VERSION,
         %address,
-        url = format!("http://{address}"),
+        url = guarded.url(&front),
         database,
         schema = args.schema,
         "ready"

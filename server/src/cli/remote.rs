@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use clap::Args;
+use clap::{Arg, Args, Command};
 use daybook_client::{
     AllFrom, Checkpoint, Client, Credentials, Identity, Position, ReadAll, ReadError, Settings,
     Token,
@@ -51,7 +51,7 @@ pub struct Remote {
 /// Whom a command believes, and as whom it calls.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Security")]
-struct IdentityArgs {
+pub struct IdentityArgs {
     /// Who may vouch for the server: certificates of authorities, a PEM file [default: this
     /// machine's]
     #[arg(long, env = "DAYBOOK_CA", value_name = "FILE")]
@@ -79,6 +79,16 @@ struct IdentityArgs {
 }
 
 impl IdentityArgs {
+    /// What they say together with `url`.
+    ///
+    /// # Errors
+    /// If they cannot be used.
+    pub fn settings(&self, url: &str) -> anyhow::Result<Settings> {
+        let mut settings = Settings::parse(url)?;
+        self.put(&mut settings)?;
+        Ok(settings)
+    }
+
     /// Puts what was given into `settings`.
     fn put(&self, settings: &mut Settings) -> anyhow::Result<()> {
         if self.ca.is_some() || self.client_cert.is_some() {
@@ -123,6 +133,22 @@ impl IdentityArgs {
     }
 }
 
+/// Lets a command's own flags stand behind the command within it, too: `daybook users list --url …`
+/// or `daybook connectors run --ca FILE`. Only of commands whose inner ones have no such flags.
+pub fn anywhere(command: Command) -> Command {
+    const FLAGS: [&str; 8] =
+        ["url", "json", "ca", "client-cert", "client-key", "user", "password-file", "token-file"];
+    let ours = |flag: &Arg| flag.get_long().is_some_and(|long| FLAGS.contains(&long));
+    command.mut_subcommands(|outer| {
+        let takes = outer.get_arguments().any(|flag| flag.get_long() == Some("ca"));
+        let own = outer.get_subcommands().any(|inner| inner.get_arguments().any(ours));
+        if !takes || own || !outer.has_subcommands() {
+            return outer;
+        }
+        outer.mut_args(|flag| if ours(&flag) { flag.global(true) } else { flag })
+    })
+}
+
 /// Asks a person for a password; none if there is nobody to ask.
 ///
 /// # Errors
@@ -149,10 +175,7 @@ impl Remote {
     /// # Errors
     /// If they cannot be used.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        let mut settings =
-            Settings::parse(&self.url).context("--url (or DAYBOOK_URL) cannot be used")?;
-        self.identity.put(&mut settings)?;
-        Ok(settings)
+        self.identity.settings(&self.url).context("--url (or DAYBOOK_URL) cannot be used")
     }
 
     /// A gRPC client of the server. Must be called within a runtime.
@@ -277,21 +300,6 @@ async fn collected(answer: Response<Incoming>) -> anyhow::Result<(StatusCode, By
         Ok(body) => Ok((status, body.to_bytes())),
         Err(error) => bail!("the server's answer cannot be read: {error}"),
     }
-}
-
-/// What `url` says, for requests that this program sends in the clear.
-///
-/// # Errors
-/// If it cannot be used, or asks for TLS: then nothing may be sent without it.
-pub fn plain(url: &str) -> anyhow::Result<Settings> {
-    let settings = Settings::parse(url)?;
-    if settings.tls.is_some() {
-        bail!(
-            "this command speaks HTTP without TLS; use http://HOST:PORT, or tls=false, on the \
-               server's own machine or network"
-        );
-    }
-    Ok(settings)
 }
 
 /// The JSON of an answer, if the server did what was asked.

@@ -26,9 +26,10 @@ use super::protection::{Protection, ProtectionArgs};
 use super::scavenge::{RATE_DEFAULT, rate};
 use super::signals::Signals;
 use super::traces::TraceArgs;
-use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT};
+use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, Setting};
 use crate::ledger::{self, risk::RiskUrl};
-use crate::node::{Config, Node};
+use crate::node::{Config, Listeners, Node};
+use crate::security::source::Source;
 use crate::telemetry::logging::colours_wanted;
 
 /// The settings of a server.
@@ -41,6 +42,11 @@ pub struct ServeArgs {
     /// Where to listen, for gRPC and HTTP alike; port 0 takes any free one
     #[arg(long, env = "DAYBOOK_LISTEN", value_name = "HOST:PORT", default_value = LISTEN_DEFAULT)]
     listen: String,
+
+    /// Where to listen for operators: /admin, /metrics and all else that asks for a right over the
+    /// server is answered there alone [default: where everything is]
+    #[arg(long, env = "DAYBOOK_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
 
     #[command(flatten)]
     entrance: EntranceArgs,
@@ -198,27 +204,48 @@ fn transfer_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Runs a server.
+/// Runs a server, which was `told` all that its arguments say.
 ///
 /// # Errors
 /// If it cannot start: the address is refused or taken, the store cannot be opened.
-pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: ServeArgs, told: Vec<Setting>) -> anyhow::Result<ExitCode> {
     let connections_max = args.entrance.room();
     let runtime = super::runtime(args.entrance.threads)?;
-    let ended = runtime.block_on(serve(args, connections_max));
+    let ended = runtime.block_on(serve(args, connections_max, told));
     // What still runs was cut on purpose: nothing may hold up the exit now.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCode> {
+async fn serve(
+    args: ServeArgs,
+    connections_max: usize,
+    told: Vec<Setting>,
+) -> anyhow::Result<ExitCode> {
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
-    let admin = protection.admin_password(&args.protection)?;
-    let listener = bind(&args.listen, protection.exposure).await?;
+    let read_models = Path::new(&args.read_models);
+    let read_models = Source::given("--read-models", read_models)?;
+    let mut wanted = protection.sources();
+    wanted.push(&read_models);
+    let keeper = tokio::select! {
+        keeper = args.protection.vault.start(&wanted) => keeper?,
+        () = signals.next() => return Ok(ExitCode::FAILURE),
+    };
+    let admin = protection.admin_password()?;
+    let clients = bind(&args.listen, protection.exposure).await?;
+    let operators = match &args.admin_listen {
+        Some(listen) => Some(bind(listen, protection.exposure).await.context("--admin-listen")?),
+        None => None,
+    };
+    let listeners = Listeners { clients, operators };
     let ledger = args.ledger();
-    let read_models = args.read_models.parse().context("--read-models cannot be used")?;
+    let read_models = match read_models {
+        Source::File(_) => args.read_models.clone(),
+        Source::Vault(_) => read_models.read_secret("--read-models")?,
+    };
+    let read_models = read_models.parse().context("--read-models cannot be used")?;
     let connectors = match &args.connectors {
         Some(file) => connect::load(file)?,
         None => Vec::new(),
@@ -232,10 +259,11 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         archive: args.archive.settings()?,
         security: protection.settings.clone(),
         traces: args.traces.settings()?,
+        told,
         ..Config::in_directory(&args.data)
     };
     let node = tokio::select! {
-        node = Node::start(config, listener) => node?,
+        node = Node::start(config, listeners) => node?,
         () = signals.next() => {
             tracing::warn!("told to stop before the store was open");
             return Ok(ExitCode::FAILURE);
@@ -245,7 +273,7 @@ async fn serve(args: ServeArgs, connections_max: usize) -> anyhow::Result<ExitCo
         node.stop(args.entrance.drain_timeout).await;
         return Err(error);
     }
-    protection.stand_guard(&node)?;
+    protection.stand_guard(&node, keeper)?;
     greet(&node, &args.data, &protection)?;
     tokio::select! {
         () = signals.next() => {}
@@ -272,6 +300,7 @@ fn greet(node: &Node, data: &Path, protection: &Protection) -> anyhow::Result<()
     let committed = node.store().committed();
     let security = protection.in_words(&address);
     let url = format!("{}://{address}", protection.scheme());
+    let admin = node.admin_address().map(|admin| format!("{}://{admin}", protection.scheme()));
     let mut out = std::io::stdout();
     if !out.is_terminal() || !std::io::stderr().is_terminal() {
         tracing::info!(
@@ -285,11 +314,16 @@ fn greet(node: &Node, data: &Path, protection: &Protection) -> anyhow::Result<()
             events = committed.0,
             opened_us = node.store().stats().open_us,
             security,
+            admin,
             "ready"
         );
     }
     if !out.is_terminal() {
         return Ok(());
+    }
+    let mut security = security;
+    if let Some(admin) = &admin {
+        security.push_str(&format!("\n  operators  {admin}"));
     }
     let text = banner(&url, &address.to_string(), &data.display().to_string(), &security);
     let text = if colours_wanted() { text.replace(&url, &url.cyan().to_string()) } else { text };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::telemetry::trace::settings::Headers;
@@ -12,7 +12,8 @@ use crate::telemetry::trace::{Ratio, Settings, Target};
 /// What is traced. Nothing is unless there is somewhere to send it to.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Send traces by OTLP, to grpc://HOST:4317 or http://HOST:4318; may be given several times
+    /// Send traces by OTLP, to grpc://HOST:4317 or http://HOST:4318, or to grpcs:// and https://
+    /// within TLS; may be given several times
     // A text until it is used: a refused argument is shown, and it may hold a password.
     #[arg(
         long,
@@ -23,7 +24,8 @@ pub struct TraceArgs {
     )]
     trace_otlp: Vec<String>,
 
-    /// Send traces as Zipkin's JSON, to http://HOST:9411/api/v2/spans; may be given several times
+    /// Send traces as Zipkin's JSON, to http://HOST:9411/api/v2/spans, or https://; may be given
+    /// several times
     #[arg(
         long,
         env = "DAYBOOK_TRACE_ZIPKIN",
@@ -36,6 +38,11 @@ pub struct TraceArgs {
     /// A file of headers to send along, as tokens: 'name: value', one a line
     #[arg(long, env = "DAYBOOK_TRACE_HEADERS", value_name = "FILE")]
     trace_headers: Option<PathBuf>,
+
+    /// Who may vouch for what traces are sent to within TLS: certificates of authorities, a PEM
+    /// file [default: this machine's]
+    #[arg(long, env = "DAYBOOK_TRACE_CA", value_name = "FILE")]
+    trace_ca: Option<PathBuf>,
 
     /// The share of requests that are traced, from 0 to 1. One that comes with a trace of its own
     /// says so itself; what fails by the server's fault or is slow is told in any case
@@ -73,6 +80,13 @@ impl TraceArgs {
             let headers = Headers::load(file).context("--trace-headers cannot be used")?;
             targets =
                 targets.into_iter().map(|target| target.with_headers(headers.clone())).collect();
+        }
+        if let Some(authorities) = &self.trace_ca {
+            if !targets.iter().any(Target::is_secure) {
+                bail!("--trace-ca has no use without TLS; give grpcs:// or https://");
+            }
+            targets =
+                targets.into_iter().map(|target| target.trusting(authorities.clone())).collect();
         }
         Ok(Some(Settings { targets, ratio: self.trace_ratio, slow: self.trace_slow }))
     }

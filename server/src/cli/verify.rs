@@ -1,29 +1,36 @@
 //! `daybook verify`: reads every byte of a stopped store and checks it.
 
+mod snapshots;
 mod trial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 use daybook_log::disk::Disk;
 use daybook_log::disk::os::OsDisk;
+use daybook_model::Position;
+use daybook_store::snapshot::Identity;
 use daybook_store::verify::{Progress, Report, verify_and_show};
 use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize as _;
 use serde_json::{Value, json};
 
+use self::snapshots::{Outcome, Snapshots};
 use self::trial::Trial;
 use super::report::{Json, colours, facts};
 use crate::config::DATA_DEFAULT;
+use crate::node::SNAPSHOT_DIRECTORY;
 
 /// Checks a stopped store: every frame, checksum, revision and digest of its log, its index against
-/// the log, and the trial balance of its accounts. Changes nothing.
+/// the log, the snapshots of its accounts against their replay, and their trial balance. Changes
+/// nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Exits 0 if the store is sound, 1 if not. Damage of the log is named with \
     its file, offset and position: restore from a backup. Index files that are wrong can be \
-    deleted: the next start builds them again. Books that do not balance are named with the event \
+    deleted: the next start builds them again; so can wrong snapshots. Snapshots are copied to TMPDIR \
+    for the check. Books that do not balance are named with the event \
     that began it: keep the directory, and ask for help.")]
 pub struct VerifyArgs {
     /// The data directory of the stopped store
@@ -51,16 +58,27 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         bar.set_message(progress.file);
     };
     let mut trial = Trial::default();
-    let verified = verify_and_show(&disk, &mut show, &mut |event| trial.enter(event));
+    let mut snapshots = snapshots_of(&args.data, &disk);
+    let verified = verify_and_show(&disk, &mut show, &mut |event| {
+        trial.enter(event);
+        if let Ok(Some(snapshots)) = &mut snapshots {
+            snapshots.enter(event);
+        }
+    });
+    let snapshots = snapshots
+        .map_or_else(|outcome| outcome, |it| it.map(Snapshots::finish).unwrap_or_default());
     bar.finish_and_clear();
     match verified {
         Ok(report) => {
             let index = Index::of(&report, &disk.list()?);
-            let sound = index.wrong.is_empty() && trial.off().is_none();
+            let sound = index.wrong.is_empty() && trial.off().is_none() && snapshots.is_sound();
             let mut value = to_json(&report, &index);
             value["sound"] = json!(sound);
             value["trialBalance"] = trial.to_json();
-            let text = to_text(&report, &index, trial.rows());
+            value["snapshots"] = snapshots.to_json();
+            let mut rows = trial.rows();
+            rows.extend(snapshots.rows());
+            let text = to_text(&report, &index, rows);
             args.json.answer(&value, &text)?;
             Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -72,6 +90,18 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// The snapshots beside the log on `disk`, if it can be read.
+fn snapshots_of(data: &Path, disk: &Arc<dyn Disk>) -> Result<Option<Snapshots>, Outcome> {
+    let segments = daybook_log::recovery::load(&**disk, &mut daybook_log::Recovery::default());
+    let Ok(segments) = segments else { return Ok(None) }; // the log is what is wrong
+    let Some(last) = segments.last() else { return Ok(None) };
+    let header = &last.header;
+    // Where the log ends is not known yet; a snapshot beyond it has no event to be compared with.
+    let committed = Position(u64::MAX);
+    let identity = Identity { store_id: header.store_id, epoch: header.epoch, committed };
+    Snapshots::open(&data.join(SNAPSHOT_DIRECTORY), identity)
 }
 
 /// What of the index is not as it should be.
@@ -106,7 +136,7 @@ fn to_json(report: &Report, index: &Index) -> Value {
     })
 }
 
-fn to_text(report: &Report, index: &Index, trial: Vec<(&'static str, String)>) -> String {
+fn to_text(report: &Report, index: &Index, beside: Vec<(&'static str, String)>) -> String {
     let sound = index.wrong.is_empty();
     let state = if sound { "sound" } else { "the log is sound, its index is not" };
     let state = match (colours(), sound) {
@@ -130,7 +160,7 @@ fn to_text(report: &Report, index: &Index, trial: Vec<(&'static str, String)>) -
         let text = "the last write was cut off and never acknowledged; the next start clears it";
         rows.push(("torn tail", text.to_owned()));
     }
-    rows.extend(trial);
+    rows.extend(beside);
     for file in &index.missing {
         rows.push(("index", format!("{file} is missing; the next start builds it")));
     }

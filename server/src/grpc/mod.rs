@@ -56,7 +56,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
 use crate::node::Context;
-use crate::security::gate::{Gate, Routes, Row, Tongue};
+use crate::security::gate::{Gate, Routes, Row, Side, Tongue};
 use crate::security::rights::Right;
 use health::HealthService;
 use streams::Hall;
@@ -66,18 +66,26 @@ use streams::Hall;
 /// # Panics
 /// If the descriptors compiled into this program are not valid: then no node starts at all.
 pub fn routes(context: Context) -> Router {
-    let (routes, _) = guarded(&context).into_parts();
+    routes_on(context, Side::All)
+}
+
+/// Those of their methods that `side` answers.
+///
+/// # Panics
+/// As [`routes`].
+pub fn routes_on(context: Context, side: Side) -> Router {
+    let (routes, _) = guarded(&context, side).into_parts();
     routes.fallback(unimplemented)
 }
 
 /// What each method asks of its caller. Those of a service that is made elsewhere are one.
 #[must_use]
 pub fn rights(context: &Context) -> Vec<Row> {
-    guarded(context).into_parts().1
+    guarded(context, Side::All).into_parts().1
 }
 
-fn guarded(context: &Context) -> Routes<()> {
-    let gate = context.gate(Tongue::Grpc);
+fn guarded(context: &Context, side: Side) -> Routes<()> {
+    let gate = context.gate(Tongue::Grpc).on(side);
     standard(&gate, context)
         .merge(of_streams(&gate, context))
         .merge(of_groups(&gate, context))

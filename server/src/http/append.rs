@@ -5,18 +5,33 @@ use daybook_model::{ExpectedRevision, NewEvent, StreamName};
 use daybook_store::{Append, Appended, StreamCondition};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::body::{APPEND_BODY_SIZE_MAX, Held};
 use super::event::{self, Proposed};
 use super::problem::Problem;
 use super::query::{Expected, Name, Params, parsed};
-use crate::node::Admitted;
+use super::shapes::{NotWritten, ProposedEventsShape, SeveralShape};
+use crate::node::{Admitted, Context};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
+
+/// The routes of this file. What may be done with a stream, its lists say: see `node::door`.
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::Known, routes!(one_stream))
+        .routes(Right::Known, routes!(many_streams))
+}
 
 /// The parameters of an append or deletion.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ExpectedParams {
+    /// The revision of the last event, or any, no_stream, stream_exists; any if absent.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
     expected: Option<Expected>,
 }
 
@@ -29,8 +44,8 @@ impl ExpectedParams {
 }
 
 /// What was appended to one stream.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Appended)]
 pub struct Done {
     stream: String,
     /// The revision of the stream's last event.
@@ -39,11 +54,15 @@ pub struct Done {
     position: Option<u64>,
 }
 
-/// `POST /v1/streams/{name}?expected=…`: one event, or an array of them.
-///
-/// # Errors
-/// [`Problem`]: the body or a parameter is not valid, or why the append was not done.
-pub async fn one_stream(
+/// Appends one event or several to a stream: all or none, once for each event's id.
+#[utoipa::path(
+    post, path = "/v1/streams/{name}", tag = "streams",
+    operation_id = "append",
+    params(("name" = String, Path, description = "The stream"), ExpectedParams),
+    request_body = ProposedEventsShape,
+    responses((status = 200, description = "They are durable", body = Done), NotWritten)
+)]
+async fn one_stream(
     context: Admitted,
     Name(stream): Name,
     Params(params): Params<ExpectedParams>,
@@ -98,23 +117,30 @@ struct Part<'a> {
 }
 
 /// What was appended to several streams.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AllAppended)]
 pub struct AllDone {
+    /// The position of the append's last event.
     position: Option<u64>,
     streams: Vec<Revised>,
 }
 
-#[derive(Debug, Serialize)]
-struct Revised {
+/// What was appended to one of several streams.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Revised {
     stream: String,
+    /// The revision of the stream's last event.
     revision: Option<u64>,
 }
 
-/// `POST /v1/append`: to several streams, all or nothing.
-///
-/// # Errors
-/// [`Problem`]: the body is not valid, or why the append was not done.
-pub async fn many_streams(
+/// Appends to several streams, all or nothing, if all of them are as expected.
+#[utoipa::path(
+    post, path = "/v1/append", tag = "streams",
+    operation_id = "append_to_several",
+    request_body = SeveralShape,
+    responses((status = 200, description = "They are durable", body = AllDone), NotWritten)
+)]
+async fn many_streams(
     context: Admitted,
     body: Held<APPEND_BODY_SIZE_MAX>,
 ) -> Result<Json<AllDone>, Problem> {

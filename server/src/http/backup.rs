@@ -23,9 +23,13 @@ use daybook_log::backup::{Backup, MANIFEST_NAME, Part};
 use http::{HeaderName, header};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use utoipa_axum::routes;
 
 use super::problem::{Kind, Problem};
+use super::shapes::NotRead;
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// Backups taken at a time. Each reads the whole log, and holds a thread.
 const BACKUPS_MAX: usize = 2;
@@ -40,11 +44,26 @@ const SIZE: HeaderName = HeaderName::from_static("daybook-size");
 
 static SLOTS: Semaphore = Semaphore::const_new(BACKUPS_MAX);
 
-/// Answers with the archive.
-///
-/// # Errors
-/// [`Problem`]: other backups are being taken, or the log is not sound.
-pub async fn download(State(context): State<Context>) -> Result<Response, Problem> {
+/// The routes of this room.
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::Administer, routes!(download))
+        .merge(segments::routes())
+        .merge(status::routes())
+}
+
+/// A backup of everything that is durable, as a tar file: segments, and a manifest at the end.
+#[utoipa::path(
+    get, path = "/admin/backup", tag = "backup",
+    operation_id = "download_backup",
+    responses(
+        (status = 200, description = "It; without `manifest.json` at its end it is not whole",
+         body = String, content_type = "application/x-tar",
+         headers(("daybook-size" = u64, description = "Bytes in all of the segments"))),
+        NotRead,
+    )
+)]
+async fn download(State(context): State<Context>) -> Result<Response, Problem> {
     let Ok(slot) = SLOTS.try_acquire() else {
         let detail = format!("{BACKUPS_MAX} backups are being taken already; try again later");
         return Err(Problem::new(Kind::Overloaded, detail));

@@ -10,7 +10,8 @@
 //!   /v1/all  /v1/all/subscribe           GET  the whole log                   read, subscribe
 //!   /v1/index/{category|type|correlation}/{key}   GET                         read
 //!   /v1/snapshots/{stream}               GET  PUT  DELETE                     snapshots
-//!   /v1/accounts …  /v1/transfers …  /openapi.json                            ledger, readside
+//!   /openapi.json                        GET  what all of this is              openapi
+//!   /v1/accounts …  /v1/transfers …                                           ledger, readside
 //!   /v1/connectors …                                                          connectors
 //!   /v1/projections …                                                         readside
 //!   /subscriptions …                     as KurrentDB's older clients ask     subscriptions
@@ -30,8 +31,8 @@
 //! pointed at what it would read. A stream name is one path segment: percent-encode its `/`.
 //! Every error is a problem of RFC 9457 with a stable `type`; see [`problem`].
 //!
-//! Each route names the right that it asks for, and cannot be made without: see
-//! [`crate::security::gate`].
+//! Each route names the right that it asks for, and describes itself; it cannot be made without:
+//! see [`crate::security::gate`] and [`openapi`].
 //!
 //! INVARIANT: JSON shapes and query strings are known in here and nowhere else.
 
@@ -43,12 +44,14 @@ pub mod body;
 pub mod connectors;
 pub mod event;
 pub mod ledger;
+pub mod openapi;
 pub mod page;
 pub mod problem;
 pub mod projections;
 pub mod query;
 pub mod read;
 pub mod readside;
+pub mod shapes;
 pub mod snapshots;
 pub mod streams;
 pub mod subscribe;
@@ -61,17 +64,25 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
+use utoipa::OpenApi as _;
 
 use crate::node::Context;
-use crate::security::gate::{Routes, Row, Tongue};
-use crate::security::rights::Right;
+use crate::security::gate::{Described, Routes, Row, Side, Tongue};
 use problem::Problem;
 
 /// All routes of the HTTP API.
 pub fn routes(context: Context) -> Router {
-    let (routes, _) = guarded(&context).into_parts();
+    routes_on(context, Side::All)
+}
+
+/// Those of them that `side` answers.
+pub fn routes_on(context: Context, side: Side) -> Router {
+    let (routes, _) = guarded(&context, side).into_parts();
     let say_position = middleware::from_fn_with_state(context.clone(), readside::say_position);
     let api = routes.layer(say_position).with_state(context.clone());
+    if side == Side::Clients {
+        return admitted(api);
+    }
     // The console asks the API as any client does, without the network between.
     let console = crate::ui::routes(&context, api.clone());
     admitted(api.merge(console))
@@ -80,66 +91,32 @@ pub fn routes(context: Context) -> Router {
 /// What each route asks of its caller.
 #[must_use]
 pub fn rights(context: &Context) -> Vec<Row> {
-    let mut rows = guarded(context).into_parts().1;
+    let mut rows = guarded(context, Side::All).into_parts().1;
     rows.extend(crate::ui::rights(context));
     rows
 }
 
-fn guarded(context: &Context) -> Routes<Context> {
-    use Right::{Administer, Anyone, Inspect, Known, Monitor, Operate, Rescue};
-    let gate = context.gate(Tongue::Http);
-    let about = Routes::new(&gate)
-        .get("/health/live", Anyone, about::live)
-        .get("/health/ready", Anyone, about::ready)
-        .get("/info", Anyone, about::info)
-        .get("/ping", Anyone, about::ping)
-        .get("/gossip", Anyone, about::gossip)
-        .get("/stats", Monitor, about::stats)
-        .get("/metrics", Monitor, about::metrics);
-    // What may be done with a stream, its lists say: see `node::door`.
-    let streams = Routes::new(&gate)
-        .get("/v1/streams", Known, streams::list)
-        .get("/v1/streams/{name}", Known, read::stream)
-        .post("/v1/streams/{name}", Known, append::one_stream)
-        .delete("/v1/streams/{name}", Known, streams::delete)
-        .get("/v1/streams/{name}/subscribe", Known, subscribe::stream)
-        .get("/v1/streams/{name}/metadata", Known, streams::metadata)
-        .put("/v1/streams/{name}/metadata", Known, streams::set_metadata)
-        .post("/v1/append", Known, append::many_streams)
-        .get("/v1/all", Known, read::all)
-        .get("/v1/all/subscribe", Known, subscribe::all)
-        .get("/v1/index/{kind}/{key}", Known, read::index)
-        .get("/v1/snapshots/{name}", Known, snapshots::get)
-        .put("/v1/snapshots/{name}", Known, snapshots::put)
-        .delete("/v1/snapshots/{name}", Known, snapshots::delete);
-    let admin = Routes::new(&gate)
-        .post("/admin/clock/accept", Rescue, admin::accept_clock)
-        .get("/admin/scavenge", Monitor, admin::scavenge_status)
-        .post("/admin/scavenge", Operate, admin::start_scavenge)
-        .delete("/admin/scavenge/{id}", Rescue, admin::stop_scavenge)
-        .get("/admin/verify", Monitor, admin::verification)
-        .post("/admin/verify", Operate, admin::start_verification)
-        .get("/admin/log", Inspect, admin::log_filter)
-        .put("/admin/log", Operate, admin::set_log_filter)
-        .post("/admin/shutdown", Rescue, admin::shutdown)
-        .post("/admin/reload", Rescue, admin::reload)
-        .get("/admin/backup", Administer, backup::download)
-        .get("/admin/backup/segments", Administer, backup::segments::list)
-        .get("/admin/backup/segments/{name}", Administer, backup::segments::bytes)
-        .get("/admin/backup/status", Monitor, backup::status::show)
-        .post("/admin/backup/status", Operate, backup::status::report)
-        // A program sees the whole log, whoever wrote it.
-        .post("/projections/continuous", Administer, projections::create)
-        .get("/subscriptions", Inspect, subscriptions::all)
-        .post("/subscriptions/restart", Operate, subscriptions::restart)
-        .get("/subscriptions/{stream}", Inspect, subscriptions::of_stream)
-        .get("/subscriptions/{stream}/{group}/info", Inspect, subscriptions::info)
-        .post(
-            "/subscriptions/{stream}/{group}/replayParked",
-            Operate,
-            subscriptions::replay_parked,
-        );
-    about.merge(streams).merge(admin).merge(ledger::routes(&gate))
+fn guarded(context: &Context, side: Side) -> Routes<Context> {
+    let gate = context.gate(Tongue::Http).on(side);
+    openapi::published(&gate, described(), openapi::About::openapi())
+}
+
+/// What the rooms answer, each route with its right and its description.
+fn described() -> Described<Context> {
+    Described::new()
+        .merge(about::routes())
+        .merge(streams::routes())
+        .merge(append::routes())
+        .merge(read::routes())
+        .merge(subscribe::routes())
+        .merge(snapshots::routes())
+        .merge(ledger::routes())
+        .merge(readside::node())
+        .merge(connectors::routes())
+        .merge(projections::routes())
+        .merge(subscriptions::routes())
+        .merge(admin::routes())
+        .merge(backup::routes())
 }
 
 /// `routes`, with an answer to what they do not have, and closed to pages of other origins.

@@ -57,6 +57,8 @@ pub enum Kind {
     ProjectionState,
     /// The node keeps no read models.
     ReadModelsOff,
+    /// The node archives nowhere.
+    ArchiveOff,
     /// No such connector runs here.
     ConnectorNotFound,
     /// A connector cannot do what it is told in the state that it is in.
@@ -160,6 +162,7 @@ impl Kind {
             Kind::ReadModelsOff => {
                 (S::NOT_FOUND, "read-models-off", "The node keeps no read models")
             }
+            Kind::ArchiveOff => (S::NOT_FOUND, "archive-off", "The node archives nowhere"),
             Kind::NotThereYet => {
                 (S::GATEWAY_TIMEOUT, "not-there-yet", "The read model is not that far yet")
             }

@@ -9,34 +9,61 @@
 use daybook_script::SOURCE_SIZE_MAX;
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 use super::body::Held;
+use super::ledger::schema::Rejections;
 use super::problem::{Kind, Problem};
 use super::query::{Params, parsed};
-use crate::node::Admitted;
+use crate::node::{Admitted, Context};
 use crate::scripted::error::ProjectionError;
 use crate::scripted::spec::{Mode, Spec};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
+
+/// The routes of this file. A program sees the whole log, whoever wrote it.
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::Administer, routes!(create))
+}
 
 /// What stands after the `?`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct CreateParams {
+    /// What it is called.
     name: String,
+    /// js
     r#type: Option<String>,
+    /// Whether it begins at once; true if absent.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<bool>)]
     enabled: Option<bool>,
+    /// Whether it may write events.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<bool>)]
     emit: Option<bool>,
+    /// Whether the streams that it writes to are noted, to be deleted with it.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<bool>)]
     trackemittedstreams: Option<bool>,
     /// Places are always saved.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<bool>)]
     #[expect(dead_code, reason = "clients send it")]
     checkpoints: Option<bool>,
 }
 
-/// Answers `POST /projections/continuous`.
-pub async fn create(
+/// Creates a projection that follows the log, as KurrentDB's older clients do.
+#[utoipa::path(
+    post, path = "/projections/continuous", tag = "projections",
+    operation_id = "create_continuous_projection", params(CreateParams),
+    request_body(content = String, content_type = "application/javascript",
+                 description = "The program"),
+    responses((status = 201, description = "It is there"), Rejections)
+)]
+async fn create(
     context: Admitted,
     Params(params): Params<CreateParams>,
     program: Held<SOURCE_SIZE_MAX>,

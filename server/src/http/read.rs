@@ -11,42 +11,73 @@ use daybook_store::{AllFrom, Direction, IndexKey, ReadAll, ReadStream};
 use http::header::ACCEPT;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 use super::page::{self, LIMIT_DEFAULT, LIMIT_MAX, PageBuilder};
 use super::problem::{Kind, Problem};
 use super::query::{self, From, Name, Params, Way, parsed};
+use super::shapes::{IndexPageShape, LogPageShape, NotRead, StreamPageShape};
 use super::subscribe;
-use crate::node::Admitted;
+use crate::node::{Admitted, Context};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// Time one read may take. A filter that nothing matches walks the whole log; a subscription with
 /// checkpoints is the tool for that.
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// The routes of this file. What may be done with a stream, its lists say: see `node::door`.
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::Known, routes!(stream))
+        .routes(Right::Known, routes!(all))
+        .routes(Right::Known, routes!(index))
+}
+
 /// The parameters of a read. Those of a subscription are read by [`subscribe`] from the same query.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ReadParams {
+    /// start, end, or a number; by default the first one in the direction.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
     from: Option<From>,
+    /// forwards or backwards; forwards if absent.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
     direction: Option<Way>,
+    /// How many, up to 1000; 100 if nothing is said.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>)]
     limit: Option<u64>,
 }
 
 /// The parameters of a read of the whole log.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ReadAllParams {
+    /// start, end, or a position; by default the first one in the direction.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
     from: Option<From>,
+    /// forwards or backwards; forwards if absent.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
     direction: Option<Way>,
+    /// How many, up to 1000; 100 if nothing is said.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>)]
     limit: Option<u64>,
+    /// Only of streams whose names begin so; several with commas. One filter at most.
     stream_prefix: Option<String>,
+    /// Only of types that begin so; several with commas.
     type_prefix: Option<String>,
+    /// Only of streams whose names match this.
     stream_regex: Option<String>,
+    /// Only of types that match this.
     type_regex: Option<String>,
 }
 
@@ -67,11 +98,18 @@ fn wants_feed(headers: &HeaderMap) -> bool {
     accept.is_some_and(|kinds| kinds.contains("text/event-stream"))
 }
 
-/// `GET /v1/streams/{name}`
-///
-/// # Errors
-/// [`Problem`]: a parameter is not valid, the stream does not exist, or the disk failed.
-pub async fn stream(
+/// Events of a stream, page by page; or as they come, for who accepts `text/event-stream`.
+#[utoipa::path(
+    get, path = "/v1/streams/{name}", tag = "streams",
+    operation_id = "read_stream",
+    params(("name" = String, Path, description = "The stream"), ReadParams),
+    responses(
+        (status = 200, description = "A page", content(
+            (StreamPageShape = "application/json"), (String = "text/event-stream"))),
+        NotRead,
+    )
+)]
+async fn stream(
     context: Admitted,
     Name(name): Name,
     headers: HeaderMap,
@@ -139,11 +177,17 @@ async fn params_of<T: serde::de::DeserializeOwned + Send>(
     Params::<T>::from_request_parts(&mut parts, &()).await
 }
 
-/// `GET /v1/all`
-///
-/// # Errors
-/// [`Problem`]: a parameter is not valid, the read takes too long, or the disk failed.
-pub async fn all(
+/// Events of all streams, page by page; or as they come, for who accepts `text/event-stream`.
+#[utoipa::path(
+    get, path = "/v1/all", tag = "log",
+    operation_id = "read_all", params(ReadAllParams),
+    responses(
+        (status = 200, description = "A page", content(
+            (LogPageShape = "application/json"), (String = "text/event-stream"))),
+        NotRead,
+    )
+)]
+async fn all(
     context: Admitted,
     headers: HeaderMap,
     request: axum::extract::Request,
@@ -199,11 +243,18 @@ pub async fn all(
     page.finish(&members)
 }
 
-/// `GET /v1/index/{category|type|correlation}/{key}`
-///
-/// # Errors
-/// [`Problem`]: a parameter is not valid, or the disk failed.
-pub async fn index(
+/// Events of one category, type or correlation, of all streams.
+#[utoipa::path(
+    get, path = "/v1/index/{kind}/{key}", tag = "log",
+    operation_id = "read_index",
+    params(
+        ("kind" = String, Path, description = "category, type or correlation"),
+        ("key" = String, Path, description = "Which one"),
+        ReadParams,
+    ),
+    responses((status = 200, description = "A page", body = IndexPageShape), NotRead)
+)]
+async fn index(
     context: Admitted,
     path: Result<Path<(String, String)>, PathRejection>,
     Params(params): Params<ReadParams>,

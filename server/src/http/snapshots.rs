@@ -9,33 +9,54 @@ use daybook_store::snapshot::limits::SNAPSHOT_SIZE_MAX;
 use daybook_store::snapshot::{Snapshot, SnapshotError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 use super::body::Held;
 use super::problem::{Kind, Problem, body_too_large};
 use super::query::{Name, Params, parsed};
-use crate::node::Admitted;
+use super::shapes::{NotRead, NotWritten};
 use crate::node::door::{SnapshotDoor, SnapshotRefused};
+use crate::node::{Admitted, Context};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 const REVISION: HeaderName = HeaderName::from_static("daybook-revision");
 const SCHEMA: HeaderName = HeaderName::from_static("daybook-schema");
 const KIND: HeaderName = HeaderName::from_static("daybook-kind");
 
+/// The routes of this file. What may be done with a stream, its lists say: see `node::door`.
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::Known, routes!(get))
+        .routes(Right::Known, routes!(put))
+        .routes(Right::Known, routes!(delete))
+}
+
 /// The parameters of a put.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct PutParams {
+    /// The revision whose state it is.
     revision: u64,
+    /// The version of its form: yours to count.
     #[serde(default)]
     schema: u32,
+    /// What it is of: yours to name.
     #[serde(default)]
     kind: String,
 }
 
-/// `PUT /v1/snapshots/{stream}?revision=&schema=&kind=`
-///
-/// # Errors
-/// [`Problem`]: a limit is exceeded, the stream has no such revision, or snapshots are off.
-pub async fn put(
+/// Keeps a state of a stream. It may be lost at any time, and never has to be kept.
+#[utoipa::path(
+    put, path = "/v1/snapshots/{name}", tag = "snapshots",
+    operation_id = "put_snapshot",
+    params(("name" = String, Path, description = "The stream"), PutParams),
+    request_body(content = String, content_type = "application/octet-stream"),
+    responses((status = 204, description = "It is kept"), NotWritten)
+)]
+async fn put(
     context: Admitted,
     Name(stream): Name,
     Params(params): Params<PutParams>,
@@ -62,18 +83,33 @@ pub async fn put(
 }
 
 /// The parameters of a get.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct GetParams {
+    /// Of this revision or the last one before it; the last one if absent.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>)]
     at_or_before: Option<u64>,
 }
 
-/// `GET /v1/snapshots/{stream}?at_or_before=`
-///
-/// # Errors
-/// [`Problem`]: there is none, or snapshots are off.
-pub async fn get(
+/// The last state of a stream that is kept.
+#[utoipa::path(
+    get, path = "/v1/snapshots/{name}", tag = "snapshots",
+    operation_id = "get_snapshot",
+    params(("name" = String, Path, description = "The stream"), GetParams),
+    responses(
+        (status = 200, description = "It, as it was put", body = String,
+         content_type = "application/octet-stream",
+         headers(
+             ("daybook-revision" = u64, description = "The revision whose state it is"),
+             ("daybook-schema" = u32, description = "The version of its form"),
+             ("daybook-kind" = String, description = "What it is of"),
+         )),
+        NotRead,
+    )
+)]
+async fn get(
     context: Admitted,
     Name(stream): Name,
     Params(params): Params<GetParams>,
@@ -97,11 +133,14 @@ fn none(stream: &StreamName) -> Problem {
     Problem::new(Kind::SnapshotNotFound, format!("stream '{stream}' has no such snapshot"))
 }
 
-/// `DELETE /v1/snapshots/{stream}`: all of them.
-///
-/// # Errors
-/// [`Problem`]: snapshots are off.
-pub async fn delete(context: Admitted, Name(stream): Name) -> Result<StatusCode, Problem> {
+/// Forgets all states of a stream.
+#[utoipa::path(
+    delete, path = "/v1/snapshots/{name}", tag = "snapshots",
+    operation_id = "delete_snapshots",
+    params(("name" = String, Path, description = "The stream")),
+    responses((status = 204, description = "They are forgotten"), NotWritten)
+)]
+async fn delete(context: Admitted, Name(stream): Name) -> Result<StatusCode, Problem> {
     blocking(&context, (Act::Write, &stream), SnapshotDoor::delete).await?;
     Ok(StatusCode::NO_CONTENT)
 }

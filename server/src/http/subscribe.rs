@@ -35,12 +35,17 @@ use daybook_store::{
 use futures_util::stream;
 use http::header;
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 use super::event;
 use super::problem::{Kind, Problem};
 use super::query::{self, From, Name, parsed};
+use super::shapes::NotRead;
 use crate::node::entrance::WithoutEnd;
 use crate::node::{Admitted, Context, Endless};
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// Silence after which a comment is sent. Below the idle limits of common proxies (30 to 60 s).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -50,18 +55,31 @@ pub const CHECKPOINT_INTERVAL_DEFAULT: u64 = 10_000;
 /// What a client does when its connection breaks: it comes back after a second.
 const HELLO: &str = "retry: 1000\n: daybook\n\n";
 
+/// The routes of this file. What may be done with a stream, its lists say: see `node::door`.
+pub fn routes() -> Described<Context> {
+    Described::new().routes(Right::Known, routes!(stream)).routes(Right::Known, routes!(all))
+}
+
 /// The parameters of a subscription.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct SubscribeParams {
     /// `start` (default), `end`, or the first number to deliver. `Last-Event-ID` outranks it.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
     from: Option<From>,
+    /// Events of the log after which a checkpoint is sent though none matched the filter.
     #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>)]
     checkpoint_interval: Option<u64>,
+    /// Only of streams whose names begin so; several with commas. One filter at most.
     stream_prefix: Option<String>,
+    /// Only of types that begin so; several with commas.
     type_prefix: Option<String>,
+    /// Only of streams whose names match this.
     stream_regex: Option<String>,
+    /// Only of types that match this.
     type_regex: Option<String>,
 }
 
@@ -76,11 +94,25 @@ pub fn params(uri: &Uri) -> Result<SubscribeParams, Problem> {
     }
 }
 
-/// `GET /v1/streams/{name}/subscribe`
-///
-/// # Errors
-/// [`Problem`]: a parameter is not valid, or the stream is deleted for ever.
-pub async fn stream(
+/// Events of a stream as they come, what is there already first: server-sent events.
+#[utoipa::path(
+    get, path = "/v1/streams/{name}/subscribe", tag = "streams",
+    operation_id = "subscribe_to_stream",
+    params(
+        ("name" = String, Path, description = "The stream"),
+        ("from" = Option<String>, Query,
+         description = "start, end, or the first revision to deliver; start if absent"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Goes on after it"),
+    ),
+    responses(
+        (status = 200, description = "Messages whose `id` is the revision and whose `data` is an \
+                                      Event; `event: caught-up` when what follows is live; \
+                                      `event: problem` before a bad end",
+         body = String, content_type = "text/event-stream"),
+        NotRead,
+    )
+)]
+async fn stream(
     context: Admitted,
     Name(name): Name,
     headers: HeaderMap,
@@ -89,11 +121,24 @@ pub async fn stream(
     open_stream(&context, &name, &params(&uri)?, &headers).await
 }
 
-/// `GET /v1/all/subscribe`
-///
-/// # Errors
-/// [`Problem`]: a parameter is not valid.
-pub async fn all(context: Admitted, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+/// Events of all streams as they come, what is there already first: server-sent events.
+#[utoipa::path(
+    get, path = "/v1/all/subscribe", tag = "log",
+    operation_id = "subscribe_to_all",
+    params(
+        SubscribeParams,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Goes on after it"),
+    ),
+    responses(
+        (status = 200, description = "Messages whose `id` is the position and whose `data` is an \
+                                      Event; `event: checkpoint` where a filter has come without \
+                                      a match; `event: caught-up` when what follows is live; \
+                                      `event: problem` before a bad end",
+         body = String, content_type = "text/event-stream"),
+        NotRead,
+    )
+)]
+async fn all(context: Admitted, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     open_all(&context, &params(&uri)?, &headers).await
 }
 

@@ -13,6 +13,7 @@ use super::door::{Door, Works};
 use super::life::Life;
 use crate::backup::Archiver;
 use crate::builtin::Builtin;
+use crate::config::Setting;
 use crate::connectors::Running;
 use crate::ledger::Ledger;
 use crate::persistent::Persistent;
@@ -68,6 +69,8 @@ pub struct Parts {
     pub verification: Verification,
     /// What archives the log; none if nothing does.
     pub archive: Option<Archiver>,
+    /// What the node was told at its start.
+    pub told: Vec<Setting>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -207,6 +210,12 @@ impl Context {
     #[must_use]
     pub fn console(&self) -> &Arc<Console> {
         &self.inner.parts.console
+    }
+
+    /// What the node was told at its start, and by whom.
+    #[must_use]
+    pub fn told(&self) -> &[Setting] {
+        &self.inner.parts.told
     }
 
     /// The time.

@@ -25,8 +25,9 @@ use tower::Service;
 use super::listener::Peer;
 use super::{Context, Life};
 use crate::security::authenticate::{Asked, Refusal};
+use crate::security::gate::Side;
 use crate::security::tls::ClientCertificate;
-use crate::security::{Authentication, Caller};
+use crate::security::{Asker, Caller};
 use crate::telemetry::trace::visit::Ending;
 use crate::telemetry::trace::{self, Tracer};
 
@@ -36,7 +37,7 @@ pub struct Entrance {
     http: Router,
     grpc: Router,
     /// Finds out who asks; without it everyone may do everything.
-    asks: Option<Arc<Authentication>>,
+    asks: Option<Asker>,
     /// Whoever asks, if nobody is asked: one for all, because each request needs one.
     anyone: Caller,
     life: Life,
@@ -44,21 +45,21 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// The routes of the node that `context` belongs to.
+    /// The routes of the node that `context` belongs to, as far as `side` answers them.
     #[must_use]
-    pub fn new(context: Context) -> Entrance {
-        let http = crate::http::routes(context.clone());
-        let grpc = crate::grpc::routes(context.clone());
-        let asks = context.security().authentication().cloned();
+    pub fn new(context: Context, side: Side) -> Entrance {
+        let http = crate::http::routes_on(context.clone(), side);
+        let grpc = crate::grpc::routes_on(context.clone(), side);
+        let asks = context.security().asker().cloned();
         let (anyone, life) = (Caller::unasked(), context.life().clone());
         Entrance { http, grpc, asks, anyone, life, tracer: None }
     }
 
     /// The routes of something that speaks HTTP alone.
     #[must_use]
-    pub fn http_only(http: Router, life: Life) -> Entrance {
+    pub fn http_only(http: Router, life: Life, asks: Option<Asker>) -> Entrance {
         let anyone = Caller::unasked();
-        Entrance { grpc: http.clone(), http, asks: None, anyone, life, tracer: None }
+        Entrance { grpc: http.clone(), http, asks, anyone, life, tracer: None }
     }
 
     /// The same, with requests traced.
@@ -108,7 +109,7 @@ impl Entrance {
 }
 
 /// Who asks.
-async fn identify<B>(asks: &Authentication, request: &Request<B>) -> Result<Caller, Refusal> {
+async fn identify<B>(asks: &Asker, request: &Request<B>) -> Result<Caller, Refusal> {
     let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
     let authorization = given.next().cloned();
     if given.next().is_some() {

@@ -1,5 +1,6 @@
 //! What a front says of itself: health and numbers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -7,30 +8,53 @@ use axum::extract::State as Of;
 use axum::response::{IntoResponse, Response};
 use daybook_projections::views;
 use http::StatusCode;
-use serde_json::{Map, Value};
+use utoipa_axum::routes;
 
 use super::State;
 use crate::front::numbers;
+use crate::http::about::Readiness;
 use crate::node::Phase;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// Time PostgreSQL has to say whether it is there. Shorter than what asks `/health/ready` waits.
 pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// `GET /health/live`: 204 while the process answers at all.
-pub async fn live() -> StatusCode {
+/// The routes of this file.
+pub fn routes() -> Described<State> {
+    Described::new()
+        .routes(Right::Anyone, routes!(live))
+        .routes(Right::Anyone, routes!(ready))
+        .routes(Right::Monitor, routes!(metrics))
+}
+
+/// Whether the process answers at all.
+#[utoipa::path(
+    get, path = "/health/live", tag = "about",
+    operation_id = "get_liveness",
+    responses((status = 204, description = "It does"))
+)]
+async fn live() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// `GET /health/ready`: 200 when PostgreSQL answers and has all tables, else 503 naming what is
-/// not there.
-pub async fn ready(Of(state): Of<State>) -> Response {
-    let mut parts = Map::new();
+/// Whether PostgreSQL answers and has all tables, and if not, what is not there.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "about",
+    operation_id = "get_readiness",
+    responses(
+        (status = 200, description = "It does", body = Readiness),
+        (status = 503, description = "It does not; the body says why", body = Readiness),
+    )
+)]
+async fn ready(Of(state): Of<State>) -> Response {
+    let mut parts = BTreeMap::new();
     let mut missing = Vec::new();
-    let mut part = |name: &str, fault: Option<String>| {
+    let mut part = |name: &'static str, fault: Option<String>| {
         if fault.is_some() {
-            missing.push(Value::from(name));
+            missing.push(name);
         }
-        parts.insert(name.to_owned(), fault.unwrap_or_else(|| "ready".to_owned()).into());
+        parts.insert(name, fault.unwrap_or_else(|| "ready".to_owned()));
     };
     let stopping = state.life.phase() != Phase::Running;
     part("front", stopping.then(|| "stopping".to_owned()));
@@ -51,11 +75,15 @@ pub async fn ready(Of(state): Of<State>) -> Response {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
     };
-    let body = serde_json::json!({ "status": word, "notReady": missing, "parts": parts });
-    (status, Json(body)).into_response()
+    (status, Json(Readiness { status: word, not_ready: missing, parts })).into_response()
 }
 
-/// `GET /metrics`, in Prometheus' text format.
-pub async fn metrics(Of(state): Of<State>) -> Response {
+/// The front's figures, in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "about",
+    operation_id = "get_metrics",
+    responses((status = 200, description = "They", body = String, content_type = "text/plain"))
+)]
+async fn metrics(Of(state): Of<State>) -> Response {
     numbers(state.life.metrics().render_front(state.postgres.pool_status()))
 }

@@ -54,7 +54,14 @@ pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// [`FileError`] if it cannot be read, or the line is empty or no text.
 pub fn read_secret(what: &'static str, path: &Path) -> Result<String, FileError> {
-    let bytes = read(what, path)?;
+    first_line(what, path, read(what, path)?)
+}
+
+/// The first line of `bytes`, which came from `path`.
+///
+/// # Errors
+/// [`FileError`] if the line is empty or no text.
+pub fn first_line(what: &'static str, path: &Path, bytes: Vec<u8>) -> Result<String, FileError> {
     let Ok(text) = String::from_utf8(bytes) else {
         return Err(FileError::new(what, path, "it is no text in UTF-8"));
     };

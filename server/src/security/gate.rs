@@ -11,6 +11,8 @@
 //! INVARIANTS
 //! - A request that says nothing of its caller is refused: the entrance forgot to ask.
 //! - An answer that has no end of its own ends with the caller's proof.
+//! - Beside a listener for operators, the one for clients answers nothing that asks for a right
+//!   over the server: see [`Side`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ use super::caller::{Caller, Proof};
 use super::lapse;
 use super::rights::{Refused, Right};
 use crate::grpc::{call, status};
+use crate::http::openapi;
 use crate::http::problem::{Kind, Problem};
 use crate::node::listener::Peer;
 
@@ -45,19 +48,50 @@ pub enum Tongue {
     Grpc,
 }
 
+/// Which routes a listener answers.
+///
+/// Operators' own listener answers all: their tools read events and subscribe, too, and have one
+/// address then. Each request is asked for its right there as anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// All of them.
+    All,
+    /// Those that ask for no right over the server: operators have a listener of their own.
+    Clients,
+}
+
 /// What the checks of a node's routes share. A clone is another handle.
 #[derive(Clone)]
 pub struct Gate {
-    audit: Audit,
+    /// None where there is no store: what is done is said in the log of the process then.
+    audit: Option<Audit>,
     clock: Arc<dyn Clock>,
     tongue: Tongue,
+    side: Side,
 }
 
 impl Gate {
     /// One that records in `audit` and answers in `tongue`.
     #[must_use]
     pub fn new(audit: Audit, clock: Arc<dyn Clock>, tongue: Tongue) -> Gate {
-        Gate { audit, clock, tongue }
+        Gate { audit: Some(audit), clock, tongue, side: Side::All }
+    }
+
+    /// That of a process without a store, which speaks HTTP alone.
+    #[must_use]
+    pub fn without_store(clock: Arc<dyn Clock>) -> Gate {
+        Gate { audit: None, clock, tongue: Tongue::Http, side: Side::All }
+    }
+
+    /// The same, for the listener of `side`.
+    #[must_use]
+    pub fn on(self, side: Side) -> Gate {
+        Gate { side, ..self }
+    }
+
+    /// Whether a route that asks for `right` is answered here.
+    fn serves(&self, right: Right) -> bool {
+        self.side == Side::All || !right.is_over_server()
     }
 }
 
@@ -145,7 +179,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         routes: MethodRouter<S>,
     ) -> Routes<S> {
         self.rows.push(Row { method: method.to_string(), path: path.to_owned(), right });
-        self.router = self.router.route(path, self.gate.before(right, routes));
+        let routes = if self.gate.serves(right) {
+            self.gate.before(right, routes)
+        } else {
+            let filter = MethodFilter::try_from(method.clone()).expect("one of those above");
+            self.gate.elsewhere(&[filter])
+        };
+        self.router = self.router.route(path, routes);
         self
     }
 
@@ -165,7 +205,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         api: utoipa::openapi::OpenApi,
     ) -> (Routes<S>, utoipa::openapi::OpenApi) {
         let mut routes = OpenApiRouter::with_openapi(api);
-        for (right, (schemas, paths, methods)) in described.0 {
+        for (right, (schemas, mut paths, methods)) in described.0 {
+            openapi::say_right(&mut paths, right);
             for (path, item) in &paths.paths {
                 let of = |method: &str, is_there: bool| {
                     let row = Row { method: method.to_owned(), path: path.clone(), right };
@@ -176,7 +217,14 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
                 self.rows.extend(of("POST", item.post.is_some()));
                 self.rows.extend(of("DELETE", item.delete.is_some()));
             }
-            routes = routes.routes((schemas, paths, self.gate.before(right, methods)));
+            if self.gate.serves(right) {
+                routes = routes.routes((schemas, paths, self.gate.before(right, methods)));
+            } else {
+                for (path, item) in &paths.paths {
+                    let elsewhere = self.gate.elsewhere(&openapi::methods(item));
+                    self.router = self.router.route(path, elsewhere);
+                }
+            }
         }
         let (router, api) = routes.split_for_parts();
         self.router = self.router.merge(router);
@@ -219,14 +267,6 @@ impl<S: Clone + Send + Sync + 'static> Described<S> {
         self.0.extend(other.0);
         self
     }
-
-    /// Without a check before them: for a process that has no store, no users and no callers it
-    /// could tell apart.
-    #[must_use]
-    pub fn unguarded(self) -> OpenApiRouter<S> {
-        let routes = self.0.into_iter();
-        routes.fold(OpenApiRouter::new(), |router, (_, routes)| router.routes(routes))
-    }
 }
 
 /// What an action is about, as far as its handler says so: for the audit log.
@@ -247,6 +287,22 @@ impl Gate {
         S: Clone + Send + Sync + 'static,
     {
         routes.route_layer(middleware::from_fn_with_state((self.clone(), right), check))
+    }
+
+    /// Says to who asks by one of these methods that operators have a listener of their own.
+    fn elsewhere<S>(&self, methods: &[MethodFilter]) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let tongue = self.tongue;
+        let answer = move || async move {
+            let detail = "this is answered at the server's admin address (--admin-listen) alone";
+            match tongue {
+                Tongue::Http => Problem::new(Kind::NoSuchRoute, detail).into_response(),
+                Tongue::Grpc => call::refused(&tonic::Status::unimplemented(detail)),
+            }
+        };
+        methods.iter().fold(MethodRouter::new(), |router, method| router.on(*method, answer))
     }
 
     fn refuse(&self, refused: Refused) -> Response {
@@ -271,10 +327,28 @@ impl Gate {
         }
     }
 
+    /// Tells that something was denied.
+    fn denied(&self, asked: Asked<'_>, reason: &str) {
+        match &self.audit {
+            Some(audit) => audit.denied(asked, reason),
+            None => {
+                let (login, what) = (asked.caller.login(), asked.what);
+                tracing::warn!(login, what, reason, "denied");
+            }
+        }
+    }
+
     /// Does what is recorded.
     async fn record(&self, asked: Asked<'_>, right: Right, act: (Request, Next)) -> Response {
         let (mut request, next) = act;
-        let id = match self.audit.begun(asked).await {
+        let Some(audit) = &self.audit else {
+            let response = next.run(request).await;
+            let (login, what, outcome) =
+                (asked.caller.login(), asked.what, self.outcome(&response));
+            tracing::info!(login, what, outcome, "done");
+            return response;
+        };
+        let id = match audit.begun(asked).await {
             Ok(id) => Some(id),
             Err(error) if right == Right::Rescue => {
                 let (login, what) = (asked.caller.login(), asked.what);
@@ -285,7 +359,7 @@ impl Gate {
         };
         let subject = Subject::default();
         request.extensions_mut().insert(subject.clone());
-        let mut ending = Ending { audit: &self.audit, id, asked, subject, outcome: None };
+        let mut ending = Ending { audit, id, asked, subject, outcome: None };
         let response = next.run(request).await;
         ending.outcome = Some(self.outcome(&response));
         response
@@ -335,7 +409,7 @@ async fn check(
     let what = format!("{} {}", request.method(), request.uri().path());
     let asked = Asked { caller: &caller, peer, what: &what };
     if let Err(refused) = right.check(&caller) {
-        gate.audit.denied(asked, &refused.to_string());
+        gate.denied(asked, &refused.to_string());
         return gate.refuse(refused);
     }
     // What the console asks for a page is recorded with the page's own request, under one id.

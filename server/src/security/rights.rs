@@ -106,6 +106,19 @@ impl Right {
         }
     }
 
+    /// Whether it is one over the server as a whole, and not over a stream or the ledger.
+    #[must_use]
+    pub fn is_over_server(self) -> bool {
+        use Right as R;
+        match self {
+            R::Monitor | R::Inspect | R::Operate | R::Rescue | R::Administer => true,
+            R::Anyone | R::Known => false,
+            R::ReadLedger | R::OpenAccounts | R::MoveMoney | R::FreezeAccounts | R::AuditLedger => {
+                false
+            }
+        }
+    }
+
     /// Whether what it lets through is recorded in the audit log.
     #[must_use]
     pub fn is_recorded(self) -> bool {

@@ -1,7 +1,6 @@
 //! What a node is told about those who connect.
 
-use std::path::PathBuf;
-
+use super::source::Source;
 use super::tls::TlsSettings;
 
 /// Who is asked for who they are.
@@ -22,5 +21,5 @@ pub struct Settings {
     /// Who is asked.
     pub asks: Asks,
     /// The file that says which tokens are believed, if any are.
-    pub tokens: Option<PathBuf>,
+    pub tokens: Option<Source>,
 }

@@ -14,7 +14,7 @@
 
 mod certificate;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,9 +30,10 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier}
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::files::{self, FileError};
+use super::files::FileError;
+use super::source::Source;
 use crate::telemetry::security::SecurityMetrics;
-pub use certificate::ClientCertificate;
+pub use certificate::{ClientCertificate, not_after};
 
 /// What is spoken within, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -41,9 +42,9 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     /// PEM file of the server's certificate and those between it and its authority.
-    pub certificate: PathBuf,
-    /// PEM file of its private key.
-    pub key: PathBuf,
+    pub certificate: Source,
+    /// PEM file of its private key; may be the same.
+    pub key: Source,
     /// What is asked of clients, if anything is.
     pub clients: Option<ClientsSettings>,
     /// The oldest version that is spoken.
@@ -54,11 +55,11 @@ pub struct TlsSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientsSettings {
     /// PEM file of the authorities that may vouch for clients.
-    pub authorities: PathBuf,
+    pub authorities: Source,
     /// Whether a client must have a certificate.
     pub demand: Demand,
     /// PEM file of those authorities' lists of revoked certificates.
-    pub revoked: Option<PathBuf>,
+    pub revoked: Option<Source>,
 }
 
 /// Whether a client must have a certificate.
@@ -195,13 +196,17 @@ impl Inner {
 impl Contents {
     fn read(settings: &TlsSettings) -> Result<Contents, FileError> {
         let clients = settings.clients.as_ref();
-        let authorities = clients.map(|clients| files::read(CLIENT_CA, &clients.authorities));
-        let revoked = clients.and_then(|clients| clients.revoked.as_deref());
+        let authorities = clients.map(|clients| clients.authorities.read(CLIENT_CA));
+        let revoked = clients.and_then(|clients| clients.revoked.as_ref());
+        let certificate = settings.certificate.read(CERTIFICATE)?;
+        // Read once where it is one place: it may change between two reads.
+        let is_one = settings.key == settings.certificate;
+        let key = if is_one { certificate.clone() } else { settings.key.read(KEY)? };
         Ok(Contents {
-            certificate: files::read(CERTIFICATE, &settings.certificate)?,
-            key: files::read(KEY, &settings.key)?,
+            certificate,
+            key,
             authorities: authorities.transpose()?,
-            revoked: revoked.map(|path| files::read(CRL, path)).transpose()?,
+            revoked: revoked.map(|list| list.read(CRL)).transpose()?,
         })
     }
 
@@ -234,35 +239,37 @@ fn build(settings: &TlsSettings, contents: &Contents) -> Result<Loaded, FileErro
         .expect("the provider speaks both versions");
     let builder = match (&settings.clients, &contents.authorities) {
         (Some(clients), Some(authorities)) => {
-            let roots = roots(&clients.authorities, authorities)?;
+            let roots = roots(clients.authorities.place(), authorities)?;
             let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
             if let (Some(path), Some(revoked)) = (&clients.revoked, &contents.revoked) {
                 // The certificates between a client's and its authority are those of the file of
                 // authorities' owner: it is the clients' own that are revoked. An authority without
                 // a list in the file vouches for nobody.
-                verifier =
-                    verifier.with_crls(lists(path, revoked)?).only_check_end_entity_revocation();
+                verifier = verifier
+                    .with_crls(lists(path.place(), revoked)?)
+                    .only_check_end_entity_revocation();
             }
             if clients.demand == Demand::Optional {
                 verifier = verifier.allow_unauthenticated();
             }
             let verifier = verifier.build().map_err(|error| {
-                FileError::new(CLIENT_CA, &clients.authorities, error.to_string())
+                FileError::new(CLIENT_CA, clients.authorities.place(), error.to_string())
             })?;
             builder.with_client_cert_verifier(verifier)
         }
         _ => builder.with_no_client_auth(),
     };
-    let chain = certificates(CERTIFICATE, &settings.certificate, &contents.certificate)?;
+    let (certificate, key) = (settings.certificate.place(), settings.key.place());
+    let chain = certificates(CERTIFICATE, certificate, &contents.certificate)?;
     let not_after = certificate::not_after(&chain[0])
-        .map_err(|reason| FileError::new(CERTIFICATE, &settings.certificate, reason))?;
-    let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| {
+        .map_err(|reason| FileError::new(CERTIFICATE, certificate, reason))?;
+    let private = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| {
         let reason = format!("{error}; it must hold a private key in PEM form");
-        FileError::new(KEY, &settings.key, reason)
+        FileError::new(KEY, key, reason)
     })?;
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+    let mut config = builder.with_single_cert(chain, private).map_err(|error| {
         let reason = format!("{error}; it must hold the private key of the certificate");
-        FileError::new(KEY, &settings.key, reason)
+        FileError::new(KEY, key, reason)
     })?;
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});

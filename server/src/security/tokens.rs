@@ -15,7 +15,6 @@ mod fetch;
 mod keys;
 mod settings;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -27,6 +26,7 @@ use serde_json::{Map, Value};
 use super::authenticate::Refusal;
 use super::caller::{Caller, Proof};
 use super::files::FileError;
+use super::source::Source as Place;
 use crate::telemetry::security::SecurityMetrics;
 use crate::users::record;
 use fetch::Source;
@@ -40,7 +40,7 @@ const REQUIRED: [&str; 4] = ["iss", "aud", "exp", "nbf"];
 
 /// Whose tokens are believed.
 pub struct Tokens {
-    path: PathBuf,
+    place: Place,
     current: ArcSwap<Issuer>,
     /// What was wrong with the files when they were last looked at.
     wrong: Mutex<Option<String>>,
@@ -55,14 +55,14 @@ impl Tokens {
     /// # Errors
     /// [`FileError`] names the file and what is wrong with it.
     pub fn load(
-        path: PathBuf,
+        place: Place,
         clock: Arc<dyn Clock>,
         metrics: SecurityMetrics,
     ) -> Result<Tokens, FileError> {
-        let issuer = settings::load(&path)?;
+        let issuer = settings::load(&place)?;
         let source = issuer.source.clone().map(|url| Arc::new(Source::new(url, clock.clone())));
         let current = ArcSwap::from_pointee(issuer);
-        Ok(Tokens { path, current, wrong: Mutex::new(None), source, clock, metrics })
+        Ok(Tokens { place, current, wrong: Mutex::new(None), source, clock, metrics })
     }
 
     /// Takes up what has changed in the files, and asks the issuer for its keys when it is time to.
@@ -70,10 +70,10 @@ impl Tokens {
     /// # Errors
     /// What is wrong. What was in use stays in use.
     pub async fn look(&self) -> Result<(), String> {
-        let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || settings::load(&path)).await;
+        let place = self.place.clone();
+        let read = tokio::task::spawn_blocking(move || settings::load(&place)).await;
         let read = read.unwrap_or_else(|failed| {
-            Err(FileError::new(settings::WHAT, &self.path, failed.to_string()))
+            Err(FileError::new(settings::WHAT, self.place.place(), failed.to_string()))
         });
         let url = self.source.as_deref().map(Source::url);
         let found = read.map_err(|error| error.to_string()).and_then(|issuer| {

@@ -19,6 +19,7 @@ use prometheus::{
 use super::families::{self, Labels};
 use super::safeguards::Safeguards;
 use super::security::SecurityMetrics;
+use super::vault::VaultMetrics;
 use super::{ledger, node, process, projections, store};
 use crate::node::Context;
 use crate::persistent::info::GroupInfo;
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub safeguards: Safeguards,
     /// Who proved who they are, and how connections are protected.
     pub security: SecurityMetrics,
+    /// What was asked of Vault.
+    pub vault: VaultMetrics,
 }
 
 impl Default for Metrics {
@@ -111,6 +114,7 @@ impl Metrics {
             silent_connections,
             safeguards: Safeguards::new(r),
             security: SecurityMetrics::new(r),
+            vault: VaultMetrics::new(r),
             registry,
         }
     }

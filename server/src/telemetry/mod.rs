@@ -16,3 +16,4 @@ pub mod scavenge;
 pub mod security;
 mod store;
 pub mod trace;
+pub mod vault;

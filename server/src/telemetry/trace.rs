@@ -28,6 +28,7 @@
 
 pub mod current;
 mod export;
+mod ids;
 pub mod settings;
 mod span;
 pub mod visit;
@@ -50,6 +51,7 @@ pub use export::{BATCH_SPANS_MAX, FLUSH_WAIT_MAX, QUEUE_SPANS_MAX, StartError};
 pub use settings::{Ratio, Settings, Target};
 
 use export::{Exporters, SpanCounts};
+use ids::Ids;
 
 /// How far the two clocks may drift apart before spans follow the wall clock anew. Within it, a
 /// span that is a part of another never seems to begin before it.
@@ -72,7 +74,7 @@ pub struct Tracer {
 
 struct Inner {
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    ids: Ids,
     ratio: Ratio,
     slow: Duration,
     /// What the wall clock is ahead of the monotonic one, in nanoseconds.
@@ -105,7 +107,7 @@ impl Tracer {
         let ahead_ns = AtomicI64::new(ahead(clock.as_ref()));
         let inner = Inner {
             clock,
-            entropy,
+            ids: Ids::new(entropy.as_ref()),
             ratio: settings.ratio,
             slow: settings.slow,
             ahead_ns,
@@ -133,7 +135,7 @@ impl Tracer {
     }
 
     fn entropy(&self) -> &dyn Entropy {
-        self.inner.entropy.as_ref()
+        &self.inner.ids
     }
 
     /// A new trace, of which the share decides whether it is recorded.

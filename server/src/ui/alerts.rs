@@ -15,6 +15,9 @@ const ALERTS_MAX: usize = 50;
 /// A disk that is full sooner than this is an alert.
 const DISK_FULL_SOON: Duration = Duration::from_secs(4 * 3600);
 
+/// How long the disk is watched before it is said to fill: a burst is no trend.
+const DISK_WATCHED_MIN: Duration = Duration::from_secs(10 * 60);
+
 /// How much an alert presses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -328,7 +331,8 @@ const RULES: &[Rule] = &[
 #[must_use]
 pub fn firing(figures: &Figures, ring: &Ring) -> Vec<Alert> {
     let mut firing = Vec::new();
-    if ring.disk_full_in().is_some_and(|left| left < DISK_FULL_SOON) {
+    let is_trend = ring.span() >= DISK_WATCHED_MIN;
+    if is_trend && ring.disk_full_in().is_some_and(|left| left < DISK_FULL_SOON) {
         firing.push(Alert {
             name: "DaybookDiskFilling",
             severity: Critical,

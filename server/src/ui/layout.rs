@@ -54,6 +54,7 @@ const PAGES: &[(&str, &[(&str, &str, Right)])] = &[
             ("/ui/operations", "Upkeep", Right::Monitor),
             ("/ui/users", "Users", Right::Administer),
             ("/ui/audit", "Audit log", Right::Administer),
+            ("/ui/config", "Configuration", Right::Inspect),
             ("/ui/api", "API", Right::Known),
         ],
     ),

@@ -4,11 +4,13 @@
 //!   /ui/operations                    backups, scavenges, verification, certificates    upkeep
 //!   /ui/users[/{login}[/…]]           who may call                                      users
 //!   /ui/audit                         what was done, and denied                         audit
+//!   /ui/config                        what the server was told                        settings
 //!   /ui/api                           the API, from its own description                 reference
 //! ```
 
 pub mod audit;
 pub mod reference;
+pub mod settings;
 pub mod upkeep;
 pub mod users;
 
@@ -18,9 +20,10 @@ use crate::security::rights::Right;
 
 /// The routes of this room.
 pub fn routes(gate: &Gate) -> Routes<Ui> {
-    use Right::{Administer, Known, Monitor, Operate, Rescue};
+    use Right::{Administer, Inspect, Known, Monitor, Operate, Rescue};
     Routes::new(gate)
         .get("/ui/operations", Monitor, upkeep::show)
+        .post("/ui/operations/backup", Operate, upkeep::back_up)
         .post("/ui/operations/scavenge", Operate, upkeep::scavenge)
         .post("/ui/operations/scavenge/stop", Rescue, upkeep::stop_scavenge)
         .post("/ui/operations/verify", Operate, upkeep::verify)
@@ -34,5 +37,6 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
         .post("/ui/users/{login}/password", Administer, users::reset_password)
         .post("/ui/users/{login}/groups", Administer, users::set_groups)
         .get("/ui/audit", Known, audit::show)
+        .get("/ui/config", Inspect, settings::show)
         .get("/ui/api", Known, reference::show)
 }

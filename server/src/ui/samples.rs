@@ -135,6 +135,13 @@ impl Ring {
         (slope < -1.0).then_some(-slope)
     }
 
+    /// How long the samples reach back.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        let (first, last) = (self.first().map(|s| s.at), self.last().map(|s| s.at));
+        last.unwrap_or_default().saturating_sub(first.unwrap_or_default())
+    }
+
     /// When the disk is full at the pace of the samples.
     #[must_use]
     pub fn disk_full_in(&self) -> Option<Duration> {

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::pki::{Authority, Leaf};
 use super::{PATIENCE, soon};
@@ -73,6 +73,35 @@ impl<'a> Visitor<'a> {
     pub async fn get(self, address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
         self.connect(address).await?.get(path).await
     }
+}
+
+/// Takes connections within TLS and leads each to `inner`, which speaks in the clear: the protocol
+/// is `protocol`, and nobody vouches for it but `authority`.
+pub async fn veiled(authority: &Authority, protocol: &[u8], inner: SocketAddr) -> SocketAddr {
+    let leaf = authority.server(1);
+    let chain = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("a version")
+        .with_no_client_auth();
+    let mut config = config.with_single_cert(vec![chain], key).expect("its key");
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // Who is not believed, or goes away, ends its connection.
+                let Ok(mut outer) = acceptor.accept(stream).await else { return };
+                let Ok(mut inner) = TcpStream::connect(inner).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+    address
 }
 
 /// A secure connection.

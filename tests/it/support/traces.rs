@@ -89,6 +89,11 @@ impl Collector {
         collector
     }
 
+    /// Where it listens: for gRPC, and for HTTP.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.grpc, self.http)
+    }
+
     /// Where it takes OTLP over gRPC.
     pub fn otlp_grpc(&self) -> String {
         format!("grpc://{}", self.grpc)

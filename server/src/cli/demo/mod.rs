@@ -21,17 +21,22 @@ use clap::Args;
 use self::api::Api;
 use self::stage::Stage;
 use super::load::target::Target;
+use super::remote::IdentityArgs;
 use super::report::{Json, print};
 
 /// Shows the ledger at work: accounts, transfers, one that is undone, and the books.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   daybook demo                                   on a server of its own, removed at the end
-  daybook demo --url http://127.0.0.1:2113       on a server that runs, to look around afterwards")]
+  daybook demo --url http://127.0.0.1:2113       on a server that runs, to look around afterwards
+  daybook demo --url https://localhost:2113 --ca ca.crt --user admin   asks for the password")]
 pub struct DemoArgs {
     /// A server that runs already: http://HOST:PORT [default: one started for the demo]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+
+    #[command(flatten)]
+    identity: IdentityArgs,
 
     #[command(flatten)]
     json: Json,
@@ -43,7 +48,8 @@ pub struct DemoArgs {
 /// If the server does not start, cannot be asked, or does not do what the story tells.
 pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     super::runtime(None)?.block_on(async {
-        let target = Target::reach(args.url.as_deref(), &std::env::temp_dir()).await?;
+        let target =
+            Target::reach(args.url.as_deref(), &args.identity, &std::env::temp_dir()).await?;
         let mut stage = Stage::new(args.json.leaves_output_to_people());
         stage.open(&target.version().await?, target.url())?;
         let mut api = Api::new(target.address().clone());

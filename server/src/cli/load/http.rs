@@ -10,20 +10,21 @@
 //!
 //! INVARIANT: an answer whose length cannot be told for certain is an error, never a guess.
 //!
-//! Not here: pipelining, answers in chunks, TLS, redirects.
+//! Not here: pipelining, answers in chunks, redirects.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::cli::remote::plain;
+use daybook_client::Settings;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use uuid::Uuid;
+
+use crate::security::wire::{HTTP_1, Secure, Wire};
 
 /// Bytes of one answer. The largest are pages of events, which the server ends at 4 MiB and one
 /// event.
@@ -33,21 +34,34 @@ const BUFFER_SIZE: usize = 4 * 1024;
 /// Characters of an answer that is not JSON that are shown in an error.
 const EXCERPT_LENGTH_MAX: usize = 200;
 
-/// Where the server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the server is, and as whom it is called.
+#[derive(Clone)]
 pub struct Address {
     host: String,
     port: u16,
+    secure: Option<Secure>,
+    /// What each request says of its caller. A secret.
+    authorization: Option<String>,
+}
+
+// By hand: what it would show of the caller is a secret.
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 impl Address {
-    /// The address in `url`: `http://HOST:PORT`, or a connection string.
+    /// The server that `settings` are for.
     ///
     /// # Errors
-    /// If it is neither.
-    pub fn parse(url: &str) -> anyhow::Result<Address> {
-        let settings = plain(url)?;
-        Ok(Address { host: settings.host.to_string(), port: settings.port })
+    /// If their certificates cannot be used.
+    pub fn of(settings: &Settings) -> anyhow::Result<Address> {
+        let host = settings.host.to_string();
+        let secure =
+            settings.tls.as_ref().map(|tls| Secure::new(tls, &host, HTTP_1)).transpose()?;
+        let authorization = settings.authorization();
+        Ok(Address { host, port: settings.port, secure, authorization })
     }
 }
 
@@ -164,7 +178,7 @@ impl<'a> Answer<'a> {
 #[derive(Debug)]
 pub struct Connection {
     address: Address,
-    stream: Option<TcpStream>,
+    stream: Option<Wire>,
     out: String,
     input: Vec<u8>,
     filled: usize,
@@ -198,7 +212,7 @@ impl Connection {
 
     /// Sends what is to be sent, over a connection that was kept or a new one, and keeps it if it
     /// stays open.
-    async fn exchange(&mut self, kept: Option<TcpStream>) -> Result<Head, HttpError> {
+    async fn exchange(&mut self, kept: Option<Wire>) -> Result<Head, HttpError> {
         self.filled = 0;
         let mut stream = match kept {
             Some(stream) => stream,
@@ -212,12 +226,10 @@ impl Connection {
         Ok(head)
     }
 
-    async fn connect(&self) -> Result<TcpStream, HttpError> {
-        let io = |error| HttpError::Io { action: "connect", error };
-        let host = self.address.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, self.address.port)).await.map_err(io)?;
-        stream.set_nodelay(true).map_err(io)?;
-        Ok(stream)
+    async fn connect(&self) -> Result<Wire, HttpError> {
+        let Address { host, port, secure, .. } = &self.address;
+        let wire = Wire::connect(host, *port, secure.as_ref()).await;
+        wire.map_err(|error| HttpError::Io { action: "connect", error })
     }
 
     fn write_request(&mut self, request: &Request<'_>) {
@@ -227,6 +239,9 @@ impl Connection {
         out.extend(parts);
         // Writing to a string cannot fail.
         let _ = write!(out, ":{}\r\n", self.address.port);
+        if let Some(authorization) = &self.address.authorization {
+            out.extend(["authorization: ", authorization, "\r\n"]);
+        }
         if let Some(key) = request.key {
             let _ = write!(out, "idempotency-key: {key}\r\n");
         }
@@ -243,7 +258,7 @@ impl Connection {
         out.push_str(request.body);
     }
 
-    async fn read_answer(&mut self, stream: &mut TcpStream) -> Result<Head, HttpError> {
+    async fn read_answer(&mut self, stream: &mut Wire) -> Result<Head, HttpError> {
         let mut searched = 0;
         let head = loop {
             self.fill(stream).await?;
@@ -264,7 +279,7 @@ impl Connection {
     }
 
     /// Reads some bytes more, at least one.
-    async fn fill(&mut self, stream: &mut TcpStream) -> Result<(), HttpError> {
+    async fn fill(&mut self, stream: &mut Wire) -> Result<(), HttpError> {
         if self.filled == self.input.len() {
             if self.filled >= ANSWER_SIZE_MAX {
                 return Err(HttpError::Answer("it is too large"));
@@ -283,7 +298,10 @@ impl Connection {
     }
 }
 
-async fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<(), HttpError> {
+async fn write_all<S>(stream: &mut S, mut bytes: &[u8]) -> Result<(), HttpError>
+where
+    S: AsyncWrite + Unpin,
+{
     while !bytes.is_empty() {
         let wrote = poll_fn(|context| Pin::new(&mut *stream).poll_write(context, bytes)).await;
         match wrote {
@@ -295,7 +313,8 @@ async fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<(), HttpE
             Err(error) => return Err(HttpError::Io { action: "send a request", error }),
         }
     }
-    Ok(())
+    let flushed = poll_fn(|context| Pin::new(&mut *stream).poll_flush(context)).await;
+    flushed.map_err(|error| HttpError::Io { action: "send a request", error })
 }
 
 /// What an answer's head says.
@@ -375,6 +394,10 @@ mod tests {
         }
     }
 
+    fn nobody(host: &str) -> Address {
+        Address { host: host.to_owned(), port: 1, secure: None, authorization: None }
+    }
+
     /// Answers each connection with the next of `scripts`: what it sends, piece by piece, each
     /// after it has read what is there.
     async fn server(scripts: Vec<Vec<&'static str>>) -> Address {
@@ -391,7 +414,7 @@ mod tests {
                 }
             }
         });
-        Address { host: "127.0.0.1".to_owned(), port: address.port() }
+        Address { port: address.port(), ..nobody("127.0.0.1") }
     }
 
     #[tokio::test]
@@ -434,14 +457,16 @@ mod tests {
 
     #[test]
     fn a_request_says_how_long_it_is() {
-        let address = Address { host: "h".to_owned(), port: 1 };
+        let authorization = Some("Bearer abc".to_owned());
+        let address = Address { authorization, ..nobody("h") };
+        assert_eq!(format!("{address:?}"), "h:1", "no secret");
         let mut connection = Connection::new(address);
         let request =
             Request { wait_s: Some(9), ..Request::act("POST", "/v1/x", Uuid::nil(), "{}") };
         connection.write_request(&request);
         assert_eq!(
             connection.out,
-            "POST /v1/x HTTP/1.1\r\nhost: h:1\r\n\
+            "POST /v1/x HTTP/1.1\r\nhost: h:1\r\nauthorization: Bearer abc\r\n\
              idempotency-key: 00000000-0000-0000-0000-000000000000\r\nprefer: wait=9\r\n\
              content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
         );

@@ -57,6 +57,7 @@ use self::report::{Outcomes, Processor, Report, thousands};
 use self::stats::{Recorder, Second};
 use self::target::Target;
 use self::user::{Shared, User};
+use super::remote::IdentityArgs;
 use super::report::Json;
 
 /// Users who open their accounts at a time: a thousand connections in one instant would measure the
@@ -74,6 +75,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
   daybook load --users 100 --seconds 60 --html=load.html --json=load.json
   daybook load --pause 5                                the server hangs for 5 s
   daybook load --url http://127.0.0.1:2113 --seconds 5  a server that runs already
+  daybook load --url https://db:2113 --ca ca.crt --user teller --password-file secret
 
 The exit code is 1 if any check of consistency fails.")]
 pub struct LoadArgs {
@@ -93,6 +95,9 @@ pub struct LoadArgs {
     /// A server that runs already: http://HOST:PORT [default: one started for the run]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+
+    #[command(flatten)]
+    identity: IdentityArgs,
 
     /// Where a directory for that server's data is made, and removed again; choose the disk that
     /// matters
@@ -140,7 +145,7 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(args: &LoadArgs) -> anyhow::Result<Report> {
-    let target = Target::reach(args.url.as_deref(), &args.data).await?;
+    let target = Target::reach(args.url.as_deref(), &args.identity, &args.data).await?;
     let version = target.version().await?;
     let chance = SystemEntropy.bytes();
     let plan = Plan::new(chance, args.users);

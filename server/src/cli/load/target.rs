@@ -4,11 +4,13 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use daybook_client::Settings;
 use serde::Deserialize;
 
 use super::http::{Address, Connection, Request};
 use crate::cli::bench::place::Scratch;
 use crate::cli::bench::process::Server;
+use crate::cli::remote::IdentityArgs;
 
 /// A server. One that was started for this ends when it is dropped.
 #[derive(Debug)]
@@ -20,18 +22,24 @@ pub struct Target {
 }
 
 impl Target {
-    /// The server at `url`; else a new one with its data below `directory`.
+    /// The server at `url`, called as `identity` says; else a new one with its data below
+    /// `directory`.
     ///
     /// # Errors
-    /// If the URL is none, or no server starts.
-    pub async fn reach(url: Option<&str>, directory: &Path) -> anyhow::Result<Target> {
+    /// If the URL is none, the identity cannot be used, or no server starts.
+    pub async fn reach(
+        url: Option<&str>,
+        identity: &IdentityArgs,
+        directory: &Path,
+    ) -> anyhow::Result<Target> {
         if let Some(url) = url {
-            let address = Address::parse(url).context("--url cannot be used")?;
+            let address = Address::of(&identity.settings(url).context("--url cannot be used")?)?;
             return Ok(Target { address, url: url.trim_end_matches('/').to_owned(), own: None });
         }
         let scratch = Scratch::within(directory)?;
         let server = Server::store(&scratch.join("data")).await?;
-        let (address, url) = (Address::parse(&server.url())?, server.url());
+        let url = server.url();
+        let address = Address::of(&Settings::parse(&url)?)?;
         Ok(Target { address, url, own: Some((server, scratch)) })
     }
 

@@ -8,6 +8,7 @@ async fn run_against(fault: Fault) -> Report {
         users: 20,
         seconds: 0.2,
         url: Some(fake::start(fault).await),
+        identity: Default::default(),
         data: PathBuf::new(),
         pause: None,
         html: None,

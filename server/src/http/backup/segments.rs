@@ -8,19 +8,32 @@ use axum::response::{IntoResponse, Response};
 use daybook_log::backup::hex;
 use http::header;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::super::body;
 use super::super::problem::{Kind, Problem};
 use super::super::query::Params;
+use super::super::shapes::NotRead;
 use crate::node::Context;
+use crate::security::gate::Described;
+use crate::security::rights::Right;
 
 /// Bytes of one answer.
 pub const BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// The routes of this file.
+pub fn routes() -> Described<Context> {
+    Described::new()
+        .routes(Right::Administer, routes!(list))
+        .routes(Right::Administer, routes!(bytes))
+}
+
 /// The segments of a running server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Segments)]
 pub struct Listing {
     /// The store.
     pub store: Uuid,
@@ -33,7 +46,8 @@ pub struct Listing {
 }
 
 /// One of them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Segment)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
     /// Its name.
@@ -43,14 +57,22 @@ pub struct Listed {
 }
 
 /// Which bytes.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Range {
+    /// The first one.
     from: u64,
+    /// How many, up to 8 MiB.
     size: u64,
 }
 
-/// Lists the segments.
-pub async fn list(State(context): State<Context>) -> Json<Listing> {
+/// The segments of the log: what an incremental backup asks first.
+#[utoipa::path(
+    get, path = "/admin/backup/segments", tag = "backup",
+    operation_id = "list_segments",
+    responses((status = 200, description = "They", body = Listing))
+)]
+async fn list(State(context): State<Context>) -> Json<Listing> {
     let now = context.clock().now().0;
     let extent = context.works().extent();
     let segments = extent.segments.iter().map(|segment| Listed {
@@ -65,11 +87,18 @@ pub async fn list(State(context): State<Context>) -> Json<Listing> {
     })
 }
 
-/// Answers with some bytes of a segment.
-///
-/// # Errors
-/// If there is no such segment (any more: a scavenge rewrites them), or no such bytes in it.
-pub async fn bytes(
+/// Some bytes of a segment. A scavenge may have rewritten it since it was listed.
+#[utoipa::path(
+    get, path = "/admin/backup/segments/{name}", tag = "backup",
+    operation_id = "read_segment",
+    params(("name" = String, Path, description = "The segment"), Range),
+    responses(
+        (status = 200, description = "They", body = String,
+         content_type = "application/octet-stream"),
+        NotRead,
+    )
+)]
+async fn bytes(
     State(context): State<Context>,
     Path(name): Path<String>,
     Params(range): Params<Range>,

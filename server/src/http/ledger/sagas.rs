@@ -85,7 +85,8 @@ impl<'a> SagaView<'a> {
 }
 
 /// The step that is to be taken or taken back.
-fn step(known: &Known) -> Option<&'static str> {
+#[must_use]
+pub fn step(known: &Known) -> Option<&'static str> {
     let done = known.transfer.progress.done;
     let steps = PAYMENT_TRANSFER.steps;
     match known.state() {
@@ -95,6 +96,19 @@ fn step(known: &Known) -> Option<&'static str> {
             writes.find(|step| step.effect == saga::Effect::Write).map(|step| step.name)
         }
         _ => None,
+    }
+}
+
+/// The state that a list is asked for, of those that are no end.
+///
+/// # Errors
+/// [`Problem`] if it is none of them.
+pub fn state_named(name: &str) -> Result<saga::State, Problem> {
+    match name {
+        "running" => Ok(saga::State::Running),
+        "compensating" => Ok(saga::State::Compensating),
+        "failed" => Ok(saga::State::Failed),
+        _ => Err(Problem::field("state", "give running, compensating or failed")),
     }
 }
 
@@ -132,13 +146,7 @@ async fn list(
     State(context): State<Context>,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Problem> {
-    let state = match params.state.as_deref() {
-        None => None,
-        Some("running") => Some(saga::State::Running),
-        Some("compensating") => Some(saga::State::Compensating),
-        Some("failed") => Some(saga::State::Failed),
-        Some(_) => return Err(Problem::field("state", "give running, compensating or failed")),
-    };
+    let state = params.state.as_deref().map(state_named).transpose()?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));

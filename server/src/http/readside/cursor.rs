@@ -11,8 +11,9 @@ use serde_json::Value as Json;
 
 use crate::http::problem::Problem;
 
-/// Bytes of a cursor. Its values are ids, numbers and short words.
-const SIZE_MAX: usize = 1024;
+/// Bytes of a cursor. Its values are ids, numbers and words; the longest are the names of a stream
+/// and of a group, of 1 KiB each.
+const SIZE_MAX: usize = 8 * 1024;
 
 /// The cursor of a row at `place` in `order`.
 #[must_use]
@@ -48,7 +49,31 @@ pub fn decode_number(cursor: &str, order: &str) -> Result<u64, Problem> {
     }
 }
 
-fn not_ours() -> Problem {
+/// The text that `cursor` stands for in `order`, which is one of texts.
+///
+/// # Errors
+/// [`Problem`] if it was not given out for this order.
+pub fn decode_text(cursor: &str, order: &str) -> Result<String, Problem> {
+    match read(cursor, order, &[Kind::Text]).as_deref() {
+        Some([Value::Text(text)]) => Ok(text.clone()),
+        _ => Err(not_ours()),
+    }
+}
+
+/// The two texts that `cursor` stands for in `order`, which is one of pairs of texts.
+///
+/// # Errors
+/// [`Problem`] if it was not given out for this order.
+pub fn decode_texts(cursor: &str, order: &str) -> Result<(String, String), Problem> {
+    match read(cursor, order, &[Kind::Text, Kind::Text]).as_deref() {
+        Some([Value::Text(first), Value::Text(second)]) => Ok((first.clone(), second.clone())),
+        _ => Err(not_ours()),
+    }
+}
+
+/// What is said of a cursor that was not given out here.
+#[must_use]
+pub fn not_ours() -> Problem {
     Problem::field("cursor", "give the next of the page before, and all else as it was")
 }
 

@@ -41,6 +41,15 @@ pub enum Refusal {
          user, or send credentials"
     )]
     CertificateUnknown,
+    /// The certificate does not say who it is of, in a process that has no users.
+    #[error("the client certificate has no common name that could be a login; use another one")]
+    CertificateNameless,
+    /// The process has no users, and does not believe such credentials.
+    #[error(
+        "this process has no users: it asks for a client certificate (--tls-client-ca), or for a \
+         token of its issuer (--jwt)"
+    )]
+    NoUsers,
     /// Too many were wrong; these were not looked at.
     #[error(
         "too many wrong passwords came for this login or from this address; try again in {} s",

@@ -18,7 +18,7 @@
 //! "daybook-admin" = "$admins"
 //! ```
 //!
-//! Files are looked for beside this one.
+//! Files are looked for beside this one; where the server was started, if this is kept in Vault.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ use serde::Deserialize;
 use super::fetch::JwksUrl;
 use super::keys::{self, KEYS_MAX, Key};
 use crate::security::files::{self, FileError};
+use crate::security::source::Source;
 
 /// The setting, as messages name it.
 pub const WHAT: &str = "--jwt";
@@ -98,9 +99,10 @@ fn roles() -> String {
 ///
 /// # Errors
 /// [`FileError`]
-pub fn load(path: &Path) -> Result<Issuer, FileError> {
+pub fn load(place: &Source) -> Result<Issuer, FileError> {
+    let path = place.place();
     let wrong = |reason: String| FileError::new(WHAT, path, reason);
-    let bytes = files::read(WHAT, path)?;
+    let bytes = place.read(WHAT)?;
     let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     if file.issuer.is_empty() || file.audience.is_empty() {
@@ -113,7 +115,11 @@ pub fn load(path: &Path) -> Result<Issuer, FileError> {
     if file.groups.len() > GROUPS_MAX {
         return Err(wrong(format!("[groups] has more than {GROUPS_MAX} names")));
     }
-    let beside = |named: &Path| path.parent().unwrap_or(Path::new("")).join(named);
+    let directory = match place {
+        Source::File(path) => path.parent().unwrap_or(Path::new("")),
+        Source::Vault(_) => Path::new(""),
+    };
+    let beside = |named: &Path| directory.join(named);
     let mut keys = Vec::new();
     for key in &file.keys {
         keys.push(keys::from_pem(&beside(&key.file), key.algorithm, key.kid.clone())?);

@@ -94,7 +94,7 @@ fn believer(directory: &TempDir, signers: &[&Signer]) -> Tokens {
 fn load(directory: &TempDir, text: &str, clock: Arc<dyn Clock>) -> Result<Tokens, FileError> {
     let path = directory.path().join("jwt.toml");
     write(&path, text);
-    Tokens::load(path, clock, Metrics::new().security)
+    Tokens::load(path.into(), clock, Metrics::new().security)
 }
 
 fn claims() -> Value {

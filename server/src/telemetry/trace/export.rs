@@ -11,6 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daybook_client::Tls;
+use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
@@ -19,9 +21,11 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
+use tonic::transport::Endpoint;
 
 use super::settings::{Protocol, Target};
 use super::zipkin::Zipkin;
+use crate::security::wire::{Dialler, HTTP_1, HTTP_2, Secure};
 
 /// Spans that may wait for one exporter: at about a kilobyte each, 8 MiB. More are dropped.
 pub const QUEUE_SPANS_MAX: usize = 8192;
@@ -166,11 +170,16 @@ impl Wire {
         let (url, headers) = (target.url.to_string(), &target.headers.0);
         let otlp = opentelemetry_otlp::SpanExporter::builder();
         let built = match target.protocol {
-            Protocol::Zipkin => return Ok(Wire::Zipkin(Box::new(Zipkin::new(target, resource)))),
+            Protocol::Zipkin => {
+                let dialler = dialler(target, HTTP_1)?;
+                return Ok(Wire::Zipkin(Box::new(Zipkin::new(target, resource, dialler))));
+            }
             Protocol::OtlpGrpc => {
                 let headers = headers.iter().cloned().collect();
+                let endpoint = Endpoint::from_shared(url).map_err(|error| error.to_string())?;
+                let channel = endpoint.connect_with_connector_lazy(dialler(target, HTTP_2)?);
                 otlp.with_tonic()
-                    .with_endpoint(url)
+                    .with_channel(channel)
                     .with_timeout(SEND_WAIT_MAX)
                     .with_metadata(MetadataMap::from_headers(headers))
                     .build()
@@ -179,7 +188,9 @@ impl Wire {
                 let pairs = headers.iter().map(|(name, value)| {
                     (name.to_string(), value.to_str().unwrap_or_default().to_owned())
                 });
+                let dialler = dialler(target, HTTP_1)?;
                 otlp.with_http()
+                    .with_http_client(HyperClient::new(dialler, SEND_WAIT_MAX, None))
                     .with_endpoint(url)
                     .with_timeout(SEND_WAIT_MAX)
                     .with_headers(pairs.collect())
@@ -197,6 +208,16 @@ impl Wire {
             Wire::Zipkin(zipkin) => zipkin.send(&spans).await,
         }
     }
+}
+
+/// What makes connections to a target, in which `protocol` is spoken.
+fn dialler(target: &Target, protocol: &[u8]) -> Result<Dialler, String> {
+    let url = &target.url;
+    let host = url.host().unwrap_or_default();
+    let port = url.port_u16().unwrap_or(if target.is_secure() { 443 } else { 80 });
+    let tls = Tls { ca_file: target.authorities.clone(), ..Tls::default() };
+    let secure = target.is_secure().then(|| Secure::new(&tls, host, protocol)).transpose();
+    Ok(Dialler::new(host, port, secure.map_err(|error| error.to_string())?))
 }
 
 /// The task of one exporter.

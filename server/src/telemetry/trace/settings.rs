@@ -50,8 +50,10 @@ impl Protocol {
 pub struct Target {
     /// How it is spoken to.
     pub protocol: Protocol,
-    /// Where it is, always `http://…`.
+    /// Where it is: `http://…`, or `https://…` for one that is spoken to within TLS.
     pub url: Uri,
+    /// Who may vouch for it, a PEM file; none: this machine's authorities.
+    pub authorities: Option<PathBuf>,
     /// What each request says besides.
     pub headers: Headers,
 }
@@ -77,15 +79,6 @@ pub enum InvalidTarget {
         /// What would do.
         example: &'static str,
     },
-    /// It asks for encryption.
-    #[error(
-        "{flag} asks for TLS, which exporters of traces do not speak; send to a collector on this \
-         machine, and have that encrypt"
-    )]
-    Encrypted {
-        /// The flag.
-        flag: &'static str,
-    },
     /// It has a user or a password in it.
     #[error("{flag} has credentials in its URL; put them into a file, and give --trace-headers")]
     Credentials {
@@ -95,7 +88,8 @@ pub enum InvalidTarget {
 }
 
 impl Target {
-    /// A target of OTLP: `grpc://HOST:PORT` or `http://HOST:PORT[/PATH]`.
+    /// A target of OTLP: `grpc://HOST:PORT` or `http://HOST:PORT[/PATH]`; `grpcs` and `https`
+    /// within TLS.
     ///
     /// # Errors
     /// [`InvalidTarget`]
@@ -104,8 +98,8 @@ impl Target {
         let example = "grpc://HOST:4317 or http://HOST:4318";
         let (protocol, url) = match text.split_once("://") {
             Some(("grpc", rest)) => (Protocol::OtlpGrpc, format!("http://{rest}")),
-            Some(("http", _)) => (Protocol::OtlpHttp, text.to_owned()),
-            Some(("https" | "grpcs", _)) => return Err(InvalidTarget::Encrypted { flag }),
+            Some(("grpcs", rest)) => (Protocol::OtlpGrpc, format!("https://{rest}")),
+            Some(("http" | "https", _)) => (Protocol::OtlpHttp, text.to_owned()),
             _ => return Err(InvalidTarget::Url { flag, example }),
         };
         let mut url = parse(&url, flag, example)?;
@@ -114,26 +108,36 @@ impl Target {
             parts.path_and_query = Some(http::uri::PathAndQuery::from_static(OTLP_HTTP_PATH));
             url = Uri::from_parts(parts).map_err(|_| InvalidTarget::Url { flag, example })?;
         }
-        Ok(Target { protocol, url, headers: Headers::default() })
+        Ok(Target { protocol, url, authorities: None, headers: Headers::default() })
     }
 
-    /// A target of Zipkin: `http://HOST:PORT/api/v2/spans`.
+    /// A target of Zipkin: `http://HOST:PORT/api/v2/spans`, or `https`.
     ///
     /// # Errors
     /// [`InvalidTarget`]
     pub fn zipkin(text: &str) -> Result<Target, InvalidTarget> {
         let (flag, example) = ("--trace-zipkin", "http://HOST:9411/api/v2/spans");
-        if text.starts_with("https://") {
-            return Err(InvalidTarget::Encrypted { flag });
-        }
         let url = parse(text, flag, example)?;
-        Ok(Target { protocol: Protocol::Zipkin, url, headers: Headers::default() })
+        let (protocol, headers) = (Protocol::Zipkin, Headers::default());
+        Ok(Target { protocol, url, authorities: None, headers })
     }
 
     /// The same, with `headers` in each request.
     #[must_use]
     pub fn with_headers(self, headers: Headers) -> Target {
         Target { headers, ..self }
+    }
+
+    /// The same, for which the authorities in this file vouch.
+    #[must_use]
+    pub fn trusting(self, authorities: PathBuf) -> Target {
+        Target { authorities: Some(authorities), ..self }
+    }
+
+    /// Whether it is spoken to within TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.url.scheme_str() == Some("https")
     }
 }
 
@@ -145,7 +149,7 @@ fn parse(text: &str, flag: &'static str, example: &'static str) -> Result<Uri, I
     if authority.as_str().contains('@') {
         return Err(InvalidTarget::Credentials { flag });
     }
-    if url.scheme_str() != Some("http") || authority.host().is_empty() {
+    if !matches!(url.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
         return Err(InvalidTarget::Url { flag, example });
     }
     Ok(url)
@@ -272,15 +276,14 @@ mod tests {
         let shown = |target: Result<Target, InvalidTarget>| match target {
             Ok(target) => format!("{} {}", target.protocol.as_str(), target.url),
             Err(InvalidTarget::Url { .. }) => "url".to_owned(),
-            Err(InvalidTarget::Encrypted { .. }) => "encrypted".to_owned(),
             Err(InvalidTarget::Credentials { .. }) => "credentials".to_owned(),
         };
         for (text, expected) in [
             ("grpc://tempo:4317", "otlp_grpc http://tempo:4317/"),
             ("http://tempo:4318", "otlp_http http://tempo:4318/v1/traces"),
             ("http://tempo:4318/otlp/v1/traces", "otlp_http http://tempo:4318/otlp/v1/traces"),
-            ("https://tempo:4318", "encrypted"),
-            ("grpcs://tempo:4317", "encrypted"),
+            ("https://tempo:4318", "otlp_http https://tempo:4318/v1/traces"),
+            ("grpcs://tempo:4317", "otlp_grpc https://tempo:4317/"),
             ("grpc://user:secret@tempo:4317", "credentials"),
             ("tempo:4317", "url"),
             ("grpc://", "url"),
@@ -294,7 +297,9 @@ mod tests {
             shown(Target::zipkin("http://zipkin:9411/api/v2/spans")),
             "zipkin http://zipkin:9411/api/v2/spans"
         );
-        for (text, expected) in [("https://z/", "encrypted"), ("grpc://z", "url"), ("z", "url")] {
+        for (text, expected) in
+            [("https://z/", "zipkin https://z/"), ("grpc://z", "url"), ("z", "url")]
+        {
             assert_eq!(shown(Target::zipkin(text)), expected, "{text}");
         }
     }

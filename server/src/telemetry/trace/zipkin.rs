@@ -17,7 +17,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::Resource;
@@ -25,13 +24,14 @@ use opentelemetry_sdk::trace::SpanData;
 use serde::Serialize;
 
 use super::settings::{Headers, Target};
+use crate::security::wire::Dialler;
 
 /// Bytes of an answer that are read, so that its connection can be used again.
 const ANSWER_SIZE_MAX: usize = 64 * 1024;
 
 /// A Zipkin server.
 pub(super) struct Zipkin {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Dialler, Full<Bytes>>,
     url: http::Uri,
     headers: Headers,
     /// What each span says of who made it.
@@ -39,8 +39,8 @@ pub(super) struct Zipkin {
 }
 
 impl Zipkin {
-    pub fn new(target: &Target, resource: &Resource) -> Zipkin {
-        let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+    pub fn new(target: &Target, resource: &Resource, dialler: Dialler) -> Zipkin {
+        let client = Client::builder(TokioExecutor::new()).build(dialler);
         let about = resource
             .iter()
             .filter(|(key, _)| key.as_str() != "service.name")

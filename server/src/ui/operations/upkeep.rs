@@ -26,7 +26,7 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
     Ok(visit.page("Upkeep").show(&html! {
         (clock(&visit))
         div #upkeep.cards data-refresh="3000" {
-            (backups(&backup))
+            (backups(&visit, &backup))
             (verification(&visit, &verify))
             (scavenges(&visit, &scavenge))
             (certificate(&visit))
@@ -53,7 +53,7 @@ fn clock(visit: &Visit) -> Markup {
     }
 }
 
-fn backups(backup: &Value) -> Markup {
+fn backups(visit: &Visit, backup: &Value) -> Markup {
     let archive = &backup["archive"];
     card(
         "Backups",
@@ -78,7 +78,10 @@ fn backups(backup: &Value) -> Markup {
                     ("What is wrong", text(&archive["error"])),
                 ]))
             }
-            details {
+            @if !archive.is_null() && visit.may(Right::Operate) {
+            (action(visit.visitor(), "/ui/operations/backup", "Archive now", None))
+        }
+        details {
                 summary { "How to take one, and how to restore" }
                 pre.body tabindex="0" {
                     "daybook backup --to backups\n\
@@ -215,6 +218,15 @@ fn history(scavenge: &Value) -> Markup {
 pub async fn scavenge(visit: Visit, _own: Fields) -> Result<Redirect, Trouble> {
     let said = visit.api().send(Method::POST, "/admin/scavenge", Sent::Nothing).await?;
     Ok(begun(&said))
+}
+
+/// `POST /ui/operations/backup`: archives at once what is not archived yet.
+///
+/// # Errors
+/// As [`scavenge`].
+pub async fn back_up(visit: Visit, _own: Fields) -> Result<Redirect, Trouble> {
+    visit.api().send(Method::POST, "/admin/backup", Sent::Nothing).await?;
+    Ok(Redirect::to("/ui/operations?done=started"))
 }
 
 /// `POST /ui/operations/scavenge/stop`

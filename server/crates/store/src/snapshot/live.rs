@@ -145,6 +145,14 @@ impl Live {
         Ok(found.len() as u64)
     }
 
+    /// The stream and revision of each snapshot, in order.
+    pub(super) fn list(&self) -> Result<Vec<(String, Revision)>, Fault> {
+        guarded("read", || {
+            let keys = self.db.scan_prefix([RECORD_PREFIX]).keys();
+            keys.filter_map(|key| key.map(|key| place_of(&key)).transpose()).collect()
+        })
+    }
+
     /// Snapshots kept, and the bytes of their records.
     pub(super) fn totals(&self) -> (u64, u64) {
         let stamp = self.stamp.lock();
@@ -297,6 +305,13 @@ pub(super) fn record_key(stream: &StreamName, revision: Revision) -> Vec<u8> {
     key.push(0);
     key.extend_from_slice(&revision.0.to_be_bytes());
     key
+}
+
+/// The stream and revision of a [`record_key`]; none if it is no such key.
+fn place_of(key: &[u8]) -> Option<(String, Revision)> {
+    let (name, revision) = key.get(1..)?.split_last_chunk::<8>()?;
+    let name = std::str::from_utf8(name.strip_suffix(&[0])?).ok()?;
+    Some((name.to_owned(), Revision(u64::from_be_bytes(*revision))))
 }
 
 fn turn_key(sequence: u64) -> [u8; 9] {

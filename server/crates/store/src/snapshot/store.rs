@@ -85,6 +85,15 @@ impl SnapshotStore {
         Ok(self.with(|live| live.delete(stream))?.unwrap_or(0))
     }
 
+    /// The stream and revision of each snapshot, in order; at most
+    /// [`ENTRIES_MAX`](super::limits::ENTRIES_MAX). None if its sled just failed.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Unavailable`] if snapshots are off.
+    pub fn list(&self) -> Result<Vec<(String, Revision)>, SnapshotError> {
+        Ok(self.with(Live::list)?.unwrap_or_default())
+    }
+
     /// How much there is.
     #[must_use]
     pub fn stats(&self) -> SnapshotStats {
