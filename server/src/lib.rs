@@ -9,6 +9,7 @@
 //!                      scripted     ── projections that users write, in JavaScript
 //!                      backup      ── archiving: what was appended goes elsewhere
 //!                      telemetry    ── log lines and metrics
+//!                      ui           ── the web console, which asks http as any client does
 //!   cli ──> query ── http/readside over read models in PostgreSQL, without a node     both through
 //!   cli ──> connectors ── http/connectors over the network, without a node            front
 //! ```
@@ -33,6 +34,7 @@ pub mod readside;
 pub mod scripted;
 pub mod security;
 pub mod telemetry;
+pub mod ui;
 pub mod users;
 pub mod verification;
 

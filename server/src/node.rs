@@ -65,6 +65,7 @@ use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::telemetry::trace::{self, Tracer};
+use crate::ui::Console;
 use crate::users::Users;
 use crate::verification::Verification;
 use context::Parts;
@@ -301,6 +302,7 @@ impl Node {
             scripted,
             verification: Verification::new(store.clone(), clock.clone(), safeguards),
             archive,
+            console: Arc::new(Console::new(clock.clone(), entropy.clone())),
             told: config.told,
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -310,6 +312,7 @@ impl Node {
             instance,
         });
         tokio::spawn(security.clone().watch(context.life().clone()));
+        tokio::spawn(Console::watch(context.clone()));
         let is_open = config.security.tls.is_none() && config.security.asks == Asks::Nobody;
         let doors = Doors {
             connections_max: config.connections_max,

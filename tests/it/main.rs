@@ -19,6 +19,7 @@
 //!   client…      the client's typed layer, its bulk writer, and its examples
 //!   ledger…      accounts and transfers: input, doors, history, crashes, risk
 //!   connectors   what is relayed to elsewhere
+//!   console      the web console: sessions, forms, what its pages may use and show
 //!   readside…    lists from views, their freshness, pauses and rebuilds; views over the network
 //!   backup       repositories of backups, archiving, restores to a position or a time
 //!   lifecycle    signals, restarts, index files that are gone
@@ -45,6 +46,7 @@ mod client_proxy;
 mod client_typed;
 mod commands;
 mod connectors;
+mod console;
 mod directory;
 mod faults;
 mod format;

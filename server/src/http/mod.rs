@@ -26,6 +26,7 @@
 //!   /admin/backup                        GET  a tar file                     backup
 //!   /admin/backup/segments/<name>        GET  segments, and bytes of one     backup/segments
 //!   /admin/backup/status                 GET, POST   backups and archiving   backup/status
+//!   /ui/ …                               pages for people                    crate::ui
 //! ```
 //!
 //! A `GET` that accepts `text/event-stream` subscribes, so that a browser's `EventSource` can be
@@ -82,13 +83,21 @@ pub fn routes(context: Context) -> Router {
 pub fn routes_on(context: Context, side: Side) -> Router {
     let (routes, _) = guarded(&context, side).into_parts();
     let say_position = middleware::from_fn_with_state(context.clone(), readside::say_position);
-    admitted(routes.layer(say_position)).with_state(context)
+    let api = routes.layer(say_position).with_state(context.clone());
+    if side == Side::Clients {
+        return admitted(api);
+    }
+    // The console asks the API as any client does, without the network between.
+    let console = crate::ui::routes(&context, api.clone());
+    admitted(api.merge(console))
 }
 
 /// What each route asks of its caller.
 #[must_use]
 pub fn rights(context: &Context) -> Vec<Row> {
-    guarded(context, Side::All).into_parts().1
+    let mut rows = guarded(context, Side::All).into_parts().1;
+    rows.extend(crate::ui::rights(context));
+    rows
 }
 
 fn guarded(context: &Context, side: Side) -> Routes<Context> {

@@ -25,6 +25,7 @@ use crate::security::audit::Audit;
 use crate::security::gate::{Gate, Tongue};
 use crate::security::rules::Rules;
 use crate::telemetry::metrics::Metrics;
+use crate::ui::Console;
 use crate::users::Users;
 use crate::verification::Verification;
 
@@ -76,6 +77,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// The web console's sessions, and what its charts show.
+    pub console: Arc<Console>,
     /// Where the node listens.
     pub address: SocketAddr,
     /// When it started.
@@ -201,6 +204,12 @@ impl Context {
     #[must_use]
     pub fn archive(&self) -> Option<&Archiver> {
         self.inner.parts.archive.as_ref()
+    }
+
+    /// The web console's sessions, and what its charts show.
+    #[must_use]
+    pub fn console(&self) -> &Arc<Console> {
+        &self.inner.parts.console
     }
 
     /// What the node was told at its start, and by whom.

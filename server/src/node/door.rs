@@ -88,6 +88,19 @@ impl Door {
         self.rules.ask(&self.store, self.asked(), (act, stream)).await
     }
 
+    /// Whether the caller may do `act` with `stream`: for what is offered, not for what is done. A
+    /// stream of the server's own is not written through any door.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the stream's lists cannot be read.
+    pub async fn may(&self, act: Act, stream: &StreamName) -> Result<bool, ReadError> {
+        let changes = !matches!(act, Act::Read | Act::ReadMetadata);
+        if changes && stream.owner().is_some() {
+            return Ok(false);
+        }
+        self.rules.allow(&self.store, &self.caller, (act, stream.as_str())).await
+    }
+
     fn asked(&self) -> Asked<'_> {
         Asked { caller: &self.caller, peer: self.peer, what: "" }
     }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use daybook_model::{Act, Denied, StreamName};
 use daybook_store::{Delivery, Direction, From, ReadError, ReadStream, Store, SubscribeFrom};
 
+use super::Caller;
 use super::acl::{self, Defaults, SETTINGS_STREAM};
 use super::audit::{Asked, Audit};
 
@@ -100,6 +101,24 @@ impl Rules {
         let decided =
             acl::check(asked.caller, (act, stream), own.as_deref(), &self.defaults.load());
         decided.map_err(|hint| ReadError::Denied(self.denied(asked, (act, stream), hint)))
+    }
+
+    /// Whether the caller may do `act` with `stream` of `store`; nothing is recorded.
+    ///
+    /// # Errors
+    /// [`ReadError`] if its metadata cannot be read.
+    pub async fn allow(
+        &self,
+        store: &Store,
+        caller: &Caller,
+        (act, stream): (Act, &str),
+    ) -> Result<bool, ReadError> {
+        if acl::is_above(caller) {
+            return Ok(true);
+        }
+        let (act, stream) = acl::meant(act, stream);
+        let own = store.access_list(stream).await?;
+        Ok(acl::check(caller, (act, stream), own.as_deref(), &self.defaults.load()).is_ok())
     }
 
     /// Records that the caller may not do `act` with `stream`, and says so.

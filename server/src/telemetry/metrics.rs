@@ -133,6 +133,37 @@ impl Metrics {
         self.grpc_duration.with_label_values(&[method]).observe(took.as_secs_f64());
     }
 
+    /// How long requests took that write, as the rule `daybook_write_duration_seconds` counts them:
+    /// the count of each bucket of [`DURATION_BUCKETS`], and of what is above all.
+    #[must_use]
+    pub fn writes_took(&self) -> [u64; DURATION_BUCKETS.len() + 1] {
+        const APPEND: &str = "event_store.client.streams.Streams/Append";
+        let of_writes = |labels: &[prometheus::proto::LabelPair]| {
+            let value = |name: &str| {
+                labels.iter().find(|label| label.name() == name).map_or("", |label| label.value())
+            };
+            let writes = ["/v1/streams", "/v1/accounts", "/v1/append"];
+            let is_http = value("method") == "POST"
+                && writes.iter().any(|route| value("route").starts_with(route));
+            is_http || value("method") == APPEND
+        };
+        let families = [self.http_duration.collect(), self.grpc_duration.collect()];
+        let mut counts = [0; DURATION_BUCKETS.len() + 1];
+        for metric in families.iter().flatten().flat_map(|family| family.get_metric()) {
+            if !of_writes(metric.get_label()) {
+                continue;
+            }
+            let histogram = metric.get_histogram();
+            let mut below = 0;
+            for (count, bucket) in counts.iter_mut().zip(histogram.get_bucket()) {
+                *count += bucket.cumulative_count() - below;
+                below = bucket.cumulative_count();
+            }
+            counts[DURATION_BUCKETS.len()] += histogram.get_sample_count() - below;
+        }
+        counts
+    }
+
     /// Registers what another room counts for itself.
     ///
     /// # Panics
@@ -242,5 +273,12 @@ mod tests {
              {method=\"GET\",route=\"/v1/streams/{name}\",status=\"200\"} 1"
         ));
         assert!(text.contains("daybook_grpc_calls_total{method=\"a.B/C\",status=\"OK\"} 1"));
+        assert_eq!(metrics.writes_took(), [0; DURATION_BUCKETS.len() + 1], "nobody wrote");
+        metrics.http_request("/v1/streams/{name}", "POST", "200", Some(Duration::from_millis(2)));
+        metrics.http_request("/v1/streams/{name}", "POST", "200", Some(Duration::from_secs(60)));
+        let append = "event_store.client.streams.Streams/Append";
+        metrics.grpc_call(append, "OK", Duration::from_micros(1));
+        let took = metrics.writes_took();
+        assert_eq!((took[0], took[4], took[16], took.iter().sum::<u64>()), (1, 1, 1, 3));
     }
 }

@@ -127,6 +127,13 @@ impl SecurityMetrics {
         self.not_after.set(end.0 / 1_000_000_000);
     }
 
+    /// When that certificate ends, to the second; none without TLS.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        let seconds = self.not_after.get();
+        (seconds > 0).then(|| Timestamp(seconds.saturating_mul(1_000_000_000)))
+    }
+
     /// Changed files could not be used.
     pub fn reload_failed(&self) {
         self.reload_failures.inc();

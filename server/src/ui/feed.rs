@@ -1,0 +1,81 @@
+//! What goes on: server-sent events that carry markup, for pages that a script keeps up to date.
+//!
+//! ```text
+//!   event: swap      data: elements, each of which takes the place of the one with its id
+//!   event: rows      data: rows of a table, oldest first
+//!   event: over      data: why it ended; the page does not come back
+//! ```
+//!
+//! INVARIANT: a feed ends with the session that began it, with its user's standing, and with the
+//! server's work. How many there are at a time is bounded.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderName, StatusCode, header};
+use maud::Markup;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::api::Trouble;
+use super::visitor::Visit;
+use crate::node::Phase;
+use crate::node::entrance::WithoutEnd;
+
+/// Room for one more feed of the visitor, until it is dropped.
+///
+/// # Errors
+/// [`Trouble`] if it has too many open.
+pub fn room(visit: &Visit) -> Result<OwnedSemaphorePermit, Trouble> {
+    visit.visitor().feeds().clone().try_acquire_owned().map_err(|_| {
+        let detail = "too many live pages are open in this session: close some, or reload";
+        Trouble::of(StatusCode::TOO_MANY_REQUESTS, "Too many live pages", detail)
+    })
+}
+
+/// `markup` as a message of this kind.
+#[must_use]
+pub fn message(kind: &str, markup: &Markup) -> Bytes {
+    // A line break would end the message's data; in markup it is as good as a space.
+    let line = markup.0.replace(['\r', '\n'], " ");
+    format!("event: {kind}\ndata: {line}\n\n").into()
+}
+
+/// An answer that goes on with `messages` until one of its ends.
+pub fn answer<S>(visit: &Visit, room: OwnedSemaphorePermit, messages: S) -> Response
+where
+    S: Stream<Item = Bytes> + Send + 'static,
+{
+    let context: crate::node::Context = (**visit.node()).clone();
+    let endless = context.endless();
+    let session = visit.visitor().session().cloned();
+    let over = Box::pin(async move {
+        let ended = async {
+            match session {
+                Some(session) => session.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = context.reached(Phase::Draining) => {}
+        }
+    });
+    let hello = stream::iter([Bytes::from_static(b"retry: 2000\n: daybook\n\n")]);
+    let bye = stream::iter([Bytes::from_static(b"event: over\ndata: reload the page\n\n")]);
+    let body = hello.chain(Box::pin(messages).take_until(over)).chain(bye).map(move |bytes| {
+        // Held as long as the answer is.
+        let (_room, _endless) = (&room, &endless);
+        Ok::<Bytes, Infallible>(bytes)
+    });
+    let head = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    let mut response = (head, Body::from_stream(body)).into_response();
+    response.extensions_mut().insert(WithoutEnd);
+    response
+}

@@ -1,0 +1,51 @@
+//! The ledger: accounts and what happened to them, transfers, the books, the rules of risk.
+//!
+//! ```text
+//!   /ui/accounts[/{id}[/{freeze|…}]]          lists, one, as it was        accounts, account
+//!   /ui/transfers[/{id}[/{resume|abandon}]]   lists, one with its steps    transfers
+//!   /ui/books                                 the trial balance            books
+//!   /ui/risk                                  the rules                    risk
+//! ```
+
+pub mod account;
+pub mod accounts;
+pub mod books;
+pub mod risk;
+pub mod transfers;
+
+use super::Ui;
+use super::api::Trouble;
+use super::form::Fields;
+use super::visitor::Visit;
+use crate::security::gate::{Gate, Routes};
+use crate::security::rights::Right;
+
+/// The routes of this room.
+pub fn routes(gate: &Gate) -> Routes<Ui> {
+    use Right::{AuditLedger, FreezeAccounts, MoveMoney, ReadLedger};
+    Routes::new(gate)
+        .get("/ui/accounts", ReadLedger, accounts::show)
+        .get("/ui/accounts/{account_id}", ReadLedger, account::show)
+        .post("/ui/accounts/{account_id}/freeze", FreezeAccounts, account::freeze)
+        .post("/ui/accounts/{account_id}/unfreeze", FreezeAccounts, account::unfreeze)
+        .post("/ui/accounts/{account_id}/flag", FreezeAccounts, account::flag)
+        .post("/ui/accounts/{account_id}/unflag", FreezeAccounts, account::unflag)
+        .get("/ui/transfers", ReadLedger, transfers::show)
+        .get("/ui/transfers/{transfer_id}", ReadLedger, transfers::one)
+        .post("/ui/transfers/{transfer_id}/resume", MoveMoney, transfers::resume)
+        .post("/ui/transfers/{transfer_id}/abandon", MoveMoney, transfers::abandon)
+        .get("/ui/books", AuditLedger, books::show)
+        .get("/ui/risk", ReadLedger, risk::show)
+        .post("/ui/risk", FreezeAccounts, risk::set)
+}
+
+/// Who does it, as the ledger keeps it.
+fn by(visit: &Visit) -> &str {
+    visit.visitor().caller().login().unwrap_or("somebody at the console")
+}
+
+/// The key of a command, that its form was made with: a form that is sent twice is done once.
+fn key(fields: &Fields) -> Result<uuid::Uuid, Trouble> {
+    let key = fields.needed("key")?.parse();
+    key.map_err(|_| Trouble::bad("the form's key is not a UUID; reload the page"))
+}

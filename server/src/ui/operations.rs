@@ -1,0 +1,42 @@
+//! Operations: what keeps a server running, who may use it, what was done, what it can be asked.
+//!
+//! ```text
+//!   /ui/operations                    backups, scavenges, verification, certificates    upkeep
+//!   /ui/users[/{login}[/…]]           who may call                                      users
+//!   /ui/audit                         what was done, and denied                         audit
+//!   /ui/config                        what the server was told                        settings
+//!   /ui/api                           the API, from its own description                 reference
+//! ```
+
+pub mod audit;
+pub mod reference;
+pub mod settings;
+pub mod upkeep;
+pub mod users;
+
+use super::Ui;
+use crate::security::gate::{Gate, Routes};
+use crate::security::rights::Right;
+
+/// The routes of this room.
+pub fn routes(gate: &Gate) -> Routes<Ui> {
+    use Right::{Administer, Inspect, Known, Monitor, Operate, Rescue};
+    Routes::new(gate)
+        .get("/ui/operations", Monitor, upkeep::show)
+        .post("/ui/operations/backup", Operate, upkeep::back_up)
+        .post("/ui/operations/scavenge", Operate, upkeep::scavenge)
+        .post("/ui/operations/scavenge/stop", Rescue, upkeep::stop_scavenge)
+        .post("/ui/operations/verify", Operate, upkeep::verify)
+        .post("/ui/operations/reload", Rescue, upkeep::reload)
+        .post("/ui/operations/clock", Rescue, upkeep::accept_clock)
+        .get("/ui/users", Administer, users::show)
+        .post("/ui/users", Administer, users::create)
+        .get("/ui/users/{login}", Administer, users::one)
+        .post("/ui/users/{login}/enable", Administer, users::enable)
+        .post("/ui/users/{login}/disable", Administer, users::disable)
+        .post("/ui/users/{login}/password", Administer, users::reset_password)
+        .post("/ui/users/{login}/groups", Administer, users::set_groups)
+        .get("/ui/audit", Known, audit::show)
+        .get("/ui/config", Inspect, settings::show)
+        .get("/ui/api", Known, reference::show)
+}

@@ -1,0 +1,128 @@
+//! Categories and event types, with how many events each has.
+//!
+//! Categories are found by leaps through the names of streams: from one name to the first that begins
+//! otherwise. So a page takes a bounded number of looks, however many streams there are. Types have
+//! no list of their own: shown are those of the log's last events.
+
+use std::collections::BTreeMap;
+
+use axum::extract::Query;
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::shown::Events;
+use crate::ui::api::{Trouble, segment};
+use crate::ui::pieces::{empty, number, table};
+use crate::ui::visitor::Visit;
+
+/// Categories on a page.
+const CATEGORIES_LEN: usize = 40;
+/// Looks at the list of names for one page: names without a category take one each.
+const LOOKS_MAX: usize = 120;
+/// Events of the log whose types are shown.
+const EVENTS_LEN: usize = 500;
+/// Types that are counted for a page.
+const TYPES_LEN: usize = 60;
+
+/// Where to go on.
+#[derive(Debug, Default, Deserialize)]
+pub struct Which {
+    after: Option<String>,
+}
+
+/// `GET /ui/categories`
+///
+/// # Errors
+/// [`Trouble`], as the API says it.
+pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, Trouble> {
+    let (categories, next) = categories(&visit, which.after).await?;
+    let types = types(&visit).await?;
+    let row = |kind: &'static str, name: &str, count: u64| {
+        let stream = if kind == "category" { "$ce-" } else { "$et-" };
+        html! { tr {
+            td { a.mono href=(format!("/ui/streams/{}", segment(&format!("{stream}{name}")))) { (name) } }
+            td.right { (number(count)) }
+            @if kind == "category" {
+                td { a href=(format!("/ui/streams?prefix={}-", segment(name))) { "its streams" } }
+            }
+        } }
+    };
+    let shown: Vec<Markup> =
+        categories.iter().map(|(n, count)| row("category", n, *count)).collect();
+    let typed: Vec<Markup> = types.iter().map(|(n, count)| row("type", n, *count)).collect();
+    Ok(visit.page("Categories and types").show(&html! {
+        h2 { "Categories" }
+        @if shown.is_empty() {
+            (empty("There is no category.", &html! {
+                "A stream's category is what stands before the first “-” of its name."
+            }))
+        } @else {
+            (table("Categories", &["Category", ">Events", "Streams"], &shown))
+        }
+        @if let Some(next) = next {
+            nav.pager { a href=(format!("/ui/categories?after={}", segment(&next))) { "Next »" } }
+        }
+        h2 { "Event types" }
+        p.muted { "Of the last " (EVENTS_LEN) " events of the log; counted over all of it." }
+        @if typed.is_empty() { (empty("There is no event.", &html! { "Append one." })) }
+        @else { (table("Event types", &["Type", ">Events"], &typed)) }
+    }))
+}
+
+type Counted = Vec<(String, u64)>;
+
+/// Categories after `after`, and where to go on.
+async fn categories(
+    visit: &Visit,
+    after: Option<String>,
+) -> Result<(Counted, Option<String>), Trouble> {
+    let (mut found, mut after) = (Vec::new(), after.unwrap_or_default());
+    for _ in 0..LOOKS_MAX {
+        let path = format!("/v1/streams?limit=1&after={}", segment(&after));
+        let listed = visit.api().get(&path).await?;
+        let Some(name) = listed["streams"][0].as_str() else { return Ok((found, None)) };
+        match name.split_once('-') {
+            Some((category, _)) if !category.starts_with('$') && !category.is_empty() => {
+                if found.len() >= CATEGORIES_LEN {
+                    return Ok((found, Some(after)));
+                }
+                let count = count(visit, "category", category).await?;
+                found.push((category.to_owned(), count));
+                // The first name that no name of the category comes after.
+                after = format!("{category}-\u{10ffff}");
+            }
+            // All of the server's own begin so.
+            _ if name.starts_with('$') => after = "$\u{10ffff}".to_owned(),
+            _ => after = name.to_owned(),
+        }
+    }
+    Ok((found, Some(after)))
+}
+
+async fn types(visit: &Visit) -> Result<Counted, Trouble> {
+    let path = format!("/v1/all?direction=backwards&limit={EVENTS_LEN}");
+    let bytes = visit.api().bytes(&path).await?;
+    let mut names: BTreeMap<String, u64> = BTreeMap::new();
+    for event in Events::read(&bytes)?.events {
+        *names.entry(event.event_type).or_default() += 1;
+    }
+    let mut types = Vec::new();
+    for name in names.into_keys().filter(|name| !name.starts_with('$')).take(TYPES_LEN) {
+        let count = count(visit, "type", &name).await?;
+        types.push((name, count));
+    }
+    types.sort_by(|a, b| b.1.cmp(&a.1));
+    Ok(types)
+}
+
+/// How many events have been of a kind: the number of its last one, and one more.
+async fn count(visit: &Visit, kind: &str, name: &str) -> Result<u64, Trouble> {
+    let path = format!("/v1/index/{kind}/{}?direction=backwards&limit=1", segment(name));
+    let page = visit.api().get(&path).await?;
+    if page["events"].as_array().is_none_or(Vec::is_empty) {
+        return Ok(0);
+    }
+    // `next` is the number before it; null if it is the first.
+    Ok(page["next"].as_u64().map_or(1, |before| before + 2))
+}
