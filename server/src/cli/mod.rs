@@ -88,7 +88,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Serve the read models in PostgreSQL over HTTP, without a store.
     Query(query::QueryArgs),
     /// Relay events to RabbitMQ, webhooks and files, and see how far that is.
@@ -214,7 +214,7 @@ fn explain(error: &anyhow::Error) -> String {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     logging::start(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
     match cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Projections(args) => projections::run(args),
         Command::Query(args) => query::run(args),
         Command::Connectors(args) => connectors::run(args),
