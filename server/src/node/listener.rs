@@ -107,6 +107,9 @@ impl Default for Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+/// How many connections each address has that has any.
+type Addresses = Arc<Mutex<BTreeMap<Address, usize>>>;
+
 /// The connections of a node, counted.
 #[derive(Clone)]
 pub struct Connections {
@@ -114,7 +117,7 @@ pub struct Connections {
     max: usize,
     bounds: Bounds,
     /// How many each address has that has any; at most `max` of them.
-    addresses: Arc<Mutex<BTreeMap<Address, usize>>>,
+    addresses: Addresses,
 }
 
 impl Connections {
@@ -159,7 +162,7 @@ impl Connections {
 }
 
 /// A place among the connections of an address, if it is counted.
-struct Place(Option<(Arc<Mutex<BTreeMap<Address, usize>>>, Address)>);
+struct Place(Option<(Addresses, Address)>);
 
 impl Drop for Place {
     fn drop(&mut self) {

@@ -85,7 +85,7 @@ pub struct NewApiToken {
 #[derive(Clone, Debug)]
 pub enum Bearer {
     /// This user, in these groups, by this token.
-    Good(User, ApiToken),
+    Good(User, Box<ApiToken>),
     /// Its token has ended.
     Expired,
     /// Nobody who may call.
@@ -294,7 +294,7 @@ impl Users {
         }
         let mut user = record.shown(found.time);
         user.groups = effective(user.groups, token.groups.as_deref());
-        Ok(Bearer::Good(user, token.shown(&login)))
+        Ok(Bearer::Good(user, Box::new(token.shown(&login))))
     }
 
     /// The event that leaves a user no tokens, if there are any of one of the same login: a new user

@@ -10,6 +10,8 @@
 //!   projections   the built-in views into sled: catching up, and how soon an event is visible
 //!   persistent    groups of consumers, beside plain subscriptions to the same
 //!   backup    appends over gRPC to a server that archives, and to one that is backed up meanwhile
+//!   proofs    unary appends of callers who are asked who they are, beside those who are not
+//!   strangers   unary appends while a thousand others never end their requests, beside without them
 //!   breaker   what a circuit breaker adds to a call that succeeds
 //!   large   ten million events in a million streams: filling, memory, index, opening
 //! ```
@@ -32,6 +34,7 @@ pub mod persistent;
 pub mod place;
 pub mod process;
 pub mod projections;
+pub mod proofs;
 pub mod raw;
 pub mod report;
 pub mod scan;
@@ -166,6 +169,10 @@ enum Part {
     Persistent,
     /// Appends while the log is archived or backed up, beside appends while it is not.
     Backup,
+    /// What it costs to ask who calls.
+    Proofs,
+    /// What strangers who end nothing cost the honest.
+    Strangers,
     /// What a circuit breaker costs.
     Breaker,
     /// A large store: filling, memory, index, opening.
@@ -208,6 +215,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
                 Part::Projections => bench.projections(&mut rows).await?,
                 Part::Persistent => bench.persistent(&mut rows).await?,
                 Part::Backup => bench.backup(&mut rows).await?,
+                Part::Proofs => bench.proofs(&mut rows).await?,
+                Part::Strangers => bench.strangers(&mut rows).await?,
                 Part::Breaker => rows.extend(breaker::measure().await?),
                 Part::Large => bench.large(&mut rows)?,
             }

@@ -37,6 +37,26 @@ impl Server {
         .await
     }
 
+    /// As [`Server::store`], with these flags.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn with(data: &Path, flags: &[std::ffi::OsString]) -> anyhow::Result<Server> {
+        Server::start(|address| {
+            let listen = address.to_string();
+            let own =
+                ["serve".into(), "--data".into(), data.into(), "--listen".into(), listen.into()];
+            own.into_iter().chain(flags.iter().cloned()).collect()
+        })
+        .await
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// As [`Server::store`], with its log archived in `archive` every second.
     ///
     /// # Errors

@@ -199,7 +199,7 @@ impl Checks {
     }
 
     fn by(&self, user: User, stamp: PasswordStamp, at: u64) -> Known {
-        let standing = UserStanding::new(&self.users, &user, Some(stamp), at);
+        let standing = UserStanding::of(&self.users, &user, Some(stamp), at);
         let caller = Caller::known(user.login, user.groups, Proof::Password, None);
         Known { caller: caller.standing_by(standing), stamp: Some(stamp) }
     }
@@ -251,7 +251,7 @@ impl Checks {
             Err(error) => return Err(unavailable(&error)),
         };
         let until = Some(certificate.not_after);
-        let standing = UserStanding::new(&self.users, &user, None, generation);
+        let standing = UserStanding::of(&self.users, &user, None, generation);
         let caller = Caller::known(user.login, user.groups, Proof::Certificate, until);
         let caller = caller.standing_by(standing);
         let known = Known { caller: caller.clone(), stamp: None };

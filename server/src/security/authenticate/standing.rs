@@ -22,7 +22,7 @@ pub(super) struct UserStanding {
 
 impl UserStanding {
     /// Of a user who was looked at after the users had changed `at` times.
-    pub fn new(
+    pub fn of(
         users: &Users,
         user: &User,
         stamp: Option<PasswordStamp>,
