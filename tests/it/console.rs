@@ -266,6 +266,7 @@ async fn a_user_who_may_call_no_more_has_no_session_and_follows_nothing() {
 async fn an_action_of_a_page_is_recorded_once() {
     let directory = TempDir::new().expect("a directory");
     let node = server(directory.path()).await;
+    assert_eq!(call(node.address(), "GET", "/ui/users", &[PAGE], "").await.status, 303);
     let browser = Browser::log_in(node.address(), "ada").await;
     let token = browser.token().await;
     let done = browser.post("/ui/operations/verify", &[("token", &token)]).await;
@@ -274,6 +275,7 @@ async fn an_action_of_a_page_is_recorded_once() {
     assert_eq!(browser.post("/ui/users", &made).await.status, 303);
     node.context().audit().flush().await;
     let page = browser.get("/ui/audit").await.body;
+    assert!(!page.contains(">denied<"), "who has yet to log in tried nothing: {page}");
     let count = |text: &str| page.matches(text).count();
     assert_eq!(count("POST /ui/operations/verify"), 2, "begun and ended: {page}");
     assert_eq!(count("POST /admin/verify"), 0, "{page}");

@@ -20,8 +20,11 @@ const DONE: &[(&str, &str)] = &[
     ("stopped", "It was told to stop."),
 ];
 
+/// Where pages are, their names, and what they ask for.
+type Links = &'static [(&'static str, &'static str, Right)];
+
 /// A group of the navigation, and what its pages ask for.
-const PAGES: &[(&str, &[(&str, &str, Right)])] = &[
+const PAGES: &[(&str, Links)] = &[
     ("", &[("/ui/", "Overview", Right::Known)]),
     (
         "Events",

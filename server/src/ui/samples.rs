@@ -117,7 +117,8 @@ impl Ring {
     /// all samples; none if it does not shrink, or too little is known.
     #[must_use]
     pub fn disk_pace(&self) -> Option<f64> {
-        const SPAN_MIN: Duration = Duration::from_secs(60);
+        // A burst is no trend.
+        const SPAN_MIN: Duration = Duration::from_secs(5 * 60);
         let (first, last) = (self.first()?, self.last()?);
         if last.at.saturating_sub(first.at) < SPAN_MIN {
             return None;
@@ -269,13 +270,13 @@ mod tests {
         let mut ring = Ring::default();
         assert_eq!(ring.disk_full_in(), None);
         for second in 0..100 {
-            ring.push(at(second));
+            ring.push(at(4 * second));
         }
         let left = ring.disk_full_in().expect("it shrinks").as_secs();
-        assert_eq!(left, 901);
+        assert_eq!(left, 604);
         let mut still = Ring::default();
         for second in 0..100 {
-            still.push(Sample { disk_free: 5, ..at(second) });
+            still.push(Sample { disk_free: 5, ..at(4 * second) });
         }
         assert_eq!(still.disk_full_in(), None);
     }

@@ -174,11 +174,11 @@ impl FromRequestParts<Ui> for Visit {
 pub async fn enter(State(ui): State<Ui>, mut request: Request, next: Next) -> Response {
     let wants = Wants::of(request.method(), request.headers());
     let visitor = visitor(&ui, &mut request).await;
-    let response = next.run(request).await;
     let mut response = match &visitor {
-        _ if response.status() == StatusCode::UNAUTHORIZED => unproved(response, wants, &visitor),
-        Some(visitor) if wants == Wants::Page => as_page(response, visitor).await,
-        _ => response,
+        // Whoever opens a page before they have logged in tried nothing that is worth recording.
+        Some(visitor) if wants == Wants::Page && !is_let_in(visitor, &request) => to_login(visitor),
+        Some(visitor) if wants == Wants::Page => as_page(next.run(request).await, visitor).await,
+        _ => without_window(next.run(request).await, wants),
     };
     let head = response.headers_mut();
     let say = |head: &mut HeaderMap, name: HeaderName, value: &'static str| {
@@ -248,20 +248,25 @@ fn used_by(head: &HeaderMap) -> Use {
     if by_itself || follows { Use::Page } else { Use::Person }
 }
 
+/// Whether a request comes to its route's check: it is of somebody, or for what is anybody's.
+fn is_let_in(visitor: &Visitor, request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_open = path == "/ui" || path == "/ui/login" || path.starts_with("/ui/assets/");
+    is_open || visitor.caller.proof() != Proof::None
+}
+
 /// The answer to somebody who is to log in first.
-fn unproved(mut response: Response, wants: Wants, visitor: &Option<Visitor>) -> Response {
-    match (wants, visitor) {
-        (Wants::Page, Some(visitor)) => {
-            let next = form_urlencoded::byte_serialize(visitor.path.as_bytes()).collect::<String>();
-            Redirect::to(&format!("/ui/login?next={next}")).into_response()
-        }
-        (Wants::Anything, _) => response,
-        _ => {
-            // A browser would ask for a password in a window of its own.
-            response.headers_mut().remove(header::WWW_AUTHENTICATE);
-            response
-        }
+fn to_login(visitor: &Visitor) -> Response {
+    let next = form_urlencoded::byte_serialize(visitor.path.as_bytes()).collect::<String>();
+    Redirect::to(&format!("/ui/login?next={next}")).into_response()
+}
+
+/// A refusal without what has a browser ask for a password in a window of its own.
+fn without_window(mut response: Response, wants: Wants) -> Response {
+    if wants == Wants::Feed {
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
     }
+    response
 }
 
 /// A problem, as a page.

@@ -112,7 +112,7 @@ async fn types(visit: &Visit) -> Result<Counted, Trouble> {
         let count = count(visit, "type", &name).await?;
         types.push((name, count));
     }
-    types.sort_by(|a, b| b.1.cmp(&a.1));
+    types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     Ok(types)
 }
 
