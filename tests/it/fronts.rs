@@ -1,7 +1,7 @@
 //! Processes without a store: how they protect themselves, and ask who calls.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use daybook::front::{Front, Reception};
 use daybook::node::{Config, Node};
@@ -24,13 +24,13 @@ const NO_DATABASE: &str = "postgres://front@127.0.0.1:1/daybook";
 fn tls(directory: &Path, ours: &Authority, clients: bool) -> TlsSettings {
     let leaf = ours.server(1);
     let clients = clients.then(|| ClientsSettings {
-        authorities: write(directory, "clients.crt", ours.pem()),
+        authorities: write(directory, "clients.crt", ours.pem()).into(),
         demand: Demand::Optional,
         revoked: None,
     });
     TlsSettings {
-        certificate: write(directory, "server.crt", &leaf.certificate),
-        key: write(directory, "server.key", &leaf.key),
+        certificate: write(directory, "server.crt", &leaf.certificate).into(),
+        key: write(directory, "server.key", &leaf.key).into(),
         clients,
         oldest: Version::V13,
     }
@@ -104,8 +104,8 @@ fn a_front_is_for_this_machine_unless_it_is_protected() {
     let directory = TempDir::new().expect("a directory");
     let ours = Authority::new("ours");
     let tls = tls(directory.path(), &ours, true);
-    let file = |path: &PathBuf| path.display().to_string();
-    let (certificate, key) = (file(&tls.certificate), file(&tls.key));
+    let file = |path: &Path| path.display().to_string();
+    let (certificate, key) = (file(tls.certificate.place()), file(tls.key.place()));
     let secured = ["--tls-cert", &certificate, "--tls-key", &key];
     let serve = ["query", "serve", "--postgres", NO_DATABASE, "--listen", "0.0.0.0:0"];
     for (more, words) in [

@@ -95,8 +95,8 @@ async fn a_snapshot_that_is_not_what_its_events_come_to_is_found() {
     let right = kept.latest(&stream, None).expect("snapshots").expect("a snapshot");
     let mut state: Value = serde_json::from_slice(&right.data).expect("JSON");
     state["balance"] = json!("999.00");
-    let data = state.to_string().into();
-    kept.put(&stream, &Snapshot { data, ..right }, Position(1)).expect("room");
+    let wrong = Snapshot { data: state.to_string().into(), ..right };
+    kept.put(&stream, &wrong, Position(1)).expect("room");
     kept.close();
     let (told, sound) = verified(data.path());
     assert!(!sound, "{told}");

@@ -152,8 +152,8 @@ async fn who_never_ends_a_handshake_keeps_nobody_from_being_served() {
     let ours = Authority::new("ours");
     let leaf = ours.server(1);
     let tls = TlsSettings {
-        certificate: write(directory.path(), "server.crt", &leaf.certificate),
-        key: write(directory.path(), "server.key", &leaf.key),
+        certificate: write(directory.path(), "server.crt", &leaf.certificate).into(),
+        key: write(directory.path(), "server.key", &leaf.key).into(),
         clients: None,
         oldest: Version::V13,
     };

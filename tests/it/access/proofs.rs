@@ -93,20 +93,20 @@ async fn server(directory: &TempDir, issuer: &Issuer, authority: &Authority) -> 
     let tokens = "issuer = 'bank'\naudience = 'daybook'\n\
                   [[keys]]\nkid = 'one'\nalgorithm = 'EdDSA'\nfile = 'one.pem'\n";
     let clients = ClientsSettings {
-        authorities: write(path, "clients.crt", authority.pem()),
+        authorities: write(path, "clients.crt", authority.pem()).into(),
         demand: Demand::Optional,
         revoked: None,
     };
     let tls = TlsSettings {
-        certificate: write(path, "server.crt", &leaf.certificate),
-        key: write(path, "server.key", &leaf.key),
+        certificate: write(path, "server.crt", &leaf.certificate).into(),
+        key: write(path, "server.key", &leaf.key).into(),
         clients: Some(clients),
         oldest: Version::V13,
     };
     let security = Settings {
         tls: Some(tls),
         asks: Asks::Everyone,
-        tokens: Some(write(path, "jwt.toml", tokens)),
+        tokens: Some(write(path, "jwt.toml", tokens).into()),
         ..Settings::default()
     };
     let config = Config { security, ..Config::in_directory(path.join("data")) };
