@@ -149,7 +149,7 @@ fn oversized(method: &Method) -> Call {
 async fn end(mut connection: SendRequest<Body>, call: Call) -> Result<u32, String> {
     let data = |piece| Ok::<_, Infallible>(Frame::data(piece));
     let body = Body::new(StreamBody::new(stream::iter(call.pieces.into_iter().map(data))));
-    let request = http::Request::post(format!("http://daybook{}", call.path))
+    let request = http::Request::post(format!("http://localhost{}", call.path))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("grpc-timeout", PATIENCE_ASKED)

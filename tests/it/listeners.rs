@@ -67,7 +67,9 @@ async fn what_is_over_the_server_is_answered_to_operators_alone() {
         if row.right.is_over_server() {
             let answer = call(clients, &row.method, &row.path, &[], "").await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND.as_u16(), "{row:?}");
-            assert!(answer.body.contains("--admin-listen"), "{row:?}: {answer:?}");
+            // The console is whole or not there at all.
+            let says = row.path.starts_with("/ui") || answer.body.contains("--admin-listen");
+            assert!(says, "{row:?}: {answer:?}");
         }
     }
     let described = get(clients, "/openapi.json").await.json();

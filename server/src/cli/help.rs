@@ -115,6 +115,20 @@ It ends with 0 if the server is ready, with 1 if it is not or cannot be asked.",
   daybook users list --json --url https://db:2113 --user admin",
     ),
     (
+        "tokens",
+        "\
+  daybook tokens                                 one's own; all, for administrators
+  daybook tokens create nightly --for billing --group ledger-read --expires-in 30d
+  daybook tokens revoke 5f1c0a7b3d9e2468",
+    ),
+    (
+        "audit",
+        "\
+  daybook audit
+  daybook audit --outcome denied --since 24h
+  daybook audit --who billing --limit 20 --json",
+    ),
+    (
         "certs",
         "\
   daybook certs dev --dir certs --host localhost",
