@@ -43,8 +43,11 @@ fn told(events: &[Value], member: &str) -> Vec<(String, Value)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_operators_do_is_recorded_with_who_what_and_how_it_came_out() {
     let desk = Desk::new().await;
+    // An end waits in a queue: the next action may begin before it is written.
     assert_eq!(desk.http(&ops(), "POST /admin/scavenge", "").await.status, 200);
+    desk.audit().await;
     assert_eq!(desk.http(&ops(), "DELETE /admin/scavenge/none", "").await.status, 404);
+    desk.audit().await;
     let create = framed(&users::CreateReq {
         options: Some(users::create_req::Options {
             login_name: "eve".to_owned(),
