@@ -107,7 +107,6 @@ async fn server(directory: &TempDir, issuer: &Issuer, authority: &Authority) -> 
         tls: Some(tls),
         asks: Asks::Everyone,
         tokens: Some(write(path, "jwt.toml", tokens).into()),
-        ..Settings::default()
     };
     let config = Config { security, ..Config::in_directory(path.join("data")) };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
