@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use daybook_model::Entropy;
 
-/// Ids from one key that nobody can guess, drawn once: a pipelined append is answered in ten
-/// microseconds, and asking the machine for chance twice takes one or two of them.
+/// Ids from one key that nobody can guess, drawn once: each request and each pipelined append wants
+/// two, and a hash is cheaper than two system calls.
 #[derive(Debug)]
 pub struct Ids {
     key: [u8; blake3::KEY_LEN],
