@@ -1,7 +1,5 @@
 """Links of README, of docs/ and of the client's page: what each names is there, heading included.
 
-    tests/docs/links.py [ROOT]
-
 What stands in code is no link, and other sites are not asked. The last line counts.
 """
 
@@ -11,7 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
-ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2]).resolve()
+ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(```|~~~)")
 CODE = re.compile(r"(`+)(?:(?!\1).)+?\1")
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
