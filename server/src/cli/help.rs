@@ -210,7 +210,7 @@ pub fn grouped(mut command: Command) -> Command {
     });
     for (name, examples) in EXAMPLES_OF {
         command = command
-            .mut_subcommand(name, |inner| inner.after_help(format!("Examples:\n{examples}")));
+            .mut_subcommand(name, |inner| inner.after_help(format!("Examples:\n  {examples}")));
     }
     command = command.styles(styles).help_template(template).after_help(EXAMPLES);
     command

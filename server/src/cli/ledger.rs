@@ -106,12 +106,23 @@ impl Ledger<'_> {
 
     /// Changes something, and shows what the server says of it.
     async fn act(&self, method: &str, path: &str, key: &Key, body: &Value) -> anyhow::Result<()> {
+        self.tell(&self.acted(method, path, key, body).await?)
+    }
+
+    /// Changes something; what the server says of it.
+    async fn acted(
+        &self,
+        method: &str,
+        path: &str,
+        key: &Key,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
         let key = key.key.unwrap_or_else(new_id);
         let answered = self.remote.act(method, path, key, body).await;
         let (status, body) = answered.with_context(|| {
             format!("it is not known whether it was done; to be sure, repeat it with --key {key}")
         })?;
-        self.tell(&accepted(status, &body)?)
+        accepted(status, &body)
     }
 
     fn tell(&self, value: &Value) -> anyhow::Result<()> {

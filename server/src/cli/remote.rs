@@ -28,6 +28,9 @@ const ANSWER_SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The name under which a change is known to the server.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// What says how long a change may be waited for, and how long that is: a person still looks.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PATIENCE: HeaderValue = HeaderValue::from_static("wait=10");
 
 /// Which server a command talks to, and as whom.
 #[derive(Clone, Debug, Args)]
@@ -223,7 +226,8 @@ impl Remote {
         collected(answer).await
     }
 
-    /// Asks for something to be done, once however often it is asked under `key`.
+    /// Asks for something to be done, once however often it is asked under `key`, and to hear of it
+    /// when it has ended, if that does not take long.
     ///
     /// # Errors
     /// As [`Remote::http`].
@@ -237,6 +241,7 @@ impl Remote {
         let mut request = request(method, path_and_query, Bytes::from(body.to_string()))?;
         let key = HeaderValue::try_from(key.to_string())?;
         request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        request.headers_mut().insert(PREFER, PATIENCE);
         collected(self.send(request).await?).await
     }
 

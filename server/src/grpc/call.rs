@@ -20,7 +20,8 @@ use axum::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
 use daybook_model::limits::MESSAGE_SIZE_MAX;
 use daybook_wire::frame::{PREFIX_SIZE, Prefix, put_message};
-use futures_util::Stream;
+use futures_util::future::Either;
+use futures_util::{FutureExt as _, Stream};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
@@ -159,16 +160,17 @@ pub fn deadline(headers: &HeaderMap) -> Option<Instant> {
 ///
 /// # Errors
 /// Those of `work`.
-pub async fn within<T>(
+pub fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
+) -> impl Future<Output = Result<T, Status>> {
+    // Not an `async fn`: that would have room for `work` three times.
     match deadline {
-        None => work.await,
-        Some(deadline) => match tokio::time::timeout_at(deadline, work).await {
-            Ok(done) => done,
-            Err(_elapsed) => Err(status::deadline_exceeded()),
-        },
+        None => Either::Left(work),
+        Some(deadline) => Either::Right(
+            tokio::time::timeout_at(deadline, work)
+                .map(|done| done.unwrap_or_else(|_elapsed| Err(status::deadline_exceeded()))),
+        ),
     }
 }
 

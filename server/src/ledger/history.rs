@@ -5,18 +5,22 @@
 //!
 //! INVARIANT: holds no more of a stream than one page, and reads none of what is before it.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use daybook_ledger::account::{Account, AccountEvent};
 use daybook_model::repository::LoadError;
 use daybook_model::{Aggregate, EventView, ReadFailed, Revision, StreamName, Timestamp};
 use daybook_store::{Direction, From, ReadError, ReadStream, StreamReader};
 use rust_decimal::Decimal;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Ledger;
 
 /// Events of one step of a [`Walk`]: what is held in memory for each that is going on.
 pub const PAGE_LEN_MAX: usize = 1000;
+/// Pages that are in memory at once, decoded, all requests together: some 2 MiB each. Who comes
+/// when there are as many waits; two processors are not faster with more.
+pub const PAGES_AT_ONCE_MAX: usize = 16;
 
 /// One event of an account.
 #[derive(Clone, Debug)]
@@ -32,6 +36,22 @@ impl Entry {
     #[must_use]
     pub fn change(&self) -> Decimal {
         self.event.legs().map_or(Decimal::ZERO, |[own, _]| own.amount)
+    }
+}
+
+/// Some events of one account. One of [`PAGES_AT_ONCE_MAX`] until it is dropped: what is kept
+/// longer, like an answer, is made of it first.
+#[derive(Debug)]
+pub struct Entries {
+    entries: Vec<Entry>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Deref for Entries {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.entries
     }
 }
 
@@ -61,12 +81,14 @@ impl Walk {
     ///
     /// # Errors
     /// [`LoadError`]: the store cannot read them, or one is not understood.
-    pub async fn page(&mut self, ledger: &Ledger, limit: usize) -> Result<Vec<Entry>, LoadError> {
+    pub async fn page(&mut self, ledger: &Ledger, limit: usize) -> Result<Entries, LoadError> {
+        let room = ledger.inner.histories.clone().acquire_owned().await;
+        let _room = room.expect("it is never closed");
         let mut entries = Vec::new();
         let (from, end) = (self.left.start, self.left.end);
         let count = end.saturating_sub(from).min(limit.min(PAGE_LEN_MAX) as u64);
         if count == 0 {
-            return Ok(entries);
+            return Ok(Entries { entries, _room });
         }
         let stream = &self.stream;
         let mut reader = ledger.read(stream, Revision(from), Direction::Forwards, count).await?;
@@ -80,7 +102,7 @@ impl Walk {
             return Err(missing(stream, Revision(from + entries.len() as u64)));
         }
         self.left.start += count;
-        Ok(entries)
+        Ok(Entries { entries, _room })
     }
 }
 
@@ -185,6 +207,7 @@ fn decode(stream: &StreamName, event: EventView<'_>) -> Result<AccountEvent, Loa
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::Arc;
 
     use daybook_ledger::account::{
@@ -317,6 +340,23 @@ mod tests {
         ledger.store().store().close().await;
     }
 
+    #[tokio::test]
+    async fn only_so_many_pages_are_in_memory_at_once() {
+        let data = tempfile::tempdir().expect("a directory");
+        let ledger = ledger(&data).await;
+        let stream = account_stream(OWNER);
+        let mut walk = Walk::new(stream, Revision(0), Revision(0));
+        let mut held = Vec::new();
+        for _ in 0..PAGES_AT_ONCE_MAX {
+            held.push(walk.page(&ledger, 1).await.expect("nothing to read"));
+        }
+        let mut next = pin!(walk.page(&ledger, 1));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        held.pop();
+        assert!(next.await.expect("nothing to read").is_empty());
+        ledger.store().store().close().await;
+    }
+
     /// All entries of a walk in pages of `limit`.
     async fn read(
         ledger: &Ledger,
@@ -330,7 +370,7 @@ mod tests {
         while walk.next_revision().is_some() {
             let page = walk.page(ledger, limit).await?;
             assert!((1..=limit).contains(&page.len()));
-            all.extend(page);
+            all.extend_from_slice(&page);
         }
         assert!(walk.page(ledger, limit).await?.is_empty());
         Ok(all)

@@ -35,7 +35,7 @@ use daybook_model::{
 };
 use daybook_store::observe::Histogram;
 use daybook_store::port::WithSnapshots;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::trace::current::inherited;
@@ -90,6 +90,8 @@ struct Inner {
     transfers: Orchestrator<WithSnapshots>,
     books: BookKeeper,
     durations: Histogram,
+    /// Room for pages of histories.
+    histories: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
     tracer: Option<Tracer>,
 }
@@ -155,8 +157,19 @@ impl Ledger {
         let books = BookKeeper::new(store.clone());
         let durations = Histogram::default();
         let (stopping, _) = watch::channel(false);
-        let inner =
-            Inner { store, clock, accounts, rules, transfers, books, durations, stopping, tracer };
+        let histories = Arc::new(Semaphore::new(history::PAGES_AT_ONCE_MAX));
+        let inner = Inner {
+            store,
+            clock,
+            accounts,
+            rules,
+            transfers,
+            books,
+            durations,
+            histories,
+            stopping,
+            tracer,
+        };
         Ledger { inner: Arc::new(inner) }
     }
 

@@ -74,7 +74,7 @@ impl Admitted {
     /// [`Refused`] if it is neither.
     pub fn is_user(&self, login: &str) -> Result<(), Refused> {
         match self.caller().proof() {
-            Proof::Token => Right::Administer.check(self.caller()),
+            Proof::Token => self.administers(login),
             _ => self.is_itself(login),
         }
     }
@@ -86,7 +86,13 @@ impl Admitted {
     pub fn is_itself(&self, login: &str) -> Result<(), Refused> {
         let caller = self.caller();
         let itself = caller.proof() != Proof::None && caller.login() == Some(login);
-        if itself { Ok(()) } else { Right::Administer.check(caller) }
+        if itself { Ok(()) } else { self.administers(login) }
+    }
+
+    /// Asks that the caller may do what the user `login` may, though it is another's.
+    fn administers(&self, login: &str) -> Result<(), Refused> {
+        let asked = Right::Administer.check(self.caller());
+        asked.inspect_err(|refused| self.door.denied(&format!("act for user '{login}'"), refused))
     }
 }
 

@@ -24,7 +24,7 @@ mod works;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -44,7 +44,7 @@ pub use works::Works;
 
 use crate::security::acl::{self, ALL, SETTINGS_STREAM};
 use crate::security::audit::Asked;
-use crate::security::rights::tenants;
+use crate::security::rights::{Refused, tenants};
 use crate::security::rules::Rules;
 use crate::security::{Caller, Proof};
 
@@ -101,6 +101,11 @@ impl Door {
         self.rules.allow(&self.store, &self.caller, (act, stream.as_str())).await
     }
 
+    /// Records that the caller was not let do `what`.
+    pub fn denied(&self, what: &str, why: &Refused) {
+        self.rules.audit().denied(Asked { what, ..self.asked() }, &why.to_string());
+    }
+
     fn asked(&self) -> Asked<'_> {
         Asked { caller: &self.caller, peer: self.peer, what: "" }
     }
@@ -114,7 +119,7 @@ impl Door {
         self.may_append(&append).await?;
         let settings = sets(&append);
         let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
-        let appended = self.recorded(action, self.store.append(append)).await?;
+        let appended = self.recorded(action, pin!(self.store.append(append))).await?;
         self.look_again(settings).await;
         Ok(appended)
     }
@@ -131,7 +136,8 @@ impl Door {
         self.may_append(&append).await?;
         let settings = sets(&append);
         let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
-        let appended = self.recorded(action, self.store.append_checked(append, ended)).await?;
+        let appending = pin!(self.store.append_checked(append, ended));
+        let appended = self.recorded(action, appending).await?;
         self.look_again(settings).await;
         Ok(appended)
     }
@@ -142,33 +148,25 @@ impl Door {
     /// # Errors
     /// As [`Door::append`].
     pub async fn append_in(&self, lane: &Lane, append: Append) -> Result<Appended, AppendError> {
-        if acl::is_above(&self.caller) {
-            check_all(&append)?;
-            let settings = sets(&append);
-            let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
-            let appending = self.store.append_in(&lane.turns, append);
-            let appended = self.recorded(action, appending).await?;
-            self.look_again(settings).await;
-            return Ok(appended);
+        let mut asking = None;
+        if !acl::is_above(&self.caller) {
+            asking = Some(lane.asking.lock().await);
         }
-        let asking = lane.asking.lock().await;
         self.may_append(&append).await?;
         let settings = sets(&append);
         let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
-        if action.is_some() {
-            // Rare, and recorded first: who comes behind it waits.
-            let appended = self.recorded(action, self.store.append_in(&lane.turns, append)).await?;
-            self.look_again(settings).await;
-            return Ok(appended);
-        }
         let mut appending = pin!(self.store.append_in(&lane.turns, append));
-        // Its first poll gives it its turn.
-        let begun = futures_util::poll!(appending.as_mut());
-        drop(asking);
-        match begun {
-            Poll::Ready(appended) => appended,
-            Poll::Pending => appending.await,
+        // What is recorded first is rare: who comes behind it waits until it is done.
+        if asking.is_some() && action.is_none() {
+            // Its first poll gives it its turn.
+            if let Poll::Ready(appended) = futures_util::poll!(appending.as_mut()) {
+                return appended;
+            }
+            drop(asking.take());
         }
+        let appended = self.recorded(action, appending).await?;
+        self.look_again(settings).await;
+        Ok(appended)
     }
 
     /// As [`delete`](daybook_store::Store::delete).
@@ -184,7 +182,7 @@ impl Door {
         check(stream)?;
         self.ask(Act::Delete, stream.as_str()).await.map_err(refused)?;
         let action = self.action(Act::Delete, std::iter::once(stream));
-        let deleted = self.recorded(action, self.store.delete(stream, expected, how)).await?;
+        let deleted = self.recorded(action, pin!(self.store.delete(stream, expected, how))).await?;
         self.look_again(stream.as_str() == SETTINGS_STREAM).await;
         Ok(deleted)
     }
@@ -227,15 +225,16 @@ impl Door {
         Some(format!("{act} {name}"))
     }
 
-    /// Does `work`, which is recorded as `action`, if it is one.
+    /// Does `work`, which is recorded as `action`, if it is one. Pinned by its caller, so that there
+    /// is one room for it and not one for each way through here.
     async fn recorded<T>(
         &self,
         action: Option<String>,
-        work: impl Future<Output = Result<T, AppendError>>,
+        work: Pin<&mut impl Future<Output = Result<T, AppendError>>>,
     ) -> Result<T, AppendError> {
         let Some(action) = action else { return work.await };
         let asked = Asked { what: &action, ..self.asked() };
-        let id = self.rules.audit().begun(asked).await?;
+        let id = Box::pin(self.rules.audit().begun(asked)).await?;
         let done = work.await;
         let outcome = done.as_ref().err().map_or("done".to_owned(), AppendError::to_string);
         self.rules.audit().ended(Some(id), asked, &outcome, None);
@@ -244,7 +243,7 @@ impl Door {
 
     /// Takes the defaults for streams from the store, if they were written.
     async fn look_again(&self, settings: bool) {
-        if settings && let Err(error) = self.rules.reload(&self.store).await {
+        if settings && let Err(error) = Box::pin(self.rules.reload(&self.store)).await {
             tracing::error!(%error, "cannot read $settings; what held before holds on");
         }
     }

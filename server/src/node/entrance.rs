@@ -18,6 +18,7 @@ use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -102,12 +103,13 @@ impl Entrance {
             Some(hosts) => hosts.check(request.headers(), request.uri()),
             None => Ok(()),
         };
-        let answer = trace::current::scoped(current, async move {
+        let answer = async move {
             if let Err(problem) = named {
                 return misdirected(problem, is_grpc);
             }
             let found = match asks {
-                Some(asks) => identify(&asks, &request).await,
+                // In a box: most of what may happen there is rare, and each request has room for it.
+                Some(asks) => Box::pin(identify(&asks, &request)).await,
                 None => Ok(anyone),
             };
             match found {
@@ -121,12 +123,12 @@ impl Entrance {
                 Err(refused) if is_grpc => refused.to_grpc(),
                 Err(refused) => refused.to_http(),
             }
-        });
-        async move {
-            let response = answer.await;
+        };
+        // Not a block that awaits it: that would have room for it twice.
+        trace::current::scoped(current, answer).map(move |response| {
             visit.answered(&response);
             Ok(response.map(|body| CountedBody { body, visit }))
-        }
+        })
     }
 }
 

@@ -94,6 +94,10 @@ async fn denials_are_recorded_and_a_guesser_does_not_fill_the_log() {
     assert_eq!(desk.http(&ada, "POST /admin/scavenge", "").await.status, 403);
     assert_eq!(desk.http(&ada, "GET /v1/streams/a-1", "").await.status, 403);
     assert_eq!(desk.http(&Caller::nobody(), "GET /v1/streams/a-1", "").await.status, 401);
+    let options = users::details_req::Options { login_name: "eve".to_owned() };
+    let details = framed(&users::DetailsReq { options: Some(options) });
+    let path = "/event_store.client.users.Users/Details";
+    assert_eq!(desk.grpc(&ada, path, details).await.grpc_status().await, 7);
     let events = desk.audit().await;
     let denied = "$Denied".to_owned();
     assert_eq!(
@@ -101,17 +105,19 @@ async fn denials_are_recorded_and_a_guesser_does_not_fill_the_log() {
         [
             (denied.clone(), "POST /admin/scavenge".into()),
             (denied.clone(), "read a-1".into()),
-            (denied, "GET /v1/streams/a-1".into()),
+            (denied.clone(), "GET /v1/streams/a-1".into()),
+            (denied, "act for user 'eve'".into()),
         ]
     );
-    assert_eq!(told(&events, "who").pop(), Some(("$Denied".to_owned(), Value::Null)));
+    let who: Vec<_> = told(&events, "who").into_iter().map(|(_, who)| who).collect();
+    assert_eq!(who, ["ada".into(), "ada".into(), Value::Null, "ada".into()]);
     for _ in 0..200 {
         assert_eq!(desk.http(&ada, "GET /v1/streams/a-1", "").await.status, 403);
     }
     let most = daybook::security::audit::DENIALS_MAX as usize;
-    assert!(desk.audit().await.len() <= 3 + most);
+    assert!(desk.audit().await.len() <= 4 + most);
     let metrics = desk.http(&admin(), "GET /metrics", "").await.text().await;
-    assert!(metrics.contains("daybook_access_denied_total 203"), "all are counted");
+    assert!(metrics.contains("daybook_access_denied_total 204"), "all are counted");
     desk.server.stop().await;
 }
 

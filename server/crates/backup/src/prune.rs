@@ -1,7 +1,8 @@
 //! Retention: removes backups that are not to be kept, then objects that no backup names.
 //!
-//! Never removed: the newest backup, the archive of the newest history, and objects younger than a
-//! day, which a backup that is being taken may be about to name.
+//! Never removed: the newest backup, the archive of the newest history, the newest backup of each
+//! other history for [`LEFT_STAYS`], and objects younger than a day, which a backup that is being
+//! taken may be about to name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use crate::restore::ATTEMPTS;
 
 /// How long an object stays that nobody names: longer than a backup takes.
 pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the newest backup of a history stays that was left by a restore, whatever the rules say:
+/// who finds that the wrong moment was restored must be able to go back to what came after it.
+pub const LEFT_STAYS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DAY_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// Which backups stay. One that any rule keeps stays.
@@ -63,7 +67,7 @@ pub fn prune(
     mode: Mode,
 ) -> Result<Pruned, RepositoryError> {
     let all = read_all(repository)?;
-    let stays = kept(&all, keep);
+    let stays = kept(&all, keep, now);
     let mut pruned = Pruned::default();
     let mut named = BTreeSet::new();
     for (i, (name, manifest)) in all.iter().enumerate() {
@@ -76,7 +80,7 @@ pub fn prune(
         let segments = repository.segments(manifest)?;
         named.extend(segments.into_iter().flat_map(|copy| copy.pieces).map(|piece| piece.key));
     }
-    let old_enough = now.0.saturating_sub(i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX));
+    let old_enough = before(now, grace);
     let mut garbage = Vec::new();
     for prefix in [SEGMENTS, TAILS, LISTS] {
         for found in repository.objects().list(prefix)? {
@@ -94,6 +98,11 @@ pub fn prune(
         }
     }
     Ok(pruned)
+}
+
+/// Nanoseconds since 1970 at the time that is `span` before `now`.
+fn before(now: Timestamp, span: Duration) -> i64 {
+    now.0.saturating_sub(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// All manifests, by time. The server that archives may replace its own while they are read: what
@@ -124,7 +133,7 @@ fn read_all(repository: &Repository) -> Result<Vec<(Name, Manifest)>, Repository
 }
 
 /// The indices of those in `all` (by time, oldest first) that stay.
-fn kept(all: &[(Name, Manifest)], keep: &Keep) -> BTreeSet<usize> {
+fn kept(all: &[(Name, Manifest)], keep: &Keep, now: Timestamp) -> BTreeSet<usize> {
     let mut stays = BTreeSet::new();
     let names: Vec<Name> = all.iter().map(|(name, _)| name.clone()).collect();
     let Some(newest) = Name::newest(&names) else { return stays };
@@ -148,6 +157,13 @@ fn kept(all: &[(Name, Manifest)], keep: &Keep) -> BTreeSet<usize> {
         }
     }
     counted.reverse();
+    let left_lately = before(now, LEFT_STAYS);
+    let mut histories = BTreeSet::new();
+    for (i, taken) in &counted {
+        if histories.insert(all[*i].1.epoch) && *taken > left_lately {
+            stays.insert(*i);
+        }
+    }
     stays.extend(counted.iter().take(keep.last.max(1)).map(|(i, _)| *i));
     // 1970-01-01 was a Thursday.
     let week = |taken: i64| (taken.div_euclid(DAY_NS) + 3).div_euclid(7);

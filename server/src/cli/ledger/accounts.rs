@@ -61,12 +61,18 @@ enum AccountsCommand {
     Deposit(MoneyArgs),
     /// Pay out of one
     Withdraw(MoneyArgs),
-    /// Let nothing leave or reach one
+    /// Let nothing leave one; it can still be paid into
     Freeze(ReasonArgs),
-    /// Let money move again
+    /// Let money leave it again
     Unfreeze(PlainArgs),
     /// Close an empty one for ever
     Close(PlainArgs),
+    /// Show what all together have, and whether nothing was made or lost; ends with 1 if it was
+    TrialBalance {
+        /// Count every account's stream by itself, too, and compare
+        #[arg(long)]
+        verify: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -176,11 +182,10 @@ pub fn run(args: AccountsArgs) -> anyhow::Result<ExitCode> {
     let list = ListArgs { owner: None, status: None, currency: None, rows };
     let command = command.unwrap_or(AccountsCommand::List(list));
     let ledger = Ledger { remote: &remote, json: &json };
-    crate::cli::runtime(Some(1))?.block_on(act(&ledger, command))?;
-    Ok(ExitCode::SUCCESS)
+    crate::cli::runtime(Some(1))?.block_on(act(&ledger, command))
 }
 
-async fn act(ledger: &Ledger<'_>, command: AccountsCommand) -> anyhow::Result<()> {
+async fn act(ledger: &Ledger<'_>, command: AccountsCommand) -> anyhow::Result<ExitCode> {
     match command {
         AccountsCommand::List(args) => {
             let owner = args.owner.map(|owner| owner.to_string());
@@ -214,7 +219,17 @@ async fn act(ledger: &Ledger<'_>, command: AccountsCommand) -> anyhow::Result<()
             let body = json!({ "closed_by": by.by });
             ledger.act("POST", &format!("{}/close", of(account)), &key, &body).await
         }
-    }
+        AccountsCommand::TrialBalance { verify } => return trial_balance(ledger, verify).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn trial_balance(ledger: &Ledger<'_>, verify: bool) -> anyhow::Result<ExitCode> {
+    let sums = ledger.remote.get(&format!("/v1/trial-balance?verify={verify}")).await?;
+    ledger.tell(&sums)?;
+    let equal = sums["verified"]["equal"].as_bool().unwrap_or(true);
+    let holds = sums["balanced"].as_bool() == Some(true) && equal;
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn open(ledger: &Ledger<'_>, args: &OpenArgs) -> anyhow::Result<()> {

@@ -97,9 +97,9 @@ pub fn run(args: TransfersArgs) -> anyhow::Result<ExitCode> {
     crate::cli::runtime(Some(1))?.block_on(async {
         match command {
             Some(TransfersCommand::Show { transfer }) => {
-                ledger.show(&format!("/v1/transfers/{transfer}")).await
+                ledger.show(&format!("/v1/transfers/{transfer}")).await?;
             }
-            Some(TransfersCommand::Make(args)) => make(&ledger, &args).await,
+            Some(TransfersCommand::Make(args)) => return make(&ledger, &args).await,
             None => {
                 let account = list.account.map(|account| account.to_string());
                 let filters = [
@@ -108,14 +108,15 @@ pub fn run(args: TransfersArgs) -> anyhow::Result<ExitCode> {
                     ("from", list.from.as_deref()),
                     ("to", list.to.as_deref()),
                 ];
-                ledger.list("/v1/transfers", &filters, "transfers", COLUMNS, &list.rows).await
+                ledger.list("/v1/transfers", &filters, "transfers", COLUMNS, &list.rows).await?;
             }
         }
-    })?;
-    Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
-async fn make(ledger: &Ledger<'_>, args: &MakeArgs) -> anyhow::Result<()> {
+/// Makes a transfer; ends with 1 if it has ended already and the money was not moved.
+async fn make(ledger: &Ledger<'_>, args: &MakeArgs) -> anyhow::Result<ExitCode> {
     let (sender, receiver) = (args.sender.to_string(), args.receiver.to_string());
     let body = object(&[
         ("sender_account_id", Some(&sender)),
@@ -124,5 +125,8 @@ async fn make(ledger: &Ledger<'_>, args: &MakeArgs) -> anyhow::Result<()> {
         ("currency", Some(&args.currency)),
         ("description", args.description.as_deref()),
     ]);
-    ledger.act("POST", "/v1/transfers", &args.key, &body).await
+    let made = ledger.acted("POST", "/v1/transfers", &args.key, &body).await?;
+    ledger.tell(&made)?;
+    let moves = matches!(made["state"].as_str(), Some("running" | "completed"));
+    Ok(if moves { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -27,10 +27,13 @@ use super::schema::{self, Refusals};
 use crate::http::problem::Problem;
 use crate::http::query::Params;
 use crate::ledger::Ledger;
-use crate::ledger::history::{Entry, PAGE_LEN_MAX, Walk};
+use crate::ledger::history::{Entry, Walk};
 use crate::node::Context;
 use crate::security::gate::Described;
 use crate::security::rights::Right;
+
+/// Events of one piece of a statement: it is in memory until its reader has taken it, some 60 KiB.
+const PIECE_LEN_MAX: usize = 200;
 
 /// The routes of this file.
 pub fn routes() -> Described<Context> {
@@ -203,14 +206,14 @@ impl Writing {
         }
         // Pages without an entry are read over: an empty piece would end nothing.
         while out.is_empty() {
-            let entries = self.walk.page(&self.ledger, PAGE_LEN_MAX).await?;
+            let entries = self.walk.page(&self.ledger, PIECE_LEN_MAX).await?;
             if entries.is_empty() {
                 self.part = Part::End;
                 self.end(&mut out);
                 break;
             }
-            for entry in entries.into_iter().filter(|entry| entry.event.legs().is_some()) {
-                self.entry(&entry, &mut out);
+            for entry in entries.iter().filter(|entry| entry.event.legs().is_some()) {
+                self.entry(entry, &mut out);
             }
         }
         Ok(Some((out.into(), self)))

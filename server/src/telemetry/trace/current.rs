@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use daybook_model::TraceContext;
 use daybook_model::trace::{TRACEPARENT, TRACESTATE};
+use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use http::HeaderMap;
 use opentelemetry::trace::Event;
@@ -156,22 +157,23 @@ pub fn carry_on(headers: &mut HeaderMap) {
 /// Does one of many things that a call without an end asks for, as if it were a request of its own:
 /// its own share decides, unless the call itself carried a trace. `why` says what was wrong with
 /// the outcome, if that was our fault.
-pub async fn part<T>(
+pub fn part<T>(
     name: &'static str,
     work: impl Future<Output = T>,
     why: impl FnOnce(&T) -> Option<String>,
-) -> T {
-    let Some(around) = Current::get() else { return work.await };
-    if around.recording.as_ref().is_some_and(|recording| recording.asked) {
-        return work.await;
-    }
+) -> impl Future<Output = T> {
+    // Not an `async fn`: that would have room for `work` three times, and there are as many of
+    // these as a call has appends in flight.
+    let around = Current::get();
+    let asked = |it: &Current| it.recording.as_ref().is_some_and(|recording| recording.asked);
+    let Some(around) = around.filter(|around| !asked(around)) else { return Either::Left(work) };
     let tracer = around.tracer;
     let began: Duration = tracer.now();
     let context = tracer.begin();
-    let current = Current::new(tracer.clone(), context, false);
-    let done = CURRENT.scope(current.clone(), work).await;
-    super::visit::end_part(&current, (name, began), why(&done));
-    done
+    let current = Current::new(tracer, context, false);
+    let end = current.clone();
+    let work = CURRENT.scope(current, work);
+    Either::Right(work.inspect(move |done| super::visit::end_part(&end, (name, began), why(done))))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::archive::Archive;
 use crate::check::check;
 use crate::keys::Keys;
 use crate::manifest::Kind;
-use crate::prune::{Keep, Mode, prune};
+use crate::prune::{Keep, LEFT_STAYS, Mode, prune};
 use crate::repository::Name;
 use crate::restore::{Plan, Until};
 use crate::{RepositoryError, Round};
@@ -314,6 +314,32 @@ fn a_restored_store_archives_beside_the_history_that_it_left() {
     log.grow(1);
     archive(&log, 3);
     assert_eq!(contents(&place.restore(Until::End).expect("restored").0), contents(&log.disk));
+}
+
+#[test]
+fn a_history_that_was_left_by_mistake_can_be_gone_back_to_for_days() {
+    let (mut log, place) = (Log::new(1), Place::new());
+    log.grow(40);
+    let repository = place.repository(log.store()).expect("a repository");
+    log.take(&repository, 1).expect("taken");
+    log.grow(1);
+    let left = log.take(&repository, 2).expect("taken").manifest.end;
+    let (restored, epoch) = place.restore(Until::Position(Position(61))).expect("restored");
+    let mut second = Log::on(restored, 77);
+    second.grow(30);
+    second.take(&place.repository(second.store()).expect("a repository"), 3).expect("taken");
+    let prune_at = |now| {
+        let keep = Keep { daily: 30, ..Keep::default() };
+        prune(&repository, &keep, (Timestamp(now), Duration::ZERO), Mode::Remove).expect("pruned")
+    };
+    let stays = i64::try_from(LEFT_STAYS.as_nanos()).expect("some days");
+    let pruned = prune_at(1 + stays);
+    assert_eq!((pruned.kept.len(), pruned.removed.len()), (2, 1), "{pruned:?}");
+    let kept = place.restore(Until::Position(Position(left - 1)));
+    assert!(kept.is_ok(), "{:?}", kept.err());
+    let pruned = prune_at(2 + stays);
+    assert_eq!(pruned.kept.len(), 1, "{pruned:?}");
+    assert!(pruned.kept[0].contains(&format!("{epoch:010}")), "{pruned:?}");
 }
 
 #[test]

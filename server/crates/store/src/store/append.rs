@@ -172,7 +172,8 @@ impl Store {
                 Ok(Reply::Done(answer)) => return answer.map(|appended| (appended, None)),
                 Ok(Reply::Again { prepared: back, until }) => {
                     prepared = back;
-                    self.wait_for(until, refusals).await?;
+                    // Rare: room for it would make every append's future twice as large.
+                    Box::pin(self.wait_for(until, refusals)).await?;
                 }
                 Err(_) => {
                     let reason = "the store stopped before it was durable".to_owned();
