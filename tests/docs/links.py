@@ -1,4 +1,5 @@
-"""Links of README, of docs/ and of the client's page: what each names is there, heading included.
+"""Links of README, of docs/ and of the client's page: what each names is there, heading included, and
+each page is named by another.
 
 What stands in code is no link, and other sites are not asked. The last line counts.
 """
@@ -76,6 +77,7 @@ def pages() -> list[Path]:
 
 def main() -> int:
     said, passed = twins(), 0
+    named: set[Path] = {ROOT / "README.md", ROOT / "SECURITY.md"}
     for page in pages():
         for number, line in lines_of_prose(page.read_text()):
             for link in LINK.findall(CODE.sub("", line)):
@@ -83,8 +85,11 @@ def main() -> int:
                     continue
                 reason = wrong(page, link)
                 passed += reason is None
+                target = Path(os.path.normpath(page.parent / unquote(link).partition("#")[0]))
+                named |= {target} if target != page else set()
                 if reason:
                     said.append(f"{page.relative_to(ROOT)}:{number}: {link}: {reason}")
+    said += [f"{page.relative_to(ROOT)}: no other page names it" for page in pages() if page not in named]
     if len(pages()) < PAGES_MIN or passed < LINKS_MIN:
         said.append(f"only {len(pages())} pages with {passed} links that hold were found in {ROOT}")
     for reason in said:
