@@ -1,6 +1,8 @@
 //! A line chart as SVG, drawn here and nowhere else: pages that follow are sent it anew.
 //!
-//! What it shows is in words in its label, and in numbers in the table below it.
+//! What it shows is in words in its label, and in numbers in the table below it. Where a script
+//! runs, the pointer and the arrow keys ask for each of its moments: a slider lies over the plot and
+//! carries what the lines were.
 
 use std::fmt::Write as _;
 
@@ -67,6 +69,7 @@ impl Chart<'_> {
                         }
                     }
                     @if known().next().is_none() { span.nothing { "nothing to show yet" } }
+                    @else { (self.moments()) }
                 }
                 div.axis aria-hidden="true" {
                     span { (self.labels.first().map_or("", String::as_str)) }
@@ -74,6 +77,21 @@ impl Chart<'_> {
                 }
                 (self.numbers())
             }
+        }
+    }
+
+    /// The slider through the moments.
+    fn moments(&self) -> Markup {
+        let last = self.labels.len().saturating_sub(1);
+        let told = |line: &Line| {
+            let values = line.values.iter().map(|value| value.map_or_else(String::new, plain));
+            format!("{}={}", line.name, values.collect::<Vec<_>>().join(","))
+        };
+        let values: Vec<String> = self.lines.iter().map(told).collect();
+        html! {
+            input.scrub type="range" min="0" max=(last) value=(last) hidden data-scrub
+                aria-label=(format!("{}: a moment of it", self.title)) data-unit=(self.unit)
+                data-at=(self.labels.join("|")) data-values=(values.join("|"));
         }
     }
 
@@ -181,6 +199,12 @@ pub fn short(value: f64) -> String {
     }
 }
 
+/// A number in at most three digits after the point.
+fn plain(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +232,9 @@ mod tests {
         ] {
             assert_eq!(short(value), text);
         }
+        for (value, text) in [(0.0, "0"), (100.0, "100"), (1234.5, "1234.5"), (0.0004, "0")] {
+            assert_eq!(plain(value), text);
+        }
     }
 
     #[test]
@@ -217,5 +244,6 @@ mod tests {
         let chart = Chart { title: "Events", unit: "/s", lines, labels }.draw().into_string();
         assert!(chart.contains("Events; written: 1 /s now, at most 2"), "{chart}");
         assert_eq!(chart.matches("<tr>").count(), 4);
+        assert!(chart.contains("data-at=\"a|b|c\" data-values=\"written=2,,1\""), "{chart}");
     }
 }

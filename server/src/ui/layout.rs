@@ -18,6 +18,8 @@ const DONE: &[(&str, &str)] = &[
     ("started", "It has begun."),
     ("running", "It was under way already."),
     ("stopped", "It was told to stop."),
+    ("revoked", "The token was revoked: who calls with it is refused."),
+    ("released", "The hold was released."),
 ];
 
 /// Where pages are, their names, and what they ask for.
@@ -56,6 +58,7 @@ const PAGES: &[(&str, Links)] = &[
         &[
             ("/ui/operations", "Upkeep", Right::Monitor),
             ("/ui/users", "Users", Right::Administer),
+            ("/ui/tokens", "API tokens", Right::Known),
             ("/ui/audit", "Audit log", Right::Administer),
             ("/ui/config", "Configuration", Right::Inspect),
             ("/ui/api", "API", Right::Known),
@@ -152,8 +155,9 @@ fn banner(visitor: &Visitor) -> Markup {
                     "◐"
                 }
                 @if let Some(login) = visitor.caller().login() {
-                    span.login { (login) }
-                    @if visitor.session().is_some() {
+                    @if visitor.session().is_none() { span.login { (login) } }
+                    @else {
+                        a.login href="/ui/password" title="Change your password" { (login) }
                         form method="post" action="/ui/logout" {
                             (token(visitor))
                             button.quiet type="submit" { "Log out" }

@@ -142,6 +142,12 @@ pub fn id_link(path: &str, id: &str) -> Markup {
     html! { a.mono href=(path) title=(id) { (short) } }
 }
 
+/// The first part of an id that leads nowhere.
+#[must_use]
+pub fn short_id(id: &str) -> Markup {
+    html! { code title=(id) { (id.get(..8).unwrap_or(id)) } }
+}
+
 /// A stream, as a link to it.
 #[must_use]
 pub fn stream(name: &str) -> Markup {

@@ -57,7 +57,7 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
         return Ok(Redirect::to(&path).into_response());
     }
     let period = PERIODS.iter().find(|(word, ..)| *word == which.since).unwrap_or(&PERIODS[0]);
-    let mut asked = format!("/v1/transfers?limit={TRANSFERS_LEN}");
+    let mut asked = format!("/v1/transfers?direction=backwards&limit={TRANSFERS_LEN}");
     let given = [("state", &which.state), ("account", &which.account)];
     for (name, value) in given.into_iter().filter(|(_, value)| !value.trim().is_empty()) {
         asked.push_str(&format!("&{name}={}", segment(value.trim())));
@@ -76,14 +76,12 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
     let found = visit.api().get(&asked).await?;
     let overview = visit.api().get("/v1/sagas/overview?limit=1").await.ok();
     let rows: Vec<Markup> = found["transfers"].as_array().into_iter().flatten().map(row).collect();
-    let next = found["next"].as_str().map(|next| {
-        form_urlencoded::Serializer::new(String::new())
-            .append_pair("state", &which.state)
-            .append_pair("account", &which.account)
-            .append_pair("since", &which.since)
-            .append_pair("cursor", next)
-            .finish()
-    });
+    let next = found["next"].as_str();
+    let newest = form_urlencoded::Serializer::new(String::new())
+        .append_pair("state", &which.state)
+        .append_pair("account", &which.account)
+        .append_pair("since", &which.since)
+        .finish();
     Ok(visit.page("Transfers").show(&html! {
         @if let Some(overview) = &overview { (counts(overview)) }
         (filters(&which, period.0))
@@ -93,10 +91,15 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
                 code { "POST /v1/transfers" } "."
             }))
         } @else {
-            (table("Transfers, oldest first", COLUMNS, &rows))
+            (table("Transfers, newest first", COLUMNS, &rows))
         }
         nav.pager aria-label="Pages of the list" {
-            @if let Some(next) = next { a href=(format!("/ui/transfers?{next}")) rel="next" { "Next »" } }
+            @if which.cursor.is_some() { a href=(format!("/ui/transfers?{newest}")) { "« Newest" } }
+            @if let Some(next) = next {
+                a href=(format!("/ui/transfers?{newest}&cursor={}", segment(next))) rel="next" {
+                    "Older ›"
+                }
+            }
         }
     }))
 }
@@ -166,7 +169,9 @@ pub async fn one(visit: Visit, Path(transfer_id): Path<String>) -> Result<Respon
     let transfer = visit.api().get(&format!("/v1/transfers/{id_of}")).await?;
     let saga = visit.api().get(&format!("/v1/sagas/{id_of}")).await?;
     let word = transfer["state"].as_str().unwrap_or_default();
-    let page = visit.page("Transfer").below("/ui/transfers", "Transfers").with(state(word));
+    let page = visit.page("Transfer").below("/ui/transfers", "Transfers").with(html! {
+        span #state data-refresh="3000" { (state(word)) }
+    });
     Ok(page.show(&html! {
         div #now.stack data-refresh="3000" {
             @if let Some(reason) = transfer["reason"].as_str() {
@@ -175,7 +180,9 @@ pub async fn one(visit: Visit, Path(transfer_id): Path<String>) -> Result<Respon
             div.cards { (what_it_is(&transfer)) (progress(&saga)) }
             section.card { h2 { "Steps" } (steps(&transfer)) }
         }
-        @if word == "failed" && visit.may(Right::MoveMoney) { (actions(&visit, &id_of)) }
+        div #orders data-refresh="3000" {
+            @if word == "failed" && visit.may(Right::SettleSagas) { (actions(&visit, &id_of)) }
+        }
     }))
 }
 

@@ -88,8 +88,10 @@ pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Tr
             ("Changed", moment(user.updated)),
         ])))
         div.cards {
-            (card("Groups", &html! { form.stacked method="post" action=(path("groups")) {
+            (card("Name and groups", &html! { form.stacked method="post" action=(path("groups")) {
                 (token(visit.visitor()))
+                label for="full_name" { "Full name" }
+                input #full_name name="full_name" value=(user.full_name) autocomplete="off";
                 (groups_field(&user.groups.join(", ")))
                 button type="submit" { "Save" }
             } }))
@@ -103,7 +105,15 @@ pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Tr
             (card("Access", &html! {
                 @if user.disabled { (action(visit.visitor(), &path("enable"), "Enable the user", None)) }
                 @else { (action(visit.visitor(), &path("disable"), "Disable the user", Some(&disable))) }
+                p.after { a href=(format!("/ui/tokens?user={}", segment(&login))) { "Its API tokens" } }
             }))
+            (card("Delete", &html! { form.stacked method="post" action=(path("delete")) {
+                (token(visit.visitor()))
+                p.muted { "Its sessions and tokens end at once. What it did stays in the audit log." }
+                label for="confirm" { "Type the user's name: " code { (login) } }
+                input #confirm name="confirm" required autocomplete="off" spellcheck="false";
+                button.danger type="submit" { "Delete the user" }
+            } }))
         }
     }))
 }
@@ -118,7 +128,7 @@ pub async fn create(visit: Visit, fields: Fields) -> Result<Redirect, Trouble> {
     let user = NewUser {
         login: login.clone(),
         full_name: fields.text("full_name").to_owned(),
-        groups: groups(&fields),
+        groups: listed(fields.text("groups")),
         password: fields.exact("password").to_owned(),
     };
     visit.node().users().create(user).await?;
@@ -178,14 +188,33 @@ pub async fn set_groups(
     fields: Fields,
 ) -> Result<Redirect, Trouble> {
     visit.node().is_about(&login);
-    let user = visit.node().users().user(&login).await?;
-    visit.node().users().update(&login, &user.full_name, &groups(&fields)).await?;
+    let groups = listed(fields.text("groups"));
+    visit.node().users().update(&login, fields.text("full_name"), &groups).await?;
     Ok(back(&login))
 }
 
-fn groups(fields: &Fields) -> Vec<String> {
-    let groups = fields.text("groups").split(',').map(str::trim);
-    groups.filter(|group| !group.is_empty()).map(str::to_owned).collect()
+/// `POST /ui/users/{login}/delete`
+///
+/// # Errors
+/// As [`create`]; nothing happens unless the login was typed.
+pub async fn delete(
+    visit: Visit,
+    Path(login): Path<String>,
+    fields: Fields,
+) -> Result<Redirect, Trouble> {
+    visit.node().is_about(&login);
+    if fields.text("confirm") != login {
+        return Err(Trouble::bad("that is not the user's name; nobody was deleted"));
+    }
+    visit.node().users().delete(&login).await?;
+    Ok(Redirect::to("/ui/users?done=done"))
+}
+
+/// What stands between commas.
+#[must_use]
+pub fn listed(text: &str) -> Vec<String> {
+    let parts = text.split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 fn back(login: &str) -> Redirect {
