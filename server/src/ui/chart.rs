@@ -66,6 +66,8 @@ impl Chart<'_> {
                         @for (i, line) in self.lines.iter().enumerate() {
                             path.line.(format!("line{i}")) d=(path(&line.values, low, high))
                                 vector-effect="non-scaling-stroke" {}
+                            path.dots.(format!("line{i}")) d=(path(&alone(&line.values), low, high))
+                                vector-effect="non-scaling-stroke" {}
                         }
                     }
                     @if known().next().is_none() { span.nothing { "nothing to show yet" } }
@@ -113,7 +115,8 @@ impl Chart<'_> {
         html! {
             details.numbers {
                 summary { "In numbers" }
-                div.scroll tabindex="0" role="region" aria-label=(format!("{} in numbers", self.title)) {
+                div.scroll tabindex="0" role="region"
+                    aria-label=(format!("{} in numbers", self.title)) {
                     table {
                         caption.unseen { (self.title) ", " (self.unit) }
                         thead { tr {
@@ -172,6 +175,13 @@ fn path(values: &[Option<f64>], low: f64, high: f64) -> String {
     path
 }
 
+/// Those values that have no neighbour to draw a line to.
+fn alone(values: &[Option<f64>]) -> Vec<Option<f64>> {
+    let known = |i: usize| values.get(i).is_some_and(Option::is_some);
+    let is_alone = |i: usize| !known(i + 1) && i.checked_sub(1).is_none_or(|before| !known(before));
+    values.iter().enumerate().map(|(i, value)| value.filter(|_| is_alone(i))).collect()
+}
+
 /// The next number of 1, 2, 5, 10 … that is not below `value`.
 fn nice(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
@@ -214,6 +224,7 @@ mod tests {
         let values = [Some(0.0), Some(10.0), None, Some(5.0)];
         assert_eq!(path(&values, 0.0, 10.0), "M0.0 118.0h0.1L200.0 2.0M600.0 60.0h0.1");
         assert_eq!(path(&[], 0.0, 1.0), "");
+        assert_eq!(alone(&values), [None, None, None, Some(5.0)]);
     }
 
     #[test]

@@ -109,7 +109,9 @@ impl Page {
                 }
             }
             div.heading { h1 { (self.title) } @if let Some(aside) = &self.aside { (aside) } }
-            @if let Some(done) = done(self.visitor.path()) { p.notice.good role="status" { (done) } }
+            @if let Some(done) = done(self.visitor.path()) {
+                p.notice.good role="status" { (done) }
+            }
         };
         document(
             &self.title,

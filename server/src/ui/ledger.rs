@@ -1,12 +1,12 @@
 //! The ledger: accounts and what happened to them, transfers, the books, the rules of risk.
 //!
 //! ```text
-//!   /ui/accounts[/{id}]                       lists, one, as it was        accounts, account, travel
-//!   /ui/accounts/{id}/{freeze|…}              what is done about it        standing
-//!   /ui/accounts/{id}/holds/{hold}/release    what is reserved of it       holds
-//!   /ui/transfers[/{id}[/{resume|abandon}]]   lists, one with its steps    transfers
-//!   /ui/books                                 the trial balance            books
-//!   /ui/risk                                  the rules                    risk
+//!   /ui/accounts[/{id}]                       lists, one, as it was     accounts, account, travel
+//!   /ui/accounts/{id}/{freeze|…}              what is done about it     standing
+//!   /ui/accounts/{id}/holds/{hold}/release    what is reserved of it    holds
+//!   /ui/transfers[/{id}[/{resume|abandon}]]   lists, one with its steps transfers
+//!   /ui/books                                 the trial balance         books
+//!   /ui/risk                                  the rules                 risk
 //! ```
 
 pub mod account;

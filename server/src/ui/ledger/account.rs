@@ -68,8 +68,8 @@ pub async fn show(
     let status = now["status"].as_str().unwrap_or_default();
     Ok(page.with(state(status)).show(&html! {
         (travel(&place, &history))
-        div.cards { (what_it_is(&account)) (holds::card(&visit, &account, then.is_none())) }
-        (balance(&history))
+        div.cards.two { (what_it_is(&account)) (balance(&history)) }
+        (holds::listed(&visit, &account, then.is_none()))
         h2 { "Transactions" }
         (listed(&account_id, &transactions, (first, end, head)))
         @if visit.may(Right::FreezeAccounts) { (standing::actions(&visit, &account_id, &now)) }
@@ -100,7 +100,8 @@ fn what_it_is(account: &Value) -> Markup {
                 match &account["flagged"] {
                     Value::Null => html! { "none" },
                     flag => html! {
-                        (state("flagged")) " " (text(&flag["reason"])) ", by " (text(&flag["flagged_by"]))
+                        (state("flagged")) " " (text(&flag["reason"])) ", by "
+                        (text(&flag["flagged_by"]))
                     },
                 },
             ),
@@ -128,12 +129,11 @@ fn balance(history: &Value) -> Markup {
         return html! {};
     };
     let span = last.0.duration_since(first.0);
-    let points = POINTS_MAX.min(2 * known.len().max(2));
     let (mut values, mut labels, mut next) = (Vec::new(), Vec::new(), 0);
-    for point in 0..points {
-        let share = point as f64 / (points - 1) as f64;
+    for point in 0..POINTS_MAX {
+        let share = point as f64 / (POINTS_MAX - 1) as f64;
         let at = first.0.checked_add(span.mul_f64(share)).unwrap_or(last.0);
-        let at = if point + 1 == points { last.0 } else { at };
+        let at = if point + 1 == POINTS_MAX { last.0 } else { at };
         while next < known.len() && known[next].0 <= at {
             next += 1;
         }
@@ -153,7 +153,9 @@ fn listed(account_id: &str, page: &Value, (first, end, head): (u64, u64, u64)) -
         @if rows.is_empty() { (empty("Nothing has happened.", &html! { "" })) }
         @else { (table("Transactions", COLUMNS, &rows)) }
         nav.pager aria-label="Pages of the history" {
-            @if end < head { a href=(here((end + TRANSACTIONS_LEN).min(head))) rel="prev" { "‹ Newer" } }
+            @if end < head {
+                a href=(here((end + TRANSACTIONS_LEN).min(head))) rel="prev" { "‹ Newer" }
+            }
             @if first > 0 { a href=(here(first - 1)) rel="next" { "Older ›" } }
         }
     }

@@ -15,22 +15,18 @@ use crate::ui::layout::token;
 use crate::ui::pieces::{amount, short_id, table, time_of};
 use crate::ui::visitor::Visit;
 
-/// The holds of an account; as it is now, each can be released.
+/// The holds of an account, if it has any; as it is now, each can be released.
 #[must_use]
-pub fn card(visit: &Visit, account: &Value, is_now: bool) -> Markup {
+pub fn listed(visit: &Visit, account: &Value, is_now: bool) -> Markup {
     let holds = account["holds"].as_array().map_or(&[][..], Vec::as_slice);
     let may_release = is_now && visit.may(Right::MoveMoney);
     let rows: Vec<Markup> =
         holds.iter().map(|hold| row(visit, account, hold, may_release)).collect();
     let columns = ["Hold", ">Remaining", "Placed", "Expires", ""];
     let columns = if may_release { &columns[..] } else { &columns[..4] };
-    crate::ui::pieces::card(
-        "Holds",
-        &html! {
-            @if rows.is_empty() { p.muted { "No money is reserved." } }
-            @else { (table("Holds", columns, &rows)) }
-        },
-    )
+    html! {
+        @if !rows.is_empty() { h2 { "Holds" } (table("Holds", columns, &rows)) }
+    }
 }
 
 fn row(visit: &Visit, account: &Value, hold: &Value, may_release: bool) -> Markup {
@@ -42,7 +38,8 @@ fn row(visit: &Visit, account: &Value, hold: &Value, may_release: bool) -> Marku
         td.when { (time_of(&hold["placed_at"])) }
         td.when { (time_of(&hold["expires_at"])) }
         @if may_release { td {
-            form.actions method="post" action=(format!("/ui/accounts/{account_id}/holds/{id}/release"))
+            form.actions method="post"
+                action=(format!("/ui/accounts/{account_id}/holds/{id}/release"))
                 data-confirm="Release this hold? Its money is available at once." {
                 (token(visit.visitor()))
                 input type="hidden" name="key" value=(visit.node().new_id());

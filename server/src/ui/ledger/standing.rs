@@ -35,10 +35,13 @@ pub fn actions(visit: &Visit, account_id: &str, now: &Value) -> Markup {
             @match now["status"].as_str() {
                 Some("active") => {
                     (card("Freeze", &html! {
-                        p.muted { "Money goes in, and not out." } (form("freeze", "Freeze the account", true))
+                        p.muted { "Money goes in, and not out." }
+                        (form("freeze", "Freeze the account", true))
                     }))
                 }
-                Some("frozen") => { (card("Frozen", &form("unfreeze", "Unfreeze the account", false))) }
+                Some("frozen") => {
+                    (card("Frozen", &form("unfreeze", "Unfreeze the account", false)))
+                }
                 _ => {}
             }
             @if now["flagged"].is_null() {

@@ -16,7 +16,7 @@ use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::layout::token;
 use crate::ui::pieces::{
-    amount, card, duration, empty, facts, id, id_link, state, stream, table, text, time_of,
+    amount, card, duration, empty, facts, field, id, id_link, state, stream, table, text, time_of,
 };
 use crate::ui::visitor::Visit;
 
@@ -106,6 +106,11 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
 
 fn counts(overview: &Value) -> Markup {
     let states = overview["states"].as_array().map_or(&[][..], Vec::as_slice);
+    let place = |entry: &&Value| {
+        STATES.iter().position(|word| entry["state"] == *word).unwrap_or(STATES.len())
+    };
+    let mut states: Vec<&Value> = states.iter().collect();
+    states.sort_by_key(place);
     html! {
         dl.tiles { @for entry in states {
             @let word = entry["state"].as_str().unwrap_or_default();
@@ -121,22 +126,29 @@ fn counts(overview: &Value) -> Markup {
 fn filters(which: &Which, period: &str) -> Markup {
     html! {
         form.filters method="get" action="/ui/transfers" role="search" {
-            label for="transfer" { "Transfer" }
-            input #transfer name="transfer" placeholder="its id" autocomplete="off" spellcheck="false";
-            label for="account" { "or account" }
-            input #account name="account" value=(which.account) placeholder="its id"
-                autocomplete="off" spellcheck="false";
-            label for="state" { "State" }
-            select #state name="state" {
-                option value="" { "any" }
-                @for word in STATES { option value=(word) selected[which.state == word] { (word) } }
-            }
-            label for="since" { "Since" }
-            select #since name="since" {
-                @for (word, label, _) in PERIODS {
-                    option value=(word) selected[*word == period] { (label) }
+            (field("transfer", "Transfer", &html! {
+                input #transfer name="transfer" placeholder="its id" autocomplete="off"
+                    spellcheck="false";
+            }))
+            (field("account", "or account", &html! {
+                input #account name="account" value=(which.account) placeholder="its id"
+                    autocomplete="off" spellcheck="false";
+            }))
+            (field("state", "State", &html! {
+                select #state name="state" {
+                    option value="" { "any" }
+                    @for word in STATES {
+                        option value=(word) selected[which.state == word] { (word) }
+                    }
                 }
-            }
+            }))
+            (field("since", "Since", &html! {
+                select #since name="since" {
+                    @for (word, label, _) in PERIODS {
+                        option value=(word) selected[*word == period] { (label) }
+                    }
+                }
+            }))
             button type="submit" { "Search" }
         }
     }
@@ -216,7 +228,12 @@ fn progress(saga: &Value) -> Markup {
         "Saga",
         &facts(&[
             ("State", state(saga["state"].as_str().unwrap_or_default())),
-            ("Next step", text(&saga["step"])),
+            (
+                "Next step",
+                html! {
+                    (saga["step"].as_str().map_or("–".to_owned(), |step| step.replace('_', " ")))
+                },
+            ),
             ("Next attempt", text(&saga["attempt"])),
             ("Began", time_of(&saga["initiated_at"])),
             ("Undone unless done by", time_of(&saga["deadline"])),
@@ -237,7 +254,13 @@ fn steps(transfer: &Value) -> Markup {
             before = now;
             let undoes = step["direction"] == "compensation";
             let failed = step["outcome"] == "failed";
-            let mood = if failed { "bad" } else if undoes { "undo" } else { "" };
+            let mood = if failed {
+                "bad"
+            } else if undoes {
+                "undo"
+            } else {
+                ""
+            };
             html! { li.(mood) {
                 div.when {
                     (time_of(&step["at"]))
@@ -246,7 +269,10 @@ fn steps(transfer: &Value) -> Markup {
                     }
                 }
                 div {
-                    @if undoes { "undo " } strong { (step["step"].as_str().unwrap_or_default().replace('_', " ")) }
+                    @if undoes { "undo " }
+                    strong {
+                        (step["step"].as_str().unwrap_or_default().replace('_', " "))
+                    }
                     " " (state(step["outcome"].as_str().unwrap_or_default()))
                     @if step["attempt"].as_u64().is_some_and(|attempt| attempt > 1) {
                         " " span.muted { "attempt " (text(&step["attempt"])) }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::ui::api::{Trouble, segment};
-use crate::ui::pieces::{empty, table, text, time_of};
+use crate::ui::pieces::{empty, field, table, text, time_of};
 use crate::ui::visitor::Visit;
 
 /// Records on a page.
@@ -102,7 +102,9 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
         nav.pager aria-label="Pages of the log" {
             @if which.cursor.is_some() { a href=(format!("/ui/audit?{typed}")) { "« Newest" } }
             @if let Some(next) = next {
-                a href=(format!("/ui/audit?cursor={}{typed}", segment(next))) rel="next" { "Older ›" }
+                a href=(format!("/ui/audit?cursor={}{typed}", segment(next))) rel="next" {
+                    "Older ›"
+                }
             }
         }
     }))
@@ -110,33 +112,36 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
 
 fn filters(which: &Which) -> Markup {
     let moment = |name: &'static str, label: &'static str, value: &str| {
-        html! {
-            label for=(name) { (label) }
+        let input = html! {
             input id=(name) name=(name) type="datetime-local" step="1" value=(value);
-        }
+        };
+        field(name, label, &input)
     };
     html! {
         form.filters method="get" action="/ui/audit" role="search" {
-            label for="who" { "Who" }
-            input #who name="who" value=(which.who) placeholder="a user" size="12"
-                autocomplete="off" spellcheck="false";
-            label for="what" { "What" }
-            input #what name="what" value=(which.what) placeholder="/admin/, bob"
-                autocomplete="off" spellcheck="false";
-            label for="outcome" { "Outcome" }
-            select #outcome name="outcome" {
-                @for (value, label) in OUTCOMES {
-                    option value=(value) selected[which.outcome == *value] { (label) }
+            (field("who", "Who", &html! {
+                input #who name="who" value=(which.who) placeholder="a user" size="12"
+                    autocomplete="off" spellcheck="false";
+            }))
+            (field("what", "What", &html! {
+                input #what name="what" value=(which.what) placeholder="/admin/, bob"
+                    autocomplete="off" spellcheck="false";
+            }))
+            (field("outcome", "Outcome", &html! {
+                select #outcome name="outcome" {
+                    @for (value, label) in OUTCOMES {
+                        option value=(value) selected[which.outcome == *value] { (label) }
+                    }
                 }
-            }
-            (moment("since", "From", &which.since))
-            (moment("until", "until, in UTC", &which.until))
+            }))
+            (moment("since", "From, in UTC", &which.since))
+            (moment("until", "To, in UTC", &which.until))
             button type="submit" { "Search" }
         }
     }
 }
 
-const COLUMNS: &[&str] = &["When", "Outcome", "Who", "Action", "About", "Why", "Proof", "From"];
+const COLUMNS: &[&str] = &["When", "Outcome", "Who", "Action", "About", "Why", "Proof", "Address"];
 
 fn row(record: &Value) -> Markup {
     let outcome = record["outcome"].as_str().unwrap_or_default();

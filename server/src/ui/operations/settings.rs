@@ -21,7 +21,9 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
             html! { tr {
                 th scope="row" { code { (text(&setting["name"])) } }
                 td.wide { (text(&setting["value"])) }
-                td { @if is_default { span.muted { "default" } } @else { (text(&setting["from"])) } }
+                td {
+                    @if is_default { span.muted { "default" } } @else { (text(&setting["from"])) }
+                }
             } }
         })
         .collect();

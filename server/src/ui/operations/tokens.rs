@@ -17,7 +17,7 @@ use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::layout::token;
-use crate::ui::pieces::{card, empty, facts, id, table, text, time_of};
+use crate::ui::pieces::{action, card, empty, facts, field, id, table, text, time_of};
 use crate::ui::visitor::Visit;
 
 /// Tokens on a page.
@@ -58,8 +58,9 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
         }
         @if is_admin {
             form.filters method="get" action="/ui/tokens" role="search" {
-                label for="of" { "Of the user" }
-                input #of name="user" value=(user) autocomplete="off" spellcheck="false";
+                (field("of", "Of the user", &html! {
+                    input #of name="user" value=(user) autocomplete="off" spellcheck="false";
+                }))
                 button type="submit" { "Search" }
             }
         }
@@ -96,7 +97,7 @@ fn row(visit: &Visit, token: &Value) -> Markup {
         td { code { (own) } }
         td { @if visit.may(Right::Delegate) {
             div.actions {
-                (crate::ui::pieces::action(visit.visitor(),
+                (action(visit.visitor(),
                     &format!("/ui/tokens/{}/revoke", segment(own)), "Revoke", Some(&ask)))
             }
         } }

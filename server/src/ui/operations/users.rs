@@ -8,15 +8,15 @@ use maud::{Markup, html};
 use crate::ui::api::{Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::layout::token;
-use crate::ui::pieces::{action, card, empty, facts, moment, state, table};
+use crate::ui::pieces::{action, card, empty, facts, moment, state, table, wide};
 use crate::ui::visitor::Visit;
 use crate::users::{NewUser, Standing, User, UsersError};
 
 /// Users on the page.
 const SHOWN_MAX: usize = 500;
 /// The groups that mean something to the server.
-const GROUPS: &str = "$admins, $ops, $monitor, ledger-read, ledger-open, ledger-move, ledger-freeze, \
-                      ledger-audit, tenant:PREFIX";
+const GROUPS: &str = "$admins, $ops, $monitor, ledger-read, ledger-open, ledger-move, \
+                      ledger-freeze, ledger-audit, tenant:PREFIX";
 
 /// `GET /ui/users`
 ///
@@ -42,7 +42,8 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
                 input #full_name name="full_name" autocomplete="off";
                 (groups_field(""))
                 label for="password" { "Password" }
-                input #password name="password" type="password" required autocomplete="new-password";
+                input #password name="password" type="password" required
+                    autocomplete="new-password";
                 button type="submit" { "Create" }
             }
         }
@@ -80,9 +81,9 @@ pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Tr
     let user = visit.node().users().user(&login).await?;
     let path = |verb: &str| format!("/ui/users/{}/{verb}", segment(&login));
     let page = visit.page(user.login.clone()).below("/ui/users", "Users").with(standing(&user));
-    let disable = format!("Disable {login}? What it follows ends at once.");
+    let disable = format!("Disable {login}? Sessions and live pages end at once.");
     Ok(page.show(&html! {
-        (card("Who it is", &facts(&[
+        (wide(&facts(&[
             ("Full name", html! { (user.full_name) }),
             ("Groups", html! { @for group in &user.groups { span.badge { (group) } " " } }),
             ("Changed", moment(user.updated)),
@@ -97,25 +98,39 @@ pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Tr
             } }))
             (card("Password", &html! { form.stacked method="post" action=(path("password")) {
                 (token(visit.visitor()))
-                p.muted { "Its sessions and what it follows end at once." }
+                p.muted { "Sessions and live pages of this user end at once." }
                 label for="password" { "New password" }
-                input #password name="password" type="password" required autocomplete="new-password";
+                input #password name="password" type="password" required
+                    autocomplete="new-password";
                 button type="submit" { "Reset" }
             } }))
             (card("Access", &html! {
-                @if user.disabled { (action(visit.visitor(), &path("enable"), "Enable the user", None)) }
-                @else { (action(visit.visitor(), &path("disable"), "Disable the user", Some(&disable))) }
-                p.after { a href=(format!("/ui/tokens?user={}", segment(&login))) { "Its API tokens" } }
+                @if user.disabled {
+                    (action(visit.visitor(), &path("enable"), "Enable the user", None))
+                }
+                @else {
+                    (action(visit.visitor(), &path("disable"), "Disable the user", Some(&disable)))
+                }
+                p.after { a href=(format!("/ui/tokens?user={}", segment(&login))) { "API tokens" } }
+                details.after {
+                    summary { "Delete " (login) }
+                    (delete_form(&visit, &login))
+                }
             }))
-            (card("Delete", &html! { form.stacked method="post" action=(path("delete")) {
-                (token(visit.visitor()))
-                p.muted { "Its sessions and tokens end at once. What it did stays in the audit log." }
-                label for="confirm" { "Type the user's name: " code { (login) } }
-                input #confirm name="confirm" required autocomplete="off" spellcheck="false";
-                button.danger type="submit" { "Delete the user" }
-            } }))
         }
     }))
+}
+
+fn delete_form(visit: &Visit, login: &str) -> Markup {
+    html! {
+        form.stacked method="post" action=(format!("/ui/users/{}/delete", segment(login))) {
+            (token(visit.visitor()))
+            p.muted { "Sessions and tokens end at once. What was done stays in the audit log." }
+            label for="confirm" { "Type the user's name: " code { (login) } }
+            input #confirm name="confirm" required autocomplete="off" spellcheck="false";
+            button.danger type="submit" { "Delete the user" }
+        }
+    }
 }
 
 /// `POST /ui/users`
