@@ -239,6 +239,48 @@ export async function actions() {
     await page.getByText("equals a fold of").waitFor();
     await page.context().close();
   });
+  await check("more is logged, and what is no filter is refused", async () => {
+    const page = await open();
+    await page.goto(OPEN_URL + PAGES.config);
+    const set = async (filter) => {
+      await page.getByText("Logged now").click();
+      await page.getByLabel("What is logged until the next start").fill(filter);
+      await page.getByRole("button", { name: "Log this" }).click();
+    };
+    await set("info,daybook_store=debug");
+    await page.getByText("Done.").waitFor();
+    ensure((await api("GET", "/admin/log")).filter === "info,daybook_store=debug", "it is so");
+    await set("daybook_store=loudly");
+    await page.locator("[role=alert]").waitFor();
+    await page.goto(OPEN_URL + PAGES.config);
+    await set("info");
+    await page.getByText("Done.").waitFor();
+    await page.context().close();
+  });
+  await check("a stream's events stand newest first, page by page and back", async () => {
+    const EVENTS = 60;
+    const events = Array.from({ length: EVENTS }, (_, n) => ({ type: "Paged", data: { n } }));
+    await api("POST", "/v1/streams/paged-1?expected=any", events);
+    const page = await open();
+    await page.goto(`${OPEN_URL}/ui/streams/paged-1`);
+    const numbers = async () => (await page.locator("tbody td:first-child").allInnerTexts()).map(Number);
+    const first = await numbers();
+    const found = [...first];
+    while ((await page.getByRole("link", { name: "Older ›" }).count()) > 0) {
+      await page.getByRole("link", { name: "Older ›" }).click();
+      await page.locator("tbody tr").first().waitFor();
+      found.push(...(await numbers()));
+    }
+    ensure(found.join() === events.map((_, n) => EVENTS - 1 - n).join(), `all, once: ${found}`);
+    await page.getByRole("link", { name: "« Newest" }).click();
+    ensure((await numbers()).join() === first.join(), "back at the newest");
+    await page.getByRole("link", { name: "Follow live" }).click();
+    await page.locator(".pulse", { hasText: "live" }).waitFor();
+    await api("POST", "/v1/streams/paged-1?expected=any", { type: "Paged", data: 1 });
+    await page.locator("[data-feed-rows] tbody tr").first().waitFor();
+    untroubled(page);
+    await page.context().close();
+  });
   await check("an error is a page that says what to do", async () => {
     const page = await open();
     await page.goto(`${OPEN_URL}/ui/accounts/not-an-id`);

@@ -101,6 +101,11 @@ impl Page {
         Html(self.render(body).into_string()).into_response()
     }
 
+    /// Where it is in the menu: an answer to a form is where the form was.
+    fn place(&self) -> &str {
+        self.crumbs.first().map_or(self.visitor.path(), |(path, _)| path)
+    }
+
     fn render(&self, body: &Markup) -> Markup {
         let heading = html! {
             @if !self.crumbs.is_empty() {
@@ -119,7 +124,7 @@ impl Page {
                 a.skip href="#main" { "Skip to the content" }
                 (banner(&self.visitor))
                 div.frame {
-                    (navigation(&self.visitor))
+                    (navigation(&self.visitor, self.place()))
                     main #main tabindex="-1" { (heading) (body) }
                 }
             },
@@ -177,8 +182,8 @@ fn banner(visitor: &Visitor) -> Markup {
     }
 }
 
-fn navigation(visitor: &Visitor) -> Markup {
-    let here = visitor.path().split('?').next().unwrap_or_default();
+fn navigation(visitor: &Visitor, here: &str) -> Markup {
+    let here = here.split('?').next().unwrap_or_default();
     let is_here =
         |path: &str| here == path || (path != "/ui/" && here.starts_with(&format!("{path}/")));
     html! {

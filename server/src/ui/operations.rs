@@ -6,7 +6,7 @@
 //!   /ui/tokens[/{id}/revoke]          by what machines call                           tokens
 //!   /ui/password                      one's own                                     password
 //!   /ui/audit                         what was done, and denied                         audit
-//!   /ui/config                        what the server was told                        settings
+//!   /ui/config[/log]                  what the server was told, and what it logs    settings
 //!   /ui/api                           the API, from its own description                 reference
 //! ```
 
@@ -48,5 +48,6 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
         .post("/ui/password", Known, password::change)
         .get("/ui/audit", Known, audit::show)
         .get("/ui/config", Inspect, settings::show)
+        .post("/ui/config/log", Operate, settings::set_log)
         .get("/ui/api", Known, reference::show)
 }

@@ -226,6 +226,7 @@ pub(super) const HTTP: &[(&str, &str)] = &[
     ("POST /ui/password", KNOWN),
     ("GET /ui/audit", LOG),
     ("GET /ui/config", OPERATE),
+    ("POST /ui/config/log", OPERATE),
     ("GET /ui/api", KNOWN),
 ];
 

@@ -116,7 +116,7 @@ fn counts(overview: &Value) -> Markup {
             @let word = entry["state"].as_str().unwrap_or_default();
             div.tile {
                 dt { (state(word)) }
-                dd { strong { (crate::ui::pieces::count(&entry["transfers"])) }
+                dd.beside { strong { (crate::ui::pieces::count(&entry["transfers"])) }
                     a href=(format!("/ui/transfers?state={word}&since=all")) { "show" } }
             }
         } }

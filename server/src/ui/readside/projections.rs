@@ -177,13 +177,13 @@ pub async fn one(visit: Visit, Path(name): Path<String>) -> Result<Response, Tro
     Ok(page.with(orders(&visit, &projection)).show(&html! {
         div #now.stack data-refresh="3000" {
             @if let Some(note) = projection["note"].as_str() { p.notice { (note) } }
-            div.cards {
+            div.cards.two {
                 (build("What serves", &projection["serving"]))
                 @if !projection["building"].is_null() {
                     (build("Being built", &projection["building"]))
                 }
+                (lag(&visit, &format!("projection=\"{name}\"")))
             }
-            (lag(&visit, &format!("projection=\"{name}\"")))
         }
         h2 { "Parked events" }
         @if rows.is_empty() {
