@@ -145,6 +145,7 @@ async fn every_form_is_of_its_own_session_and_page() {
             .replace("{position}", "1")
             .replace("{account_id}", "00000000-0000-4000-8000-000000000001")
             .replace("{transfer_id}", "00000000-0000-4000-8000-000000000001")
+            .replace("{hold_id}", "00000000-0000-4000-8000-000000000001")
             .replace(['{', '}'], "");
         for token in ["", "0", &others] {
             let refused = one.post(&path, &[("token", token)]).await;
@@ -275,7 +276,7 @@ async fn an_action_of_a_page_is_recorded_once() {
     assert_eq!(browser.post("/ui/users", &made).await.status, 303);
     node.context().audit().flush().await;
     let page = browser.get("/ui/audit").await.body;
-    assert!(!page.contains(">denied<"), "who has yet to log in tried nothing: {page}");
+    assert!(!page.contains("badge bad"), "who has yet to log in tried nothing: {page}");
     let count = |text: &str| page.matches(text).count();
     assert_eq!(count("POST /ui/operations/verify"), 2, "begun and ended: {page}");
     assert_eq!(count("POST /admin/verify"), 0, "{page}");

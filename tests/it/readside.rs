@@ -192,6 +192,10 @@ async fn transfers_are_found_by_state_period_and_account() {
             let path = format!("/v1/transfers?{query}");
             let found = pages(&ledger, &path, "transfers", limit).await;
             assert_eq!(ids(&found, "transfer_id"), texts(expected), "{query} by {limit}");
+            let path = format!("{path}&direction=backwards");
+            let mut found = pages(&ledger, &path, "transfers", limit).await;
+            found.reverse();
+            assert_eq!(ids(&found, "transfer_id"), texts(expected), "{query} back by {limit}");
         }
     }
     for row in pages(&ledger, "/v1/transfers", "transfers", 1000).await {

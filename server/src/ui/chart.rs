@@ -1,6 +1,8 @@
 //! A line chart as SVG, drawn here and nowhere else: pages that follow are sent it anew.
 //!
-//! What it shows is in words in its label, and in numbers in the table below it.
+//! What it shows is in words in its label, and in numbers in the table below it. Where a script
+//! runs, the pointer and the arrow keys ask for each of its moments: a slider lies over the plot and
+//! carries what the lines were.
 
 use std::fmt::Write as _;
 
@@ -64,9 +66,12 @@ impl Chart<'_> {
                         @for (i, line) in self.lines.iter().enumerate() {
                             path.line.(format!("line{i}")) d=(path(&line.values, low, high))
                                 vector-effect="non-scaling-stroke" {}
+                            path.dots.(format!("line{i}")) d=(path(&alone(&line.values), low, high))
+                                vector-effect="non-scaling-stroke" {}
                         }
                     }
                     @if known().next().is_none() { span.nothing { "nothing to show yet" } }
+                    @else { (self.moments()) }
                 }
                 div.axis aria-hidden="true" {
                     span { (self.labels.first().map_or("", String::as_str)) }
@@ -74,6 +79,21 @@ impl Chart<'_> {
                 }
                 (self.numbers())
             }
+        }
+    }
+
+    /// The slider through the moments.
+    fn moments(&self) -> Markup {
+        let last = self.labels.len().saturating_sub(1);
+        let told = |line: &Line| {
+            let values = line.values.iter().map(|value| value.map_or_else(String::new, plain));
+            format!("{}={}", line.name, values.collect::<Vec<_>>().join(","))
+        };
+        let values: Vec<String> = self.lines.iter().map(told).collect();
+        html! {
+            input.scrub type="range" min="0" max=(last) value=(last) hidden data-scrub
+                aria-label=(format!("{}: a moment of it", self.title)) data-unit=(self.unit)
+                data-at=(self.labels.join("|")) data-values=(values.join("|"));
         }
     }
 
@@ -95,7 +115,8 @@ impl Chart<'_> {
         html! {
             details.numbers {
                 summary { "In numbers" }
-                div.scroll tabindex="0" role="region" aria-label=(format!("{} in numbers", self.title)) {
+                div.scroll tabindex="0" role="region"
+                    aria-label=(format!("{} in numbers", self.title)) {
                     table {
                         caption.unseen { (self.title) ", " (self.unit) }
                         thead { tr {
@@ -154,6 +175,13 @@ fn path(values: &[Option<f64>], low: f64, high: f64) -> String {
     path
 }
 
+/// Those values that have no neighbour to draw a line to.
+fn alone(values: &[Option<f64>]) -> Vec<Option<f64>> {
+    let known = |i: usize| values.get(i).is_some_and(Option::is_some);
+    let is_alone = |i: usize| !known(i + 1) && i.checked_sub(1).is_none_or(|before| !known(before));
+    values.iter().enumerate().map(|(i, value)| value.filter(|_| is_alone(i))).collect()
+}
+
 /// The next number of 1, 2, 5, 10 … that is not below `value`.
 fn nice(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
@@ -181,6 +209,12 @@ pub fn short(value: f64) -> String {
     }
 }
 
+/// A number in at most three digits after the point.
+fn plain(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +224,7 @@ mod tests {
         let values = [Some(0.0), Some(10.0), None, Some(5.0)];
         assert_eq!(path(&values, 0.0, 10.0), "M0.0 118.0h0.1L200.0 2.0M600.0 60.0h0.1");
         assert_eq!(path(&[], 0.0, 1.0), "");
+        assert_eq!(alone(&values), [None, None, None, Some(5.0)]);
     }
 
     #[test]
@@ -208,6 +243,9 @@ mod tests {
         ] {
             assert_eq!(short(value), text);
         }
+        for (value, text) in [(0.0, "0"), (100.0, "100"), (1234.5, "1234.5"), (0.0004, "0")] {
+            assert_eq!(plain(value), text);
+        }
     }
 
     #[test]
@@ -217,5 +255,6 @@ mod tests {
         let chart = Chart { title: "Events", unit: "/s", lines, labels }.draw().into_string();
         assert!(chart.contains("Events; written: 1 /s now, at most 2"), "{chart}");
         assert_eq!(chart.matches("<tr>").count(), 4);
+        assert!(chart.contains("data-at=\"a|b|c\" data-values=\"written=2,,1\""), "{chart}");
     }
 }

@@ -18,6 +18,8 @@ const DONE: &[(&str, &str)] = &[
     ("started", "It has begun."),
     ("running", "It was under way already."),
     ("stopped", "It was told to stop."),
+    ("revoked", "The token was revoked: who calls with it is refused."),
+    ("released", "The hold was released."),
 ];
 
 /// Where pages are, their names, and what they ask for.
@@ -56,6 +58,7 @@ const PAGES: &[(&str, Links)] = &[
         &[
             ("/ui/operations", "Upkeep", Right::Monitor),
             ("/ui/users", "Users", Right::Administer),
+            ("/ui/tokens", "API tokens", Right::Known),
             ("/ui/audit", "Audit log", Right::Administer),
             ("/ui/config", "Configuration", Right::Inspect),
             ("/ui/api", "API", Right::Known),
@@ -98,6 +101,11 @@ impl Page {
         Html(self.render(body).into_string()).into_response()
     }
 
+    /// Where it is in the menu: an answer to a form is where the form was.
+    fn place(&self) -> &str {
+        self.crumbs.first().map_or(self.visitor.path(), |(path, _)| path)
+    }
+
     fn render(&self, body: &Markup) -> Markup {
         let heading = html! {
             @if !self.crumbs.is_empty() {
@@ -106,7 +114,9 @@ impl Page {
                 }
             }
             div.heading { h1 { (self.title) } @if let Some(aside) = &self.aside { (aside) } }
-            @if let Some(done) = done(self.visitor.path()) { p.notice.good role="status" { (done) } }
+            @if let Some(done) = done(self.visitor.path()) {
+                p.notice.good role="status" { (done) }
+            }
         };
         document(
             &self.title,
@@ -114,7 +124,7 @@ impl Page {
                 a.skip href="#main" { "Skip to the content" }
                 (banner(&self.visitor))
                 div.frame {
-                    (navigation(&self.visitor))
+                    (navigation(&self.visitor, self.place()))
                     main #main tabindex="-1" { (heading) (body) }
                 }
             },
@@ -152,8 +162,9 @@ fn banner(visitor: &Visitor) -> Markup {
                     "◐"
                 }
                 @if let Some(login) = visitor.caller().login() {
-                    span.login { (login) }
-                    @if visitor.session().is_some() {
+                    @if visitor.session().is_none() { span.login { (login) } }
+                    @else {
+                        a.login href="/ui/password" title="Change your password" { (login) }
                         form method="post" action="/ui/logout" {
                             (token(visitor))
                             button.quiet type="submit" { "Log out" }
@@ -171,8 +182,8 @@ fn banner(visitor: &Visitor) -> Markup {
     }
 }
 
-fn navigation(visitor: &Visitor) -> Markup {
-    let here = visitor.path().split('?').next().unwrap_or_default();
+fn navigation(visitor: &Visitor, here: &str) -> Markup {
+    let here = here.split('?').next().unwrap_or_default();
     let is_here =
         |path: &str| here == path || (path != "/ui/" && here.starts_with(&format!("{path}/")));
     html! {

@@ -1,17 +1,22 @@
 //! The ledger: accounts and what happened to them, transfers, the books, the rules of risk.
 //!
 //! ```text
-//!   /ui/accounts[/{id}[/{freeze|…}]]          lists, one, as it was        accounts, account
-//!   /ui/transfers[/{id}[/{resume|abandon}]]   lists, one with its steps    transfers
-//!   /ui/books                                 the trial balance            books
-//!   /ui/risk                                  the rules                    risk
+//!   /ui/accounts[/{id}]                       lists, one, as it was     accounts, account, travel
+//!   /ui/accounts/{id}/{freeze|…}              what is done about it     standing
+//!   /ui/accounts/{id}/holds/{hold}/release    what is reserved of it    holds
+//!   /ui/transfers[/{id}[/{resume|abandon}]]   lists, one with its steps transfers
+//!   /ui/books                                 the trial balance         books
+//!   /ui/risk                                  the rules                 risk
 //! ```
 
 pub mod account;
 pub mod accounts;
 pub mod books;
+pub mod holds;
 pub mod risk;
+pub mod standing;
 pub mod transfers;
+pub mod travel;
 
 use super::Ui;
 use super::api::Trouble;
@@ -22,18 +27,19 @@ use crate::security::rights::Right;
 
 /// The routes of this room.
 pub fn routes(gate: &Gate) -> Routes<Ui> {
-    use Right::{AuditLedger, FreezeAccounts, MoveMoney, ReadLedger};
+    use Right::{AuditLedger, FreezeAccounts, MoveMoney, ReadLedger, SettleSagas};
     Routes::new(gate)
         .get("/ui/accounts", ReadLedger, accounts::show)
         .get("/ui/accounts/{account_id}", ReadLedger, account::show)
-        .post("/ui/accounts/{account_id}/freeze", FreezeAccounts, account::freeze)
-        .post("/ui/accounts/{account_id}/unfreeze", FreezeAccounts, account::unfreeze)
-        .post("/ui/accounts/{account_id}/flag", FreezeAccounts, account::flag)
-        .post("/ui/accounts/{account_id}/unflag", FreezeAccounts, account::unflag)
+        .post("/ui/accounts/{account_id}/freeze", FreezeAccounts, standing::freeze)
+        .post("/ui/accounts/{account_id}/unfreeze", FreezeAccounts, standing::unfreeze)
+        .post("/ui/accounts/{account_id}/flag", FreezeAccounts, standing::flag)
+        .post("/ui/accounts/{account_id}/unflag", FreezeAccounts, standing::unflag)
+        .post("/ui/accounts/{account_id}/holds/{hold_id}/release", MoveMoney, holds::release)
         .get("/ui/transfers", ReadLedger, transfers::show)
         .get("/ui/transfers/{transfer_id}", ReadLedger, transfers::one)
-        .post("/ui/transfers/{transfer_id}/resume", MoveMoney, transfers::resume)
-        .post("/ui/transfers/{transfer_id}/abandon", MoveMoney, transfers::abandon)
+        .post("/ui/transfers/{transfer_id}/resume", SettleSagas, transfers::resume)
+        .post("/ui/transfers/{transfer_id}/abandon", SettleSagas, transfers::abandon)
         .get("/ui/books", AuditLedger, books::show)
         .get("/ui/risk", ReadLedger, risk::show)
         .post("/ui/risk", FreezeAccounts, risk::set)

@@ -39,7 +39,7 @@ pub async fn show(Query(next): Query<Next>, visitor: axum::Extension<Visitor>) -
 }
 
 /// From where a request comes.
-pub struct From(Peer);
+pub struct From(pub Peer);
 
 impl<S: Send + Sync> FromRequestParts<S> for From {
     type Rejection = Trouble;

@@ -3,14 +3,18 @@
 //! ```text
 //!   /ui/operations                    backups, scavenges, verification, certificates    upkeep
 //!   /ui/users[/{login}[/…]]           who may call                                      users
+//!   /ui/tokens[/{id}/revoke]          by what machines call                           tokens
+//!   /ui/password                      one's own                                     password
 //!   /ui/audit                         what was done, and denied                         audit
-//!   /ui/config                        what the server was told                        settings
+//!   /ui/config[/log]                  what the server was told, and what it logs    settings
 //!   /ui/api                           the API, from its own description                 reference
 //! ```
 
 pub mod audit;
+pub mod password;
 pub mod reference;
 pub mod settings;
+pub mod tokens;
 pub mod upkeep;
 pub mod users;
 
@@ -20,7 +24,7 @@ use crate::security::rights::Right;
 
 /// The routes of this room.
 pub fn routes(gate: &Gate) -> Routes<Ui> {
-    use Right::{Administer, Inspect, Known, Monitor, Operate, Rescue};
+    use Right::{Administer, Delegate, Inspect, Known, Monitor, Operate, Rescue};
     Routes::new(gate)
         .get("/ui/operations", Monitor, upkeep::show)
         .post("/ui/operations/backup", Operate, upkeep::back_up)
@@ -36,7 +40,14 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
         .post("/ui/users/{login}/disable", Administer, users::disable)
         .post("/ui/users/{login}/password", Administer, users::reset_password)
         .post("/ui/users/{login}/groups", Administer, users::set_groups)
+        .post("/ui/users/{login}/delete", Administer, users::delete)
+        .get("/ui/tokens", Known, tokens::show)
+        .post("/ui/tokens", Delegate, tokens::issue)
+        .post("/ui/tokens/{id}/revoke", Delegate, tokens::revoke)
+        .get("/ui/password", Known, password::show)
+        .post("/ui/password", Known, password::change)
         .get("/ui/audit", Known, audit::show)
         .get("/ui/config", Inspect, settings::show)
+        .post("/ui/config/log", Operate, settings::set_log)
         .get("/ui/api", Known, reference::show)
 }

@@ -116,7 +116,9 @@ fn figures(context: &Context) -> Markup {
         dl #figures.tiles {
             (tile("Events written", per_second(events), html! { "a second" }))
             (tile("Events read", per_second(reads), html! { "a second" }))
-            (tile("In the log", number(stats.committed), html! { (pieces::bytes(stats.log_bytes)) }))
+            (tile("In the log", number(stats.committed), html! {
+                (pieces::bytes(stats.log_bytes))
+            }))
             (tile("Waiting appends", number(stats.queue_depth), html! { "in the queue" }))
             (tile("Subscriptions", number(stats.subscriptions), html! { "open" }))
             (tile("Disk free", pieces::bytes(stats.disk_free), html! {
@@ -184,7 +186,9 @@ fn health(ready: &Result<Value, Trouble>) -> Markup {
                 Err(_) => { p { (state("not ready")) " See the alerts above." } }
             }
             @if let Some(parts) = parts {
-                dl.facts { @for (part, said) in parts { div { dt { (part) } dd { (pieces::text(said)) } } } }
+                dl.facts {
+                    @for (part, said) in parts { div { dt { (part) } dd { (pieces::text(said)) } } }
+                }
             }
         },
     )
@@ -211,9 +215,13 @@ async fn read_side(visit: &Visit) -> Result<Markup, Trouble> {
     Ok(card(
         "Read side",
         &html! {
-            @if projections.is_empty() && connectors.is_empty() { p.muted { "Nothing follows the log." } }
+            @if projections.is_empty() && connectors.is_empty() {
+                p.muted { "Nothing follows the log." }
+            }
             dl.facts {
-                @for projection in projections { (line(&projection["name"], &projection["serving"])) }
+                @for projection in projections {
+                    (line(&projection["name"], &projection["serving"]))
+                }
                 @for connector in connectors { (line(&connector["name"], connector)) }
             }
         },
@@ -249,7 +257,8 @@ async fn rest(visit: &Visit) -> Result<Markup, Trouble> {
                 match last {
                     Value::Null => html! { "none since the start" },
                     last => html! {
-                        (state(last["result"].as_str().unwrap_or_default())) " " (time_of(&last["ended"]))
+                        (state(last["result"].as_str().unwrap_or_default())) " "
+                        (time_of(&last["ended"]))
                     },
                 },
             ),

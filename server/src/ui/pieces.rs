@@ -106,7 +106,10 @@ pub fn duration(duration: Duration) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
     match (days, hours, minutes) {
-        (0, 0, 0) if seconds < 10 => format!("{:.3} s", duration.as_secs_f64()),
+        _ if duration.is_zero() => "0 s".to_owned(),
+        _ if duration < Duration::from_millis(1) => "under 1 ms".to_owned(),
+        _ if duration < Duration::from_secs(1) => format!("{} ms", duration.as_millis()),
+        (0, 0, 0) if seconds < 10 => format!("{:.2} s", duration.as_secs_f64()),
         (0, 0, 0) => format!("{rest} s"),
         (0, 0, _) => format!("{minutes} min {rest} s"),
         (0, ..) => format!("{hours} h {minutes} min"),
@@ -140,6 +143,12 @@ pub fn id(id: &str) -> Markup {
 pub fn id_link(path: &str, id: &str) -> Markup {
     let short = id.get(..8).filter(|_| id.len() == 36).unwrap_or(id);
     html! { a.mono href=(path) title=(id) { (short) } }
+}
+
+/// The first part of an id that leads nowhere.
+#[must_use]
+pub fn short_id(id: &str) -> Markup {
+    html! { code title=(id) { (id.get(..8).unwrap_or(id)) } }
 }
 
 /// A stream, as a link to it.
@@ -178,7 +187,8 @@ pub fn table(caption: &str, columns: &[&str], rows: &[Markup]) -> Markup {
             table {
                 caption.unseen { (caption) }
                 thead { tr { @for column in columns {
-                    @let (name, right) = column.strip_prefix('>').map_or((*column, false), |c| (c, true));
+                    @let (name, right) =
+                        column.strip_prefix('>').map_or((*column, false), |c| (c, true));
                     th scope="col" class=[right.then_some("right")] { (name) }
                 } } }
                 tbody { @for row in rows { (row) } }
@@ -210,10 +220,22 @@ pub fn action(visitor: &Visitor, path: &str, label: &str, confirm: Option<&str>)
     }
 }
 
+/// A field of a search, below its label.
+#[must_use]
+pub fn field(id: &str, label: &str, control: &Markup) -> Markup {
+    html! { div.field { label for=(id) { (label) } (control) } }
+}
+
 /// A card with a title.
 #[must_use]
 pub fn card(title: &str, body: &Markup) -> Markup {
     html! { section.card { h2 { (title) } (body) } }
+}
+
+/// A card as wide as the page, with nothing beside it.
+#[must_use]
+pub fn wide(body: &Markup) -> Markup {
+    html! { section.card.wide { (body) } }
 }
 
 /// As much of a text as `size` bytes.
@@ -241,7 +263,9 @@ mod tests {
             assert_eq!(bytes(size), shown);
         }
         for (millis, shown) in [
-            (5, "0.005 s"),
+            (0, "0 s"),
+            (5, "5 ms"),
+            (1_250, "1.25 s"),
             (61_000, "1 min 1 s"),
             (7_260_000, "2 h 1 min"),
             (90_000_000, "1 day 1 h"),

@@ -182,6 +182,7 @@ pub(super) const HTTP: &[(&str, &str)] = &[
     ("POST /ui/accounts/{account_id}/unfreeze", FREEZE),
     ("POST /ui/accounts/{account_id}/flag", FREEZE),
     ("POST /ui/accounts/{account_id}/unflag", FREEZE),
+    ("POST /ui/accounts/{account_id}/holds/{hold_id}/release", MOVE),
     ("GET /ui/transfers", READ_LEDGER),
     ("GET /ui/transfers/{transfer_id}", READ_LEDGER),
     ("POST /ui/transfers/{transfer_id}/resume", MOVE),
@@ -217,8 +218,15 @@ pub(super) const HTTP: &[(&str, &str)] = &[
     ("POST /ui/users/{login}/disable", ADMINISTER),
     ("POST /ui/users/{login}/password", ADMINISTER),
     ("POST /ui/users/{login}/groups", ADMINISTER),
+    ("POST /ui/users/{login}/delete", ADMINISTER),
+    ("GET /ui/tokens", KNOWN),
+    ("POST /ui/tokens", DELEGATE),
+    ("POST /ui/tokens/{id}/revoke", DELEGATE),
+    ("GET /ui/password", KNOWN),
+    ("POST /ui/password", KNOWN),
     ("GET /ui/audit", LOG),
     ("GET /ui/config", OPERATE),
+    ("POST /ui/config/log", OPERATE),
     ("GET /ui/api", KNOWN),
 ];
 

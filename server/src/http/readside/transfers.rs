@@ -10,7 +10,8 @@
 //! Both answer alike. With a state, order and period are those of when the transfer came to it;
 //! without, of when it began; in either case the time of the commit. An account is the sender's or the
 //! receiver's: the store's index knows no accounts of transfers, so it looks through a period for
-//! them, some thousands at a time; a page may then be short, or empty, and have a `next`.
+//! them, some thousands at a time; a page may then be short, or empty, and have a `next`. A cursor
+//! is of one direction.
 
 mod index;
 mod table;
@@ -22,7 +23,8 @@ use daybook_model::{Position, Timestamp};
 use daybook_projections::models::ReadModels;
 use daybook_projections::views::read;
 use daybook_projections::views::transfers::transfer;
-use daybook_projections::{Row, Value};
+use daybook_projections::{Page, Row, Value};
+use daybook_store::Direction;
 use http::StatusCode;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -30,12 +32,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, bad_row, limit};
+use super::answer::{AtLeast, Late, Models, Tables, bad_row, ending_at, limit};
 use crate::http::ledger::request::{time, uuid};
 use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
 use crate::http::problem::Problem;
-use crate::http::query::{Params, parsed};
+use crate::http::query::{Params, Way, parsed};
 use crate::node::Context;
 use crate::security::gate::Described;
 use crate::security::rights::Right;
@@ -69,6 +71,10 @@ pub struct ListParams {
     to: Option<String>,
     /// The `next` of the page before.
     cursor: Option<String>,
+    /// forwards, the oldest first; or backwards.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
+    direction: Option<Way>,
     /// How many, up to 1000; 100 if nothing is said.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<u64>)]
@@ -156,7 +162,8 @@ impl Found {
     }
 }
 
-/// Transfers, oldest first: with a state, by when they came to it; without, by when they began.
+/// Transfers, oldest first unless `direction` says otherwise: with a state, by when they came to it;
+/// without, by when they began.
 #[utoipa::path(
     get, path = "/v1/transfers", tag = "transfers",
     operation_id = "list_transfers",
@@ -178,7 +185,8 @@ async fn list(
     found.answer()
 }
 
-/// Transfers, oldest first: with a state, by when they came to it; without, by when they began.
+/// Transfers, oldest first unless `direction` says otherwise: with a state, by when they came to it;
+/// without, by when they began.
 #[utoipa::path(
     get, path = "/v1/transfers", tag = "transfers",
     operation_id = "list_transfers",
@@ -201,8 +209,30 @@ struct Asked {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     cursor: Option<String>,
+    direction: Direction,
     limit: usize,
     at_least: Option<Position>,
+}
+
+impl Asked {
+    /// What cursors call this order, read this way.
+    fn order(&self, name: &str) -> String {
+        match self.direction {
+            Direction::Forwards => name.to_owned(),
+            Direction::Backwards => format!("{name}, backwards"),
+        }
+    }
+
+    /// `page` as the last one if all that follows is out of the period: column `at` of its order is
+    /// a time, and those before it are the same in all rows.
+    fn ended(&self, mut page: Page, at: usize) -> Page {
+        let Some(from) = self.from.filter(|_| self.direction == Direction::Backwards) else {
+            let to = self.to.filter(|_| self.direction == Direction::Forwards);
+            return ending_at(page, at, to);
+        };
+        page.next = page.next.filter(|place| place[at] >= Value::Time(from));
+        page
+    }
 }
 
 impl ListParams {
@@ -216,6 +246,7 @@ impl ListParams {
             limit: limit(self.limit)?,
             at_least: at_least.or(self.min_position),
             cursor: self.cursor,
+            direction: self.direction.map_or(Direction::Forwards, |way| way.0),
         })
     }
 }

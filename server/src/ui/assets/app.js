@@ -6,16 +6,83 @@ const narrow = matchMedia("(max-width: 720px)");
 function start(root) {
   for (const time of root.querySelectorAll("time[data-time]")) localize(time);
   for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = false;
+  for (const scrub of root.querySelectorAll("input[data-scrub]")) moments(scrub);
 }
 
-// 2026-11-23 12:00:01.250 in the reader's zone; UTC stays in the title.
+// 2026-11-23 12:00:01 in the reader's zone.
+function local(at) {
+  const two = (n) => String(n).padStart(2, "0");
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
+// A moment in the reader's zone; UTC stays in the title.
 function localize(time) {
   const at = new Date(time.dateTime);
   if (Number.isNaN(at.getTime())) return;
-  const two = (n) => String(n).padStart(2, "0");
-  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   const ms = time.closest("tr, .timeline") ? "." + String(at.getMilliseconds()).padStart(3, "0") : "";
-  time.textContent = `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}${ms}`;
+  time.textContent = local(at) + ms;
+}
+
+// 1 234.5, with the thin spaces that pages have.
+function grouped(text) {
+  return text.replace("-", "\u2212").replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, "\u202f");
+}
+
+// A chart's moments: what its lines were where the pointer is, or where the arrow keys went.
+let looked = null; // which chart, and at which of its points; kept when it is drawn anew
+function moments(scrub) {
+  const plot = scrub.parentElement;
+  const at = scrub.dataset.at.split("|");
+  const lines = scrub.dataset.values.split("|").map((line) => {
+    const [name, values] = line.split("=");
+    return { name, values: values.split(",") };
+  });
+  const [cross, tip] = ["cross", "tip"].map((name) => {
+    const part = document.createElement("div");
+    part.className = name;
+    part.hidden = true;
+    part.setAttribute("aria-hidden", "true");
+    plot.append(part);
+    return part;
+  });
+  const look = (i) => {
+    const value = (line) => (line.values[i] ? `${grouped(line.values[i])} ${scrub.dataset.unit}` : "–");
+    const said = lines.map((line) => `${line.name} ${value(line)}`);
+    scrub.value = i;
+    scrub.setAttribute("aria-valuetext", [at[i], ...said].join(", "));
+    tip.replaceChildren(...[at[i], ...said].map((text, n) => {
+      const row = document.createElement("div");
+      row.className = n === 0 ? "muted" : `legend line${n - 1}`;
+      row.textContent = text;
+      return row;
+    }));
+    const share = at.length > 1 ? i / (at.length - 1) : 1;
+    for (const part of [cross, tip]) {
+      part.hidden = false;
+      part.style.left = `${share * 100}%`;
+    }
+    tip.classList.toggle("before", share > 0.5);
+    looked = { chart: scrub.ariaLabel, i };
+  };
+  const away = () => {
+    cross.hidden = tip.hidden = true;
+    looked = null;
+  };
+  scrub.hidden = false;
+  scrub.addEventListener("pointermove", (event) => {
+    const box = plot.getBoundingClientRect();
+    const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    look(Math.round(share * (at.length - 1)));
+  });
+  // A pointer only looks: the keyboard's place is not taken, and what is live goes on.
+  scrub.addEventListener("pointerdown", (event) => event.preventDefault());
+  scrub.addEventListener("mousedown", (event) => event.preventDefault());
+  scrub.addEventListener("pointerleave", () => { if (document.activeElement !== scrub) away(); });
+  scrub.addEventListener("input", () => look(Number(scrub.value)));
+  scrub.addEventListener("focus", () => look(Number(scrub.value)));
+  scrub.addEventListener("blur", away);
+  if (looked?.chart === scrub.ariaLabel) look(Math.min(looked.i, at.length - 1));
 }
 
 function themes() {
@@ -64,13 +131,15 @@ function feeds() {
   const pause = document.querySelector("[data-feed-pause]");
   const clear = document.querySelector("[data-feed-clear]");
   let paused = false;
-  let waiting = "";
+  let waiting = []; // messages of rows; as many as rows are kept
+  let held = 0; // of all that came while it paused
   let count = 0;
   const live = () => said(pulse, body ? `live · ${count} events so far` : "live");
   const show = () => {
     // A row alone is no document's child: it is read within a table.
-    const page = new DOMParser().parseFromString(`<table><tbody>${waiting}</tbody></table>`, "text/html");
-    waiting = "";
+    const page = new DOMParser().parseFromString(`<table><tbody>${waiting.join("")}</tbody></table>`, "text/html");
+    waiting = [];
+    held = 0;
     for (const row of [...page.querySelectorAll("tr")]) {
       start(row);
       body.prepend(row);
@@ -92,15 +161,19 @@ function feeds() {
   });
   source.addEventListener("swap", (event) => swap(event.data));
   source.addEventListener("rows", (event) => {
-    waiting += event.data;
-    if (!paused) show();
+    waiting.push(event.data);
+    if (!paused) { show(); return; }
+    held += 1;
+    if (waiting.length > ROWS_MAX) waiting.shift();
+    said(pulse, `paused · ${held} more since`);
   });
   for (const button of [pause, clear]) if (button) button.hidden = false;
   pause?.addEventListener("click", () => {
     paused = !paused;
     pause.textContent = paused ? "Go on" : "Pause";
     pause.setAttribute("aria-pressed", String(paused));
-    if (!paused) show();
+    if (paused) said(pulse, "paused");
+    else show();
   });
   clear?.addEventListener("click", () => body.replaceChildren());
   addEventListener("pagehide", () => source.close());
@@ -143,14 +216,28 @@ document.addEventListener("submit", (event) => {
   if (ask && !confirm(ask)) event.preventDefault();
 });
 
-// A slider that leads to a moment: the form it is in goes there when it is let go.
+// A slider that leads to a moment: it says which, and its form goes there when a pointer lets it go;
+// by the keyboard with Enter, which a form does by itself.
+function describe(slider) {
+  const { first, moments: known, slider: output } = slider.dataset;
+  const [time, balance] = (known?.split("|")[slider.value - first] ?? "").split(" ");
+  const at = new Date(time);
+  const words = [`${slider.value} of ${slider.max}`];
+  if (!Number.isNaN(at.getTime())) words.push(local(at));
+  if (balance) words.push(`balance ${grouped(balance)}`);
+  document.getElementById(output).textContent = words.join(" · ");
+  slider.setAttribute("aria-valuetext", `event ${words.join(", ")}`);
+}
+let byKey = false;
+document.addEventListener("keydown", () => { byKey = true; });
+document.addEventListener("pointerdown", () => { byKey = false; });
 document.addEventListener("input", (event) => {
-  const slider = event.target.closest("input[data-slider]");
-  if (slider) document.getElementById(slider.dataset.slider).textContent = slider.value;
+  if (event.target.matches("input[data-slider]")) describe(event.target);
 });
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-go]")) event.target.form.requestSubmit();
+  if (event.target.matches("[data-go]") && !byKey) event.target.form.requestSubmit();
 });
+for (const slider of document.querySelectorAll("input[data-slider]")) describe(slider);
 
 start(document);
 themes();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::ui::api::{Trouble, segment};
-use crate::ui::pieces::{amount, empty, id_link, state, table, text, time_of};
+use crate::ui::pieces::{amount, empty, field, id_link, state, table, text, time_of};
 use crate::ui::visitor::Visit;
 
 /// Accounts on a page.
@@ -56,19 +56,24 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
     };
     Ok(visit.page("Accounts").show(&html! {
         form.filters method="get" action="/ui/accounts" role="search" {
-            label for="account" { "Account" }
-            input #account name="account" placeholder="its id" autocomplete="off" spellcheck="false";
-            label for="owner" { "or owner" }
-            input #owner name="owner" value=(which.owner) placeholder="its id" autocomplete="off"
-                spellcheck="false";
-            label for="status" { "State" }
-            select #status name="status" {
-                (choice("", "any")) (choice("active", "active")) (choice("frozen", "frozen"))
-                (choice("closed", "closed"))
-            }
-            label for="currency" { "Currency" }
-            input #currency name="currency" value=(which.currency) placeholder="EUR" size="4"
-                maxlength="3" autocomplete="off";
+            (field("account", "Account", &html! {
+                input #account name="account" placeholder="its id" autocomplete="off"
+                    spellcheck="false";
+            }))
+            (field("owner", "or owner", &html! {
+                input #owner name="owner" value=(which.owner) placeholder="its id"
+                    autocomplete="off" spellcheck="false";
+            }))
+            (field("status", "State", &html! {
+                select #status name="status" {
+                    (choice("", "any")) (choice("active", "active")) (choice("frozen", "frozen"))
+                    (choice("closed", "closed"))
+                }
+            }))
+            (field("currency", "Currency", &html! {
+                input #currency name="currency" value=(which.currency) placeholder="EUR" size="4"
+                    maxlength="3" autocomplete="off";
+            }))
             button type="submit" { "Search" }
         }
         @if rows.is_empty() {
@@ -82,7 +87,9 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
         nav.pager aria-label="Pages of the list" {
             @if which.cursor.is_some() { a href=(format!("/ui/accounts?{query}")) { "« First" } }
             @if let Some(next) = found["next"].as_str() {
-                a href=(format!("/ui/accounts?cursor={}{query}", segment(next))) rel="next" { "Next »" }
+                a href=(format!("/ui/accounts?cursor={}{query}", segment(next))) rel="next" {
+                    "Next »"
+                }
             }
         }
         @if let Some(position) = found["as_of"].as_u64() {

@@ -39,11 +39,13 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
             }
         } @else {
             p.notice.bad role="alert" {
-                "The books do not balance. It must never happen: stop the server, keep the directory, \
-                 run " code { "daybook verify" } "."
+                "The books do not balance. It must never happen: stop the server, keep the \
+                 directory, run " code { "daybook verify" } "."
             }
         }
-        @if rows.is_empty() { (empty("The books are empty.", &html! { "No money has moved yet." })) }
+        @if rows.is_empty() {
+            (empty("The books are empty.", &html! { "No money has moved yet." }))
+        }
         @else { (table("Trial balance", COLUMNS, &rows)) }
         form.toolbar method="get" action="/ui/books" {
             input type="hidden" name="verify" value="yes";

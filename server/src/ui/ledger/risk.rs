@@ -39,7 +39,8 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
             ("Transfers of an account in an hour", number("transfers_per_hour")),
             ("Transfers of an account on a day", number("transfers_per_day")),
             ("Flagged accounts", html! {
-                @if rules["reject_flagged"] == true { "transfers are rejected" } @else { "no matter" }
+                @if rules["reject_flagged"] == true { "transfers are rejected" }
+                @else { "no matter" }
             }),
             ("Set by", match &rules["changed_by"] { Value::Null => none(), who => text(who) }),
             ("Set", time_of(&rules["changed_at"])),

@@ -16,7 +16,7 @@ use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::layout::token;
 use crate::ui::pieces::{
-    amount, card, duration, empty, facts, id, id_link, state, stream, table, text, time_of,
+    amount, card, duration, empty, facts, field, id, id_link, state, stream, table, text, time_of,
 };
 use crate::ui::visitor::Visit;
 
@@ -57,7 +57,7 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
         return Ok(Redirect::to(&path).into_response());
     }
     let period = PERIODS.iter().find(|(word, ..)| *word == which.since).unwrap_or(&PERIODS[0]);
-    let mut asked = format!("/v1/transfers?limit={TRANSFERS_LEN}");
+    let mut asked = format!("/v1/transfers?direction=backwards&limit={TRANSFERS_LEN}");
     let given = [("state", &which.state), ("account", &which.account)];
     for (name, value) in given.into_iter().filter(|(_, value)| !value.trim().is_empty()) {
         asked.push_str(&format!("&{name}={}", segment(value.trim())));
@@ -76,14 +76,12 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
     let found = visit.api().get(&asked).await?;
     let overview = visit.api().get("/v1/sagas/overview?limit=1").await.ok();
     let rows: Vec<Markup> = found["transfers"].as_array().into_iter().flatten().map(row).collect();
-    let next = found["next"].as_str().map(|next| {
-        form_urlencoded::Serializer::new(String::new())
-            .append_pair("state", &which.state)
-            .append_pair("account", &which.account)
-            .append_pair("since", &which.since)
-            .append_pair("cursor", next)
-            .finish()
-    });
+    let next = found["next"].as_str();
+    let newest = form_urlencoded::Serializer::new(String::new())
+        .append_pair("state", &which.state)
+        .append_pair("account", &which.account)
+        .append_pair("since", &which.since)
+        .finish();
     Ok(visit.page("Transfers").show(&html! {
         @if let Some(overview) = &overview { (counts(overview)) }
         (filters(&which, period.0))
@@ -93,22 +91,32 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
                 code { "POST /v1/transfers" } "."
             }))
         } @else {
-            (table("Transfers, oldest first", COLUMNS, &rows))
+            (table("Transfers, newest first", COLUMNS, &rows))
         }
         nav.pager aria-label="Pages of the list" {
-            @if let Some(next) = next { a href=(format!("/ui/transfers?{next}")) rel="next" { "Next »" } }
+            @if which.cursor.is_some() { a href=(format!("/ui/transfers?{newest}")) { "« Newest" } }
+            @if let Some(next) = next {
+                a href=(format!("/ui/transfers?{newest}&cursor={}", segment(next))) rel="next" {
+                    "Older ›"
+                }
+            }
         }
     }))
 }
 
 fn counts(overview: &Value) -> Markup {
     let states = overview["states"].as_array().map_or(&[][..], Vec::as_slice);
+    let place = |entry: &&Value| {
+        STATES.iter().position(|word| entry["state"] == *word).unwrap_or(STATES.len())
+    };
+    let mut states: Vec<&Value> = states.iter().collect();
+    states.sort_by_key(place);
     html! {
         dl.tiles { @for entry in states {
             @let word = entry["state"].as_str().unwrap_or_default();
             div.tile {
                 dt { (state(word)) }
-                dd { strong { (crate::ui::pieces::count(&entry["transfers"])) }
+                dd.beside { strong { (crate::ui::pieces::count(&entry["transfers"])) }
                     a href=(format!("/ui/transfers?state={word}&since=all")) { "show" } }
             }
         } }
@@ -118,22 +126,29 @@ fn counts(overview: &Value) -> Markup {
 fn filters(which: &Which, period: &str) -> Markup {
     html! {
         form.filters method="get" action="/ui/transfers" role="search" {
-            label for="transfer" { "Transfer" }
-            input #transfer name="transfer" placeholder="its id" autocomplete="off" spellcheck="false";
-            label for="account" { "or account" }
-            input #account name="account" value=(which.account) placeholder="its id"
-                autocomplete="off" spellcheck="false";
-            label for="state" { "State" }
-            select #state name="state" {
-                option value="" { "any" }
-                @for word in STATES { option value=(word) selected[which.state == word] { (word) } }
-            }
-            label for="since" { "Since" }
-            select #since name="since" {
-                @for (word, label, _) in PERIODS {
-                    option value=(word) selected[*word == period] { (label) }
+            (field("transfer", "Transfer", &html! {
+                input #transfer name="transfer" placeholder="its id" autocomplete="off"
+                    spellcheck="false";
+            }))
+            (field("account", "or account", &html! {
+                input #account name="account" value=(which.account) placeholder="its id"
+                    autocomplete="off" spellcheck="false";
+            }))
+            (field("state", "State", &html! {
+                select #state name="state" {
+                    option value="" { "any" }
+                    @for word in STATES {
+                        option value=(word) selected[which.state == word] { (word) }
+                    }
                 }
-            }
+            }))
+            (field("since", "Since", &html! {
+                select #since name="since" {
+                    @for (word, label, _) in PERIODS {
+                        option value=(word) selected[*word == period] { (label) }
+                    }
+                }
+            }))
             button type="submit" { "Search" }
         }
     }
@@ -166,7 +181,9 @@ pub async fn one(visit: Visit, Path(transfer_id): Path<String>) -> Result<Respon
     let transfer = visit.api().get(&format!("/v1/transfers/{id_of}")).await?;
     let saga = visit.api().get(&format!("/v1/sagas/{id_of}")).await?;
     let word = transfer["state"].as_str().unwrap_or_default();
-    let page = visit.page("Transfer").below("/ui/transfers", "Transfers").with(state(word));
+    let page = visit.page("Transfer").below("/ui/transfers", "Transfers").with(html! {
+        span #state data-refresh="3000" { (state(word)) }
+    });
     Ok(page.show(&html! {
         div #now.stack data-refresh="3000" {
             @if let Some(reason) = transfer["reason"].as_str() {
@@ -175,7 +192,9 @@ pub async fn one(visit: Visit, Path(transfer_id): Path<String>) -> Result<Respon
             div.cards { (what_it_is(&transfer)) (progress(&saga)) }
             section.card { h2 { "Steps" } (steps(&transfer)) }
         }
-        @if word == "failed" && visit.may(Right::MoveMoney) { (actions(&visit, &id_of)) }
+        div #orders data-refresh="3000" {
+            @if word == "failed" && visit.may(Right::SettleSagas) { (actions(&visit, &id_of)) }
+        }
     }))
 }
 
@@ -209,7 +228,12 @@ fn progress(saga: &Value) -> Markup {
         "Saga",
         &facts(&[
             ("State", state(saga["state"].as_str().unwrap_or_default())),
-            ("Next step", text(&saga["step"])),
+            (
+                "Next step",
+                html! {
+                    (saga["step"].as_str().map_or("–".to_owned(), |step| step.replace('_', " ")))
+                },
+            ),
             ("Next attempt", text(&saga["attempt"])),
             ("Began", time_of(&saga["initiated_at"])),
             ("Undone unless done by", time_of(&saga["deadline"])),
@@ -230,7 +254,13 @@ fn steps(transfer: &Value) -> Markup {
             before = now;
             let undoes = step["direction"] == "compensation";
             let failed = step["outcome"] == "failed";
-            let mood = if failed { "bad" } else if undoes { "undo" } else { "" };
+            let mood = if failed {
+                "bad"
+            } else if undoes {
+                "undo"
+            } else {
+                ""
+            };
             html! { li.(mood) {
                 div.when {
                     (time_of(&step["at"]))
@@ -239,7 +269,10 @@ fn steps(transfer: &Value) -> Markup {
                     }
                 }
                 div {
-                    @if undoes { "undo " } strong { (step["step"].as_str().unwrap_or_default().replace('_', " ")) }
+                    @if undoes { "undo " }
+                    strong {
+                        (step["step"].as_str().unwrap_or_default().replace('_', " "))
+                    }
                     " " (state(step["outcome"].as_str().unwrap_or_default()))
                     @if step["attempt"].as_u64().is_some_and(|attempt| attempt > 1) {
                         " " span.muted { "attempt " (text(&step["attempt"])) }

@@ -19,7 +19,8 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
     let api = visit.api().get("/openapi.json").await?;
     let described = api["tags"].as_array().map_or(&[][..], Vec::as_slice);
     let title = api["info"]["title"].as_str().unwrap_or("API").to_owned();
-    Ok(visit.page("API").with(html! { a.button href="/openapi.json" { "openapi.json" } }).show(&html! {
+    let page = visit.page("API").with(html! { a.button href="/openapi.json" { "openapi.json" } });
+    Ok(page.show(&html! {
         p { strong { (title) } " " (api["info"]["version"].as_str().unwrap_or_default()) }
         p.muted { (api["info"]["description"].as_str().unwrap_or_default()) }
         @for tag in described {
@@ -27,8 +28,12 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
             @let found = operations(&api, name);
             @if !found.is_empty() {
                 section.stack {
-                    h2 { (name) " " small.muted { (tag["description"].as_str().unwrap_or_default()) } }
-                    @for (method, path, operation) in found { (shown(&api, method, path, operation)) }
+                    h2 {
+                        (name) " " small.muted { (tag["description"].as_str().unwrap_or_default()) }
+                    }
+                    @for (method, path, operation) in found {
+                        (shown(&api, method, path, operation))
+                    }
                 }
             }
         }

@@ -11,7 +11,8 @@ use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble};
 use crate::ui::form::Fields;
 use crate::ui::pieces::{
-    action, bytes, card, count, empty, facts, moment, number, seconds, state, table, text, time_of,
+    action, bytes, card, count, empty, facts, moment, none, number, seconds, state, table, text,
+    time_of,
 };
 use crate::ui::visitor::Visit;
 
@@ -64,7 +65,9 @@ fn backups(visit: &Visit, backup: &Value) -> Markup {
                     at => time_of(at),
                 }),
                 ("Archive", match archive {
-                    Value::Null => html! { span.muted { "off; " code { "--archive" } " turns it on" } },
+                    Value::Null => html! {
+                        span.muted { "off; " code { "--archive" } " turns it on" }
+                    },
                     archive => text(&archive["to"]),
                 }),
             ]))
@@ -79,9 +82,9 @@ fn backups(visit: &Visit, backup: &Value) -> Markup {
                 ]))
             }
             @if !archive.is_null() && visit.may(Right::Operate) {
-            (action(visit.visitor(), "/ui/operations/backup", "Archive now", None))
-        }
-        details {
+                (action(visit.visitor(), "/ui/operations/backup", "Archive now", None))
+            }
+            details.after {
                 summary { "How to take one, and how to restore" }
                 pre.body tabindex="0" {
                     "daybook backup --to backups\n\
@@ -112,10 +115,13 @@ fn verification(visit: &Visit, verify: &Value) -> Markup {
                     ("Last one", match last {
                         Value::Null => html! { "none since the start" },
                         last => html! {
-                            (state(last["result"].as_str().unwrap_or_default())) " " (time_of(&last["ended"]))
+                            (state(last["result"].as_str().unwrap_or_default())) " "
+                            (time_of(&last["ended"]))
                         },
                     }),
-                    ("It read", last["bytesRead"].as_u64().map_or_else(|| html! { "–" }, |n| html! { (bytes(n)) })),
+                    ("It read", last["bytesRead"].as_u64().map_or_else(none, |n| html! {
+                        (bytes(n))
+                    })),
                     ("Damage", text(&last["damage"])),
                 ]))
                 @if visit.may(Right::Operate) {
@@ -147,7 +153,10 @@ fn scavenges(visit: &Visit, scavenge: &Value) -> Markup {
                     (action(visit.visitor(), "/ui/operations/scavenge", "Start a scavenge", None))
                 }
             } @else {
-                p { (state("running")) " " (progress(size("bytesRead"), size("bytesRead") + size("bytesLeft"))) }
+                p {
+                    (state("running")) " "
+                    (progress(size("bytesRead"), size("bytesRead") + size("bytesLeft")))
+                }
                 p { "left: " (seconds(&running["remainingSeconds"])) }
                 @if visit.may(Right::Rescue) {
                     (action(visit.visitor(), "/ui/operations/scavenge/stop", "Stop it", None))
@@ -167,14 +176,22 @@ fn certificate(visit: &Visit) -> Markup {
                 (Some(at), Some(left)) => {
                     (facts(&[
                         ("Ends", moment(at)),
-                        ("Days left", html! { (number(u64::try_from(left / 86_400_000_000_000).unwrap_or(0))) }),
+                        ("Days left", html! {
+                            (number(u64::try_from(left / 86_400_000_000_000).unwrap_or(0)))
+                        }),
                     ]))
                     p.muted { "A new one is taken up within ten seconds of its files' change." }
                     @if visit.may(Right::Rescue) {
-                        (action(visit.visitor(), "/ui/operations/reload", "Look at the files now", None))
+                        @let path = "/ui/operations/reload";
+                        (action(visit.visitor(), path, "Look at the files now", None))
                     }
                 }
-                _ => { p.muted { "This server speaks without TLS; " code { "--tls-cert" } " gives it a certificate." } }
+                _ => {
+                    p.muted {
+                        "This server speaks without TLS; " code { "--tls-cert" }
+                        " gives it a certificate."
+                    }
+                }
             }
         },
     )

@@ -8,15 +8,15 @@ use maud::{Markup, html};
 use crate::ui::api::{Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::layout::token;
-use crate::ui::pieces::{action, card, empty, facts, moment, state, table};
+use crate::ui::pieces::{action, card, empty, facts, moment, state, table, wide};
 use crate::ui::visitor::Visit;
 use crate::users::{NewUser, Standing, User, UsersError};
 
 /// Users on the page.
 const SHOWN_MAX: usize = 500;
 /// The groups that mean something to the server.
-const GROUPS: &str = "$admins, $ops, $monitor, ledger-read, ledger-open, ledger-move, ledger-freeze, \
-                      ledger-audit, tenant:PREFIX";
+const GROUPS: &str = "$admins, $ops, $monitor, ledger-read, ledger-open, ledger-move, \
+                      ledger-freeze, ledger-audit, tenant:PREFIX";
 
 /// `GET /ui/users`
 ///
@@ -42,7 +42,8 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
                 input #full_name name="full_name" autocomplete="off";
                 (groups_field(""))
                 label for="password" { "Password" }
-                input #password name="password" type="password" required autocomplete="new-password";
+                input #password name="password" type="password" required
+                    autocomplete="new-password";
                 button type="submit" { "Create" }
             }
         }
@@ -80,32 +81,56 @@ pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Tr
     let user = visit.node().users().user(&login).await?;
     let path = |verb: &str| format!("/ui/users/{}/{verb}", segment(&login));
     let page = visit.page(user.login.clone()).below("/ui/users", "Users").with(standing(&user));
-    let disable = format!("Disable {login}? What it follows ends at once.");
+    let disable = format!("Disable {login}? Sessions and live pages end at once.");
     Ok(page.show(&html! {
-        (card("Who it is", &facts(&[
+        (wide(&facts(&[
             ("Full name", html! { (user.full_name) }),
             ("Groups", html! { @for group in &user.groups { span.badge { (group) } " " } }),
             ("Changed", moment(user.updated)),
         ])))
         div.cards {
-            (card("Groups", &html! { form.stacked method="post" action=(path("groups")) {
+            (card("Name and groups", &html! { form.stacked method="post" action=(path("groups")) {
                 (token(visit.visitor()))
+                label for="full_name" { "Full name" }
+                input #full_name name="full_name" value=(user.full_name) autocomplete="off";
                 (groups_field(&user.groups.join(", ")))
                 button type="submit" { "Save" }
             } }))
             (card("Password", &html! { form.stacked method="post" action=(path("password")) {
                 (token(visit.visitor()))
-                p.muted { "Its sessions and what it follows end at once." }
+                p.muted { "Sessions and live pages of this user end at once." }
                 label for="password" { "New password" }
-                input #password name="password" type="password" required autocomplete="new-password";
+                input #password name="password" type="password" required
+                    autocomplete="new-password";
                 button type="submit" { "Reset" }
             } }))
             (card("Access", &html! {
-                @if user.disabled { (action(visit.visitor(), &path("enable"), "Enable the user", None)) }
-                @else { (action(visit.visitor(), &path("disable"), "Disable the user", Some(&disable))) }
+                @if user.disabled {
+                    (action(visit.visitor(), &path("enable"), "Enable the user", None))
+                }
+                @else {
+                    (action(visit.visitor(), &path("disable"), "Disable the user", Some(&disable)))
+                }
+                p.after { a href=(format!("/ui/tokens?user={}", segment(&login))) { "API tokens" } }
+                details.after {
+                    summary { "Delete " (login) }
+                    (delete_form(&visit, &login))
+                }
             }))
         }
     }))
+}
+
+fn delete_form(visit: &Visit, login: &str) -> Markup {
+    html! {
+        form.stacked method="post" action=(format!("/ui/users/{}/delete", segment(login))) {
+            (token(visit.visitor()))
+            p.muted { "Sessions and tokens end at once. What was done stays in the audit log." }
+            label for="confirm" { "Type the user's name: " code { (login) } }
+            input #confirm name="confirm" required autocomplete="off" spellcheck="false";
+            button.danger type="submit" { "Delete the user" }
+        }
+    }
 }
 
 /// `POST /ui/users`
@@ -118,7 +143,7 @@ pub async fn create(visit: Visit, fields: Fields) -> Result<Redirect, Trouble> {
     let user = NewUser {
         login: login.clone(),
         full_name: fields.text("full_name").to_owned(),
-        groups: groups(&fields),
+        groups: listed(fields.text("groups")),
         password: fields.exact("password").to_owned(),
     };
     visit.node().users().create(user).await?;
@@ -178,14 +203,33 @@ pub async fn set_groups(
     fields: Fields,
 ) -> Result<Redirect, Trouble> {
     visit.node().is_about(&login);
-    let user = visit.node().users().user(&login).await?;
-    visit.node().users().update(&login, &user.full_name, &groups(&fields)).await?;
+    let groups = listed(fields.text("groups"));
+    visit.node().users().update(&login, fields.text("full_name"), &groups).await?;
     Ok(back(&login))
 }
 
-fn groups(fields: &Fields) -> Vec<String> {
-    let groups = fields.text("groups").split(',').map(str::trim);
-    groups.filter(|group| !group.is_empty()).map(str::to_owned).collect()
+/// `POST /ui/users/{login}/delete`
+///
+/// # Errors
+/// As [`create`]; nothing happens unless the login was typed.
+pub async fn delete(
+    visit: Visit,
+    Path(login): Path<String>,
+    fields: Fields,
+) -> Result<Redirect, Trouble> {
+    visit.node().is_about(&login);
+    if fields.text("confirm") != login {
+        return Err(Trouble::bad("that is not the user's name; nobody was deleted"));
+    }
+    visit.node().users().delete(&login).await?;
+    Ok(Redirect::to("/ui/users?done=done"))
+}
+
+/// What stands between commas.
+#[must_use]
+pub fn listed(text: &str) -> Vec<String> {
+    let parts = text.split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 fn back(login: &str) -> Redirect {

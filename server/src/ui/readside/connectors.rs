@@ -55,7 +55,9 @@ fn row(visit: &Visit, connector: &Value) -> Markup {
     let name = connector["name"].as_str().unwrap_or_default();
     html! { tr {
         td {
-            @if visit.may(Right::Inspect) { a href=(format!("/ui/connectors/{}", segment(name))) { (name) } }
+            @if visit.may(Right::Inspect) {
+                a href=(format!("/ui/connectors/{}", segment(name))) { (name) }
+            }
             @else { (name) }
         }
         td { (text(&connector["kind"])) }
@@ -114,23 +116,30 @@ pub async fn one(
     let page = visit.page(name.clone()).below("/ui/connectors", "Connectors");
     Ok(page.with(orders(&visit, &connector)).show(&html! {
         div #now.stack data-refresh="3000" {
-            (card("How far it is", &facts(&[
+            div.cards.two { (card("How far it is", &facts(&[
                 ("State", state(connector["state"].as_str().unwrap_or_default())),
                 ("Why", text(&connector["reason"])),
                 ("Kind", text(&connector["kind"])),
                 ("Position", count(&connector["position"])),
-                ("Behind", html! { (count(&connector["lag_events"])) " events, " (seconds(&connector["lag_seconds"])) }),
+                ("Behind", html! {
+                    (count(&connector["lag_events"])) " events, "
+                    (seconds(&connector["lag_seconds"]))
+                }),
                 ("Delivered since the start", count(&connector["delivered"])),
                 ("Sent again since the start", count(&connector["retries"])),
                 ("Last error", text(&connector["last_error"])),
             ])))
-            (lag(&visit, &format!("connector=\"{name}\"")))
+            (lag(&visit, &format!("connector=\"{name}\""))) }
         }
         h2 { "Parked messages" }
-        @if rows.is_empty() { (empty("No message is parked.", &html! { "The receiver took all of them." })) }
+        @if rows.is_empty() {
+            (empty("No message is parked.", &html! { "The receiver took all of them." }))
+        }
         @else {
             @if visit.may(Right::Operate) {
-                div.toolbar { (action(visit.visitor(), &format!("{here}/parked/retry"), "Retry all", None)) }
+                div.toolbar {
+                    (action(visit.visitor(), &format!("{here}/parked/retry"), "Retry all", None))
+                }
             }
             (table("Parked messages", PARKED_COLUMNS, &rows))
         }
@@ -155,9 +164,11 @@ fn parked_row(visit: &Visit, here: &str, message: &Value) -> Markup {
         td { @if visit.may(Right::Operate) {
             div.actions {
                 (action(visit.visitor(), &path("retry"), "Retry", None))
-                form.inline method="post" action=(path("discard")) data-confirm="Discard this message?" {
+                form.inline method="post" action=(path("discard"))
+                    data-confirm="Discard this message?" {
                     (token(visit.visitor()))
-                    input name="reason" required placeholder="why" aria-label="Why it is discarded" size="12";
+                    input name="reason" required placeholder="why" aria-label="Why it is discarded"
+                        size="12";
                     " " button.danger type="submit" { "Discard" }
                 }
             }

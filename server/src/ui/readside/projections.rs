@@ -111,7 +111,9 @@ fn row(visit: &Visit, projection: &Value) -> Markup {
     let serving = &projection["serving"];
     html! { tr {
         td {
-            @if visit.may(Right::Inspect) { a href=(format!("/ui/projections/{}", segment(name))) { (name) } }
+            @if visit.may(Right::Inspect) {
+                a href=(format!("/ui/projections/{}", segment(name))) { (name) }
+            }
             @else { (name) }
         }
         td {
@@ -140,7 +142,8 @@ fn orders(visit: &Visit, projection: &Value) -> Markup {
                 @if rests { (action(visit.visitor(), &path("resume"), "Resume", None)) }
                 @else { (action(visit.visitor(), &path("pause"), "Pause", None)) }
                 @if !projection["serving"]["poisoned"].is_null() {
-                    (action(visit.visitor(), &path("skip"), "Skip the event", Some("Park the event it stopped at?")))
+                    @let sure = Some("Park the event it stopped at?");
+                    (action(visit.visitor(), &path("skip"), "Skip the event", sure))
                 }
                 (action(visit.visitor(), &path("rebuild"), "Rebuild", Some(&rebuild)))
             }
@@ -174,14 +177,18 @@ pub async fn one(visit: Visit, Path(name): Path<String>) -> Result<Response, Tro
     Ok(page.with(orders(&visit, &projection)).show(&html! {
         div #now.stack data-refresh="3000" {
             @if let Some(note) = projection["note"].as_str() { p.notice { (note) } }
-            div.cards {
+            div.cards.two {
                 (build("What serves", &projection["serving"]))
-                @if !projection["building"].is_null() { (build("Being built", &projection["building"])) }
+                @if !projection["building"].is_null() {
+                    (build("Being built", &projection["building"]))
+                }
+                (lag(&visit, &format!("projection=\"{name}\"")))
             }
-            (lag(&visit, &format!("projection=\"{name}\"")))
         }
         h2 { "Parked events" }
-        @if rows.is_empty() { (empty("No event is parked.", &html! { "What serves leaves nothing out." })) }
+        @if rows.is_empty() {
+            (empty("No event is parked.", &html! { "What serves leaves nothing out." }))
+        }
         @else { (table("Parked events", &[">Position", "Stream", "Type", "Why", "Parked"], &rows)) }
     }))
 }
@@ -202,7 +209,9 @@ fn build(title: &str, build: &Value) -> Markup {
             ),
             (
                 "Behind",
-                html! { (count(&build["lag_events"])) " events, " (seconds(&build["lag_seconds"])) },
+                html! {
+                    (count(&build["lag_events"])) " events, " (seconds(&build["lag_seconds"]))
+                },
             ),
             ("Left", seconds(&build["remaining_seconds"])),
             ("Generation", text(&build["generation"])),

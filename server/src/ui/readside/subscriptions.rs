@@ -33,7 +33,10 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
     let groups = groups.as_array().map_or(&[][..], Vec::as_slice);
     let rows: Vec<Markup> = groups.iter().take(GROUPS_MAX).map(row).collect();
     Ok(visit.page("Subscriptions").show(&html! {
-        p.muted { "Groups of consumers, whose places the server keeps. Followers without a group keep their own." }
+        p.muted {
+            "Groups of consumers, whose places the server keeps. Followers without a group keep \
+             their own."
+        }
         div #groups.stack data-refresh="3000" {
             @if rows.is_empty() {
                 (empty("There is no group.", &html! {
@@ -94,8 +97,8 @@ pub async fn one(
         }
         h2 { "Parked messages" }
         p.muted {
-            (count(&group["parkedMessageCount"])) " are parked: no consumer could deal with them. They \
-             stand in " a.mono href=(stream_path(parked.as_str())) { (parked.as_str()) } "."
+            (count(&group["parkedMessageCount"])) " are parked: no consumer could deal with them. \
+             They stand in " a.mono href=(stream_path(parked.as_str())) { (parked.as_str()) } "."
         }
         @if has_parked && visit.may(Right::Operate) {
             div.toolbar {
@@ -104,7 +107,9 @@ pub async fn one(
                     Some("Discard all parked messages of this group?")))
             }
         }
-        @if has_parked && !messages.is_empty() { (table("Parked messages", PARKED_COLUMNS, &messages)) }
+        @if has_parked && !messages.is_empty() {
+            (table("Parked messages", PARKED_COLUMNS, &messages))
+        }
     }))
 }
 
@@ -134,7 +139,9 @@ fn parked_row(message: &Shown<'_>) -> Markup {
     html! { tr {
         td { @match link.split_once('@') {
             Some((revision, name)) => {
-                a.mono href=(format!("{}/{}", stream_path(name), segment(revision))) { (name) " · " (revision) }
+                a.mono href=(format!("{}/{}", stream_path(name), segment(revision))) {
+                    (name) " · " (revision)
+                }
             }
             None => { code { (link) } }
         } }
@@ -177,7 +184,9 @@ fn consumers(group: &Value) -> Markup {
         "Consumers",
         &html! {
             @if rows.is_empty() { p.notice.warn { "No consumer is connected: messages wait." } }
-            @else { (table("Consumers", &["Name", "User", "From", ">In flight", ">Settled"], &rows)) }
+            @else {
+                (table("Consumers", &["Name", "User", "From", ">In flight", ">Settled"], &rows))
+            }
         },
     )
 }

@@ -43,9 +43,14 @@ fn entry(event: &Shown<'_>, began: Option<jiff::Timestamp>) -> Markup {
     let after = at(event).zip(began).map(|(at, began)| at.duration_since(began).unsigned_abs());
     html! {
         li {
-            div.when { (time(&event.time)) @if let Some(after) = after { span.muted { "+" (duration(after)) } } }
+            div.when {
+                (time(&event.time)) @if let Some(after) = after {
+                    span.muted { "+" (duration(after)) }
+                }
+            }
             div {
-                a href=(event.path()) { strong { (event.event_type) } } " in " (stream(&event.stream))
+                a href=(event.path()) { strong { (event.event_type) } } " in "
+                    (stream(&event.stream))
                 div { (event.preview()) }
             }
         }

@@ -51,7 +51,9 @@ pub async fn show(
             ("Id", id(&event.id)),
             ("Content type", html! { (event.content_type) }),
             ("Belongs to", match &correlation {
-                Some(key) => html! { a.mono href=(format!("/ui/chain/{}", segment(key))) { (key) } },
+                Some(key) => html! {
+                    a.mono href=(format!("/ui/chain/{}", segment(key))) { (key) }
+                },
                 None => pieces::none(),
             }),
         ])) }
@@ -79,14 +81,20 @@ fn body(title: &str, content: &Content<'_>, download: &str) -> Markup {
     let size = pieces::bytes(bytes.len() as u64);
     html! {
         section.card {
-            h2 { (title) " " small.muted { (size) } " " a.button href=(download) download { "Download raw" } }
+            h2 {
+                (title) " " small.muted { (size) } " " a.button href=(download) download {
+                    "Download raw"
+                }
+            }
             @if let Content::Json(text) = content {
                 @if bytes.len() <= SHOWN_SIZE_MAX { (tree::show(text)) }
             }
             details open[bytes.len() > SHOWN_SIZE_MAX] {
                 summary { "As text" }
                 @if bytes.len() > SHOWN_SIZE_MAX {
-                    p.muted { "The first " (pieces::bytes(SHOWN_SIZE_MAX as u64)) " of " (size) "." }
+                    p.muted {
+                        "The first " (pieces::bytes(SHOWN_SIZE_MAX as u64)) " of " (size) "."
+                    }
                 }
                 (as_text(content))
             }

@@ -41,7 +41,11 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
     let row = |kind: &'static str, name: &str, count: u64| {
         let stream = if kind == "category" { "$ce-" } else { "$et-" };
         html! { tr {
-            td { a.mono href=(format!("/ui/streams/{}", segment(&format!("{stream}{name}")))) { (name) } }
+            td {
+                a.mono href=(format!("/ui/streams/{}", segment(&format!("{stream}{name}")))) {
+                    (name)
+                }
+            }
             td.right { (number(count)) }
             @if kind == "category" {
                 td { a href=(format!("/ui/streams?prefix={}-", segment(name))) { "its streams" } }

@@ -6,7 +6,7 @@ use maud::html;
 use serde::Deserialize;
 
 use crate::ui::api::{Trouble, segment};
-use crate::ui::pieces::{empty, stream, table};
+use crate::ui::pieces::{empty, field, stream, table};
 use crate::ui::visitor::Visit;
 
 /// Names on a page.
@@ -36,17 +36,19 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
     let rows: Vec<_> = names.iter().map(|name| html! { tr { td { (stream(name)) } } }).collect();
     Ok(visit.page("Streams").show(&html! {
         form.filters method="get" action="/ui/streams" role="search" {
-            label for="prefix" { "Name begins with" }
-            input #prefix name="prefix" value=(which.prefix) placeholder="account-" autocomplete="off"
-                spellcheck="false";
+            (field("prefix", "Name begins with", &html! {
+                input #prefix name="prefix" value=(which.prefix) placeholder="account-"
+                    autocomplete="off" spellcheck="false";
+            }))
             button type="submit" { "Search" }
             @if !which.prefix.is_empty() { a href="/ui/streams" { "All" } }
         }
         details.card {
             summary { "Open or begin a stream by its name" }
             form.filters method="get" action="/ui/streams/" data-open-stream {
-                label for="name" { "Name" }
-                input #name name="name" required autocomplete="off" spellcheck="false";
+                (field("name", "Name", &html! {
+                    input #name name="name" required autocomplete="off" spellcheck="false";
+                }))
                 button type="submit" { "Open" }
             }
         }
@@ -62,7 +64,8 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
                     a href=(format!("/ui/streams?prefix={prefix}")) { "« First" }
                 }
                 @if let Some(next) = next {
-                    a href=(format!("/ui/streams?prefix={prefix}&after={}", segment(next))) rel="next" {
+                    a href=(format!("/ui/streams?prefix={prefix}&after={}", segment(next)))
+                        rel="next" {
                         "Next »"
                     }
                 }

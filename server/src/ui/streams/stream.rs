@@ -54,11 +54,15 @@ pub async fn show(
     };
     let body = html! {
         (listed(&name, events.as_ref()))
-        @if !is_virtual(&name) && may(Act::Write).await { (append_form(&visit, &name, events.as_ref())) }
+        @if !is_virtual(&name) && may(Act::Write).await {
+            (append_form(&visit, &name, events.as_ref()))
+        }
         @if let Some(metadata) = &metadata {
             (settings(&visit, &name, metadata, may(Act::WriteMetadata).await))
         }
-        @if !is_virtual(&name) && events.is_some() && may(Act::Delete).await { (delete_form(&visit, &name)) }
+        @if !is_virtual(&name) && events.is_some() && may(Act::Delete).await {
+            (delete_form(&visit, &name))
+        }
     };
     let tail = format!("/ui/tail?stream={}", segment(&name));
     let page = visit.page(name).below("/ui/streams", "Streams");
@@ -98,7 +102,9 @@ fn listed(name: &str, events: Option<&Events<'_>>) -> Markup {
                 "Revisions " (first) " to " (head) "; newest first."
             }
         }
-        @if rows.is_empty() { (empty("Nothing is left here.", &html! { "Retention hides the rest." })) }
+        @if rows.is_empty() {
+            (empty("Nothing is left here.", &html! { "Retention hides the rest." }))
+        }
         @else { (table("Events", columns, &rows)) }
         nav.pager aria-label="Pages of the stream" {
             @if let Some(newer) = newer {
@@ -172,12 +178,14 @@ fn delete_form(visit: &Visit, name: &str) -> Markup {
             form.stacked method="post" action=(format!("{}/delete", stream_path(name))) {
                 (token(visit.visitor()))
                 p {
-                    "Its events are hidden at once and removed by the next scavenge. It can be begun \
-                     again, unless it is deleted for ever."
+                    "Its events are hidden at once and removed by the next scavenge. It can be \
+                     begun again, unless it is deleted for ever."
                 }
                 label for="confirm" { "Type the stream's name: " code { (name) } }
                 input #confirm name="confirm" required autocomplete="off" spellcheck="false";
-                label.check { input type="checkbox" name="hard" value="yes"; " for ever (a tombstone)" }
+                label.check {
+                    input type="checkbox" name="hard" value="yes"; " for ever (a tombstone)"
+                }
                 button.danger type="submit" { "Delete" }
             }
         }

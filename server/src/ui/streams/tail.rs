@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::shown::{COLUMNS_OF_LOG, Shown};
 use crate::ui::api::{Trouble, segment};
 use crate::ui::feed;
-use crate::ui::pieces::table;
+use crate::ui::pieces::{self, table};
 use crate::ui::visitor::Visit;
 
 /// Bytes of one message of a subscription: the largest event, in base64, and its frame.
@@ -71,11 +71,11 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
         if which.is_one_stream() { format!("Live: {}", which.stream) } else { "Live tail".into() };
     let feed = format!("/ui/tail/feed?{}", which.query());
     let field = |name: &'static str, label: &'static str, value: &str, hint: &'static str| {
-        html! {
-            label for=(name) { (label) }
+        let input = html! {
             input id=(name) name=(name) value=(value) placeholder=(hint) autocomplete="off"
                 spellcheck="false";
-        }
+        };
+        pieces::field(name, label, &input)
     };
     Ok(visit.page(of).with(html! {
         p.pulse data-feed=(feed) aria-live="polite" { "waiting for events" }

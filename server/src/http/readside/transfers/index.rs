@@ -2,8 +2,8 @@
 
 use daybook_ledger::transfer::{transfer_of_stream, transfer_stream};
 use daybook_projections::models::ReadModels;
-use daybook_projections::query::{Comparison, Filter};
-use daybook_projections::views::payments::{BY_STATE, saga};
+use daybook_projections::query::{Comparison, Filter, Order};
+use daybook_projections::views::payments::{BY_STATE, SAGAS, saga};
 use daybook_projections::views::read;
 use daybook_projections::views::transfers::{take_in, transfer};
 use daybook_projections::{Row, Value};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Asked, Found};
 use crate::http::problem::{Kind, Problem};
-use crate::http::readside::answer::{as_of, bad_row, ending_at, models_are_off, next, page};
+use crate::http::readside::answer::{as_of, bad_row, models_are_off, next, page};
 use crate::http::readside::cursor;
 use crate::http::readside::log::log_at;
 use crate::http::readside::payments::open_sagas;
@@ -53,27 +53,43 @@ impl Asked {
     async fn in_postings(&self, store: &Door, event_type: &str) -> Result<Found, Problem> {
         let as_of = log_at(store, self.at_least).await?;
         let key = IndexKey::EventType(event_type.to_owned());
-        let first = match (&self.cursor, self.from) {
-            (Some(cursor), _) => cursor::decode_number(cursor, POSTINGS)?,
-            (None, Some(from)) => first_at(store, &key, from).await?,
-            (None, None) => 0,
+        let order = self.order(POSTINGS);
+        let cursor = self.cursor.as_deref().map(|text| cursor::decode_number(text, &order));
+        let low = match self.from {
+            Some(from) => first_at(store, &key, from).await?,
+            None => 0,
         };
         let end = match self.to {
             Some(to) => first_at(store, &key, to).await?,
             None => u64::MAX,
         };
-        let count = EXAMINED_MAX.min(end.saturating_sub(first));
-        let mut reader = store.read_index(&key, first, Direction::Forwards, count).await?;
-        let (mut rows, mut examined, mut next) = (Vec::new(), 0, first);
+        let first = match (cursor.transpose()?, self.direction) {
+            (Some(number), _) => number,
+            (None, Direction::Forwards) => low,
+            (None, Direction::Backwards) => end.saturating_sub(1),
+        };
+        let period = low..end;
+        if !period.contains(&first) {
+            return Ok(Found { rows: Vec::new(), next: None, as_of });
+        }
+        let count = match self.direction {
+            Direction::Forwards => EXAMINED_MAX.min(end - first),
+            Direction::Backwards => EXAMINED_MAX.min((first - low).saturating_add(1)),
+        };
+        let mut reader = store.read_index(&key, first, self.direction, count).await?;
+        let (mut rows, mut examined, mut next) = (Vec::new(), 0, None);
         while rows.len() < self.limit
             && let Some(events) = reader.next().await?
         {
-            for (number, event) in events.numbered() {
+            for (number, event) in events.numbered().filter(|(n, _)| period.contains(n)) {
                 if rows.len() == self.limit {
                     break;
                 }
                 examined += 1;
-                next = number + 1;
+                next = match self.direction {
+                    Direction::Forwards => Some(number + 1),
+                    Direction::Backwards => number.checked_sub(1),
+                };
                 let id = transfer_of_stream(event.stream);
                 if let Some(id) = id.filter(|_| self.may_want(event.data))
                     && let Some(row) = row_of(store, id).await?
@@ -85,14 +101,22 @@ impl Asked {
         }
         // Short of both limits, the reader came to the end of what there is.
         let more = rows.len() == self.limit || examined == EXAMINED_MAX;
-        let next = (more && next < end)
-            .then(|| cursor::encode(POSTINGS, &[Value::Integer(next.cast_signed())]));
+        let next = next
+            .filter(|next| more && period.contains(next))
+            .map(|next| cursor::encode(&order, &[Value::Integer(next.cast_signed())]));
         Ok(Found { rows, next, as_of })
     }
 
     async fn in_sagas(&self, store: &Door, models: &ReadModels) -> Result<Found, Problem> {
         let limit = Some(self.limit as u64);
-        let mut query = open_sagas(self.state, self.cursor.as_deref(), limit)?;
+        let mut query = open_sagas(self.state, None, limit)?;
+        let order = self.order(BY_STATE.name);
+        let after = self.cursor.as_deref();
+        let after = after.map(|text| cursor::decode(text, &order, SAGAS, Some(&BY_STATE)));
+        query.after = after.transpose()?;
+        if self.direction == Direction::Backwards {
+            query.order = Order::Descending;
+        }
         if let Some(from) = self.from {
             let (column, is) = (saga::SINCE, Comparison::AtLeast);
             query.filters.push(Filter { column, is, value: from.into() });
@@ -102,7 +126,7 @@ impl Asked {
             query.filters.push(Filter { column, is, value: to.into() });
         }
         let at = query.prefix.len();
-        let page = ending_at(page(models, &query, self.at_least).await?, at, self.to);
+        let page = self.ended(page(models, &query, self.at_least).await?, at);
         let mut rows = Vec::with_capacity(page.rows.len());
         for open in &page.rows {
             let id = read::uuid(open, saga::TRANSFER_ID).ok_or_else(bad_row)?;
@@ -113,7 +137,7 @@ impl Asked {
                 rows.push(row);
             }
         }
-        Ok(Found { rows, next: next(BY_STATE.name, &page), as_of: as_of(&page) })
+        Ok(Found { rows, next: next(&order, &page), as_of: as_of(&page) })
     }
 
     /// Whether an event that brought a transfer to its state may be of one that is wanted: some say

@@ -6,11 +6,12 @@ use daybook_projections::views::transfers::{
     BY_RECEIVER, BY_SENDER, BY_STATE, BY_TIME, TRANSFERS, transfer,
 };
 use daybook_projections::{Index, Query, Row, Value};
+use daybook_store::Direction;
 use uuid::Uuid;
 
 use super::{Asked, Found};
 use crate::http::problem::Problem;
-use crate::http::readside::answer::{as_of, ending_at, next, page};
+use crate::http::readside::answer::{as_of, next, page};
 use crate::http::readside::cursor;
 
 impl Asked {
@@ -23,16 +24,17 @@ impl Asked {
             };
             let query = self.query(index, prefix)?;
             let at = query.prefix.len();
-            let page = ending_at(page(models, &query, self.at_least).await?, at, self.to);
-            let (next, as_of) = (next(index.name, &page), as_of(&page));
+            let page = self.ended(page(models, &query, self.at_least).await?, at);
+            let (next, as_of) = (next(&self.order(index.name), &page), as_of(&page));
             return Ok(Found { rows: page.rows, next, as_of });
         };
+        let backwards = self.direction == Direction::Backwards;
         // Two orders of one shape, merged: who pays, and who is paid.
         let mut pages = Vec::with_capacity(2);
         for index in [&BY_SENDER, &BY_RECEIVER] {
             let query = self.query(index, vec![account.into()])?;
             let page = page(models, &query, self.at_least).await?;
-            pages.push(ending_at(page, query.prefix.len(), self.to));
+            pages.push(self.ended(page, query.prefix.len()));
         }
         let as_of = pages.iter().map(as_of).min().flatten();
         let place = |row: &Row| {
@@ -43,18 +45,26 @@ impl Asked {
             ]
         };
         // What lies beyond the end of either page is not known to be next.
-        let end = pages.iter().filter_map(|page| page.next.clone()).min();
+        let ends = pages.iter().filter_map(|page| page.next.clone());
+        let end = if backwards { ends.max() } else { ends.min() };
         let rows = pages.into_iter().flat_map(|page| page.rows);
         let mut rows: Vec<(Vec<Value>, Row)> = rows.map(|row| (place(&row), row)).collect();
         rows.sort();
+        if backwards {
+            rows.reverse();
+        }
         rows.dedup_by(|a, b| a.0 == b.0);
-        let known = |(place, _): &(Vec<Value>, Row)| end.as_ref().is_none_or(|end| place <= end);
+        let known = |(place, _): &(Vec<Value>, Row)| match &end {
+            None => true,
+            Some(end) if backwards => place >= end,
+            Some(end) => place <= end,
+        };
         rows.retain(known);
         let cut = rows.len() > self.limit;
         rows.truncate(self.limit);
         let last = rows.last().map(|(place, _)| place.clone());
         let next = if cut { last } else { end };
-        let next = next.map(|place| cursor::encode("account", &place));
+        let next = next.map(|place| cursor::encode(&self.order("account"), &place));
         Ok(Found { rows: rows.into_iter().map(|(_, row)| row).collect(), next, as_of })
     }
 
@@ -69,13 +79,16 @@ impl Asked {
         if let Some(to) = self.to {
             filters.push(compare(time_column, Comparison::Below, to.into()));
         }
-        let order = if by_account { "account" } else { index.name };
+        if let Some(from) = self.from.filter(|_| self.direction == Direction::Backwards) {
+            filters.push(compare(time_column, Comparison::AtLeast, from.into()));
+        }
+        let order = self.order(if by_account { "account" } else { index.name });
         let after = self.cursor.as_deref();
-        let after = after.map(|text| cursor::decode(text, order, TRANSFERS, Some(index)));
-        let after = match (after.transpose()?, self.from) {
-            (Some(place), _) => Some(place),
-            (None, None) => None,
-            (None, Some(from)) => {
+        let after = after.map(|text| cursor::decode(text, &order, TRANSFERS, Some(index)));
+        let after = match (after.transpose()?, self.from, self.direction) {
+            (Some(place), ..) => Some(place),
+            (None, None, _) | (None, _, Direction::Backwards) => None,
+            (None, Some(from), Direction::Forwards) => {
                 // Before all of that time: no transfer has this id.
                 let mut place = prefix.clone();
                 place.extend([from.into(), Uuid::nil().into()]);
@@ -88,7 +101,10 @@ impl Asked {
             index: Some(index),
             prefix,
             filters,
-            order: Order::Ascending,
+            order: match self.direction {
+                Direction::Forwards => Order::Ascending,
+                Direction::Backwards => Order::Descending,
+            },
             after,
             limit: self.limit,
         })
