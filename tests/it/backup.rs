@@ -333,6 +333,11 @@ async fn an_encrypted_backup_is_read_with_its_key_alone() {
     let recipient = made["recipient"].as_str().expect("a recipient");
     let taken = run(&["backup", "--json", "--to", &to, "--data", &data, "--recipient", recipient]);
     assert_eq!(done(&taken)["manifest"]["recipients"][0], recipient);
+    // Whoever forgets the recipient does not leave it all there in clear.
+    let forgotten = ["backup", "--to", &to, "--data", &data];
+    assert_says(&refused(&run(&forgotten)), &["encrypted", "--recipient", "--plain"]);
+    let listed = done(&run(&["backup", "list", "--json", "--from", &to]));
+    assert_eq!(listed["backups"].as_array().map(Vec::len), Some(1), "{listed}");
     let target = place.text("target");
     for identity in [None, Some(&other)] {
         let mut arguments = vec!["restore", "--from", &to, "--data", &target];

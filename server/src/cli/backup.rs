@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use daybook_backup::{Access, Keys, Manifest, Objects, Pace, Repository, Taken, take};
@@ -69,6 +69,10 @@ pub struct BackupArgs {
     /// Encrypt it to the recipients in FILE, one a line
     #[arg(long, value_name = "FILE")]
     recipients_file: Option<PathBuf>,
+
+    /// Leave it in clear, though the newest backup there is encrypted
+    #[arg(long, conflicts_with_all = ["recipient", "recipients_file"])]
+    plain: bool,
 
     /// How fast, in MiB a second; as fast as it goes if not given
     #[arg(long, value_name = "MIB", value_parser = rate)]
@@ -161,7 +165,14 @@ fn take_from(
     }
     let to = args.to.as_deref().unwrap_or_default();
     let objects = Objects::open(to, Access::Write, runtime.handle().clone())?;
+    let in_clear = keys.recipients.is_empty();
     let repository = Repository::open_for(store, objects, keys, Pace::new(args.rate))?;
+    if in_clear && !args.plain && repository.is_encrypted()? {
+        bail!(
+            "the newest backup in {to} is encrypted, and this one would not be; nothing was \
+             written. Give --recipient, or --plain if it is to lie there in clear"
+        );
+    }
     Ok(take(&repository, extent, now, &mut |done, all| show(bar, done, all))?)
 }
 

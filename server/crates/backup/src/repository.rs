@@ -193,6 +193,16 @@ impl Repository {
         Ok(names)
     }
 
+    /// Whether the newest of its backups is encrypted; not, if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn is_encrypted(&self) -> Result<bool, RepositoryError> {
+        let names = self.names()?;
+        let Some(newest) = Name::newest(&names) else { return Ok(false) };
+        Ok(!self.manifest(newest)?.recipients.is_empty())
+    }
+
     /// Reads a manifest.
     ///
     /// # Errors
