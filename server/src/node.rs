@@ -53,7 +53,9 @@ use crate::backup::{ArchiveSettings, Archiver};
 use crate::builtin::Builtin;
 use crate::config::Setting;
 use crate::connectors::{self, metrics::ConnectorMetrics};
+use crate::http;
 use crate::ledger::{self, Ledger};
+use crate::memory::Memory;
 use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
@@ -99,6 +101,9 @@ pub struct Config {
     pub host_names: Vec<String>,
     /// The store's own settings.
     pub options: Options,
+    /// How much memory there is, and who may have it. It outranks what `options` and `ledger` say
+    /// of memory.
+    pub memory: Memory,
     /// The ledger's.
     pub ledger: ledger::Options,
     /// Where read models are kept, if anywhere.
@@ -127,6 +132,7 @@ impl Config {
             bounds: Bounds::default(),
             host_names: Vec::new(),
             options: Options::default(),
+            memory: Memory::default(),
             ledger: ledger::Options::default(),
             read_models: readside::Place::default(),
             connectors: Vec::new(),
@@ -237,21 +243,28 @@ impl Node {
         let lease = Lease::of(&environment.disk);
         let clock = environment.clock.clone();
         let entropy = environment.entropy.clone();
-        let options = config.options.clone();
+        let memory = config.memory;
+        http::body::bound(memory.budgets.bodies);
+        metrics.memory_limit.set(memory.limit_metric());
+        let options = memory.budgets.of_store(config.options.clone());
         let store = blocking(move || Store::open(environment, options)).await??;
         report_recovery(store.recovery());
         store.scavenge().schedule(config.scavenge);
         let directory = |name| caches.as_ref().map(|caches| caches.join(name));
-        let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store).await?;
+        let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store, &memory).await?;
         let beside = WithSnapshots::new(store.clone(), snapshots.clone())?;
         let instance = uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid();
         let seams = (clock.clone(), entropy.clone());
         let tracer = start_traces(config.traces.as_ref(), &store, instance, seams)?;
-        let options = ledger::Options { tracer: tracer.clone(), ..config.ledger.clone() };
+        let options = ledger::Options {
+            tracer: tracer.clone(),
+            accounts_kept: memory.budgets.accounts(),
+            ..config.ledger.clone()
+        };
         let ledger = Ledger::start(beside, clock.clone(), entropy.clone(), options).await?;
-        let directory = directory(READ_MODELS_DIRECTORY);
+        let files = directory(READ_MODELS_DIRECTORY).map(|at| (at, memory.budgets.of_views()));
         let seams = (clock.clone(), entropy.clone());
-        let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
+        let read_side = ReadSide::start(&store, files, config.read_models, seams).await?;
         metrics.register(Box::new(ScavengeMetrics::new(store.scavenge().clone())));
         for collector in tracer.iter().flat_map(Tracer::collectors) {
             metrics.register(collector);
@@ -266,7 +279,9 @@ impl Node {
         if let Some(running) = &connectors {
             metrics.register(Box::new(ConnectorMetrics::new(running.clone())));
         }
-        let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
+        let held = memory.budgets.groups;
+        let persistent =
+            Persistent::start(store.clone(), clock.clone(), entropy.clone(), held).await;
         let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
         let safeguards = metrics.safeguards.clone();
         let archive =
@@ -304,6 +319,7 @@ impl Node {
             archive,
             console: Arc::new(Console::new(clock.clone(), entropy.clone())),
             told: config.told,
+            memory,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -527,12 +543,14 @@ fn start_traces(
 async fn open_snapshots(
     directory: Option<PathBuf>,
     store: &Store,
+    memory: &Memory,
 ) -> Result<Option<Arc<SnapshotStore>>, StartError> {
     let Some(directory) = directory else { return Ok(None) };
-    let about = store.about();
+    let (about, cache) = (store.about(), memory.budgets.snapshots);
     let identity =
         Identity { store_id: about.store_id, epoch: about.epoch, committed: store.committed() };
-    let snapshots = blocking(move || SnapshotStore::open(&directory, identity)).await?;
+    let snapshots =
+        blocking(move || SnapshotStore::open_within(&directory, identity, cache)).await?;
     for note in snapshots.notes() {
         tracing::warn!(note, "snapshots");
     }

@@ -247,7 +247,8 @@ async fn a_full_disk_refuses_appends_and_they_resume_by_themselves() {
     disk.set_capacity(None);
     assert_resumes(&server, acknowledged).await;
     server.stop().await;
-    let store = Store::open(environment(&disk.restart()), Options { sizes: SMALL });
+    let store =
+        Store::open(environment(&disk.restart()), Options { sizes: SMALL, ..Options::default() });
     let store = store.expect("a sound store");
     assert_eq!(read_log(&store).await.len() as u128, acknowledged + 1);
     store.close().await;
@@ -257,11 +258,13 @@ async fn a_full_disk_refuses_appends_and_they_resume_by_themselves() {
 async fn a_store_is_not_made_on_a_full_disk_and_is_made_when_there_is_room() {
     let disk = SimDisk::new(7);
     disk.set_capacity(Some(4096));
-    let refused = Store::open(environment(&disk), Options { sizes: SMALL }).map(|_| ());
+    let refused =
+        Store::open(environment(&disk), Options { sizes: SMALL, ..Options::default() }).map(|_| ());
     let refused = refused.expect_err("no room for the first segment");
     assert_says(&refused.to_string(), &["simulated disk", "No space left"]);
     disk.set_capacity(None);
-    let store = Store::open(environment(&disk.restart()), Options { sizes: SMALL });
+    let store =
+        Store::open(environment(&disk.restart()), Options { sizes: SMALL, ..Options::default() });
     store.expect("room").close().await;
 }
 

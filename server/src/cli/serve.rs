@@ -28,6 +28,7 @@ use super::signals::Signals;
 use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, Setting};
 use crate::ledger::{self, risk::RiskUrl};
+use crate::memory::Memory;
 use crate::node::listener::{Bounds, CONNECTIONS_PER_ADDRESS_MAX};
 use crate::node::{Config, Listeners, Node};
 use crate::telemetry::logging::colours_wanted;
@@ -244,6 +245,9 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
+    let memory = Memory::of_this_process();
+    memory.holds_a_store()?;
+    memory.say();
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
     let connectors = args.connectors.as_deref();
     let secrets = Secrets::named(&args.read_models, args.traces.headers(), connectors)?;
@@ -265,6 +269,7 @@ async fn serve(
         connections_max,
         bounds: Bounds { per_address, ..Bounds::default() },
         host_names: args.host_names.clone(),
+        memory,
         ledger,
         read_models: secrets.read_models(&args.read_models)?,
         connectors: secrets.connectors(connectors)?,

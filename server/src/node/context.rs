@@ -16,6 +16,7 @@ use crate::builtin::Builtin;
 use crate::config::Setting;
 use crate::connectors::Running;
 use crate::ledger::Ledger;
+use crate::memory::Memory;
 use crate::persistent::Persistent;
 use crate::readside::ReadSide;
 use crate::scripted::Scripted;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub archive: Option<Archiver>,
     /// What the node was told at its start.
     pub told: Vec<Setting>,
+    /// How much memory there is, and who may have it.
+    pub memory: Memory,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -216,6 +219,12 @@ impl Context {
     #[must_use]
     pub fn told(&self) -> &[Setting] {
         &self.inner.parts.told
+    }
+
+    /// How much memory there is, and who may have it.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.inner.parts.memory
     }
 
     /// The time.

@@ -95,6 +95,7 @@ pub(crate) struct Parts {
     pub ids: IdWindow,
     pub epochs: Vec<(Position, Epoch)>,
     pub blocks: Arc<BlockCache>,
+    pub tail: Tail,
     pub spares: Arc<Spares>,
 }
 
@@ -108,7 +109,7 @@ impl Core {
             committed: watch::Sender::new(parts.committed),
             committed_now: AtomicU64::new(parts.committed.0),
             view: ArcSwap::from_pointee(parts.view),
-            tail: Tail::default(),
+            tail: parts.tail,
             pending: Mutex::default(),
             ids: RwLock::new(parts.ids),
             epochs: RwLock::new(parts.epochs),
