@@ -340,9 +340,10 @@ impl Context {
 pub fn describe(health: &Health) -> String {
     match health {
         Health::Writable => "writable".to_owned(),
-        Health::DiskFull => {
-            "the disk is full: free space, appends then resume by themselves".to_owned()
-        }
+        Health::DiskFull { reason } => format!(
+            "the disk is full, or takes no other segment: free space, appends then resume by \
+             themselves ({reason})"
+        ),
         Health::ClockLeapt { seconds } => format!(
             "the clock leapt forward by {seconds} s: check the machine's clock, then accept it \
              with POST /admin/clock/accept, or restart"

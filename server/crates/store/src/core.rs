@@ -184,7 +184,7 @@ impl Core {
     /// Notes that the disk has room again.
     pub fn end_disk_full(&self) {
         let mut now = self.health.lock();
-        if *now == Health::DiskFull {
+        if matches!(*now, Health::DiskFull { .. }) {
             *now = Health::Writable;
         }
     }

@@ -258,6 +258,7 @@ impl Store {
             subscriptions: get(&counters.subscriptions),
             read_from_memory: get(&counters.read_from_memory),
             read_from_disk: get(&counters.read_from_disk),
+            spare_failures: core.spares.failures(),
             index_rebuilt: self.inner.rebuilt,
             open_us: self.inner.open_us,
             disk_free: core.environment.disk.free_space().unwrap_or(0),
