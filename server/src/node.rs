@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   start   open the store (blocks, on a thread of its own) ─> take up the transfers that were
-//!           under way ─> start the views and connectors, and wait for none ─> routes ─> listen
+//!           under way ─> start the views and connectors, and wait for none ─> the first
+//!           administrator, if nobody is known ─> routes ─> listen
 //!   serve   listener ─ accept ─> connection ─ HTTP/1.1 or HTTP/2 ─> entrance ─> grpc | http
 //!   stop    ready = 503, no new connections ─> what was begun is finished; a transfer that waits
 //!           for something rests until the next start ─> views, connectors and groups of consumers
@@ -61,6 +62,7 @@ use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
 use crate::security::audit::Audit;
 use crate::security::files::FileError;
+use crate::security::first_admin::{self, FirstAdmin};
 use crate::security::gate::Side;
 use crate::security::rules::Rules;
 use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
@@ -68,7 +70,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::telemetry::trace::{self, Tracer};
 use crate::ui::Console;
-use crate::users::Users;
+use crate::users::{Users, UsersError};
 use crate::verification::Verification;
 use context::Parts;
 use door::Works;
@@ -116,6 +118,8 @@ pub struct Config {
     pub archive: Option<ArchiveSettings>,
     /// How it protects itself.
     pub security: security::Settings,
+    /// The administrator that is made where everyone is asked and nobody is known, if one is.
+    pub first_admin: Option<FirstAdmin>,
     /// Where traces are sent, if anywhere.
     pub traces: Option<trace::Settings>,
     /// What it was told, and by whom: for people to look at.
@@ -139,6 +143,7 @@ impl Config {
             scavenge: Schedule::default(),
             archive: None,
             security: security::Settings::default(),
+            first_admin: None,
             traces: None,
             told: Vec::new(),
         }
@@ -163,6 +168,9 @@ pub enum StartError {
     /// A connector can never be run as it is configured.
     #[error(transparent)]
     Connectors(#[from] connect::StartError),
+    /// Nobody could come in.
+    #[error("cannot create the first administrator: {0}")]
+    FirstAdmin(#[from] UsersError),
     /// A file that security rests on cannot be used.
     #[error(transparent)]
     Security(#[from] FileError),
@@ -194,6 +202,8 @@ pub struct Node {
     /// For clients, and if there is one, for operators.
     listening: Vec<Listening>,
     tracer: Option<Tracer>,
+    /// The password that the first administrator was given by chance, until somebody took it.
+    made_password: Option<String>,
 }
 
 impl Node {
@@ -292,6 +302,11 @@ impl Node {
         let audit = Audit::start(store.clone(), clock.clone(), entropy.clone(), &metrics);
         let rules = Arc::new(Rules::load(&store, audit).await.map_err(OpenError::from)?);
         let users = Users::new(store.clone(), entropy.clone());
+        let first = config.first_admin.filter(|_| config.security.asks == Asks::Everyone);
+        let made_password = match first {
+            Some(first) => first_admin::ensure(&users, &*entropy, first).await?,
+            None => None,
+        };
         let authentication = match config.security.asks {
             Asks::Nobody => None,
             Asks::Everyone => {
@@ -337,7 +352,7 @@ impl Node {
         };
         let listening = listen(listeners, &context, &doors, tracer.as_ref());
         let listening = listening.map_err(StartError::Listener)?;
-        Ok(Node { store, snapshots, lease, context, listening, tracer })
+        Ok(Node { store, snapshots, lease, context, listening, tracer, made_password })
     }
 
     /// Where it listens.
@@ -350,6 +365,12 @@ impl Node {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listening.get(1).map(|listening| listening.address)
+    }
+
+    /// The password of the first administrator, if this start made one of chance: to be shown this
+    /// once.
+    pub fn take_made_password(&mut self) -> Option<String> {
+        self.made_password.take()
     }
 
     /// Its store, without a door: for the program that the node is a part of.

@@ -31,6 +31,7 @@ use crate::ledger::{self, risk::RiskUrl};
 use crate::memory::Memory;
 use crate::node::listener::{Bounds, CONNECTIONS_PER_ADDRESS_MAX};
 use crate::node::{Config, Listeners, Node};
+use crate::security::first_admin::FirstAdmin;
 use crate::telemetry::logging::colours_wanted;
 
 /// The settings of a server.
@@ -276,21 +277,19 @@ async fn serve(
         scavenge: args.scavenge(),
         archive: args.archive.settings()?,
         security: protection.settings.clone(),
+        first_admin: Some(FirstAdmin { password: admin.clone() }),
         traces: args.traces.settings(secrets.trace_headers())?,
         told,
         ..Config::in_directory(&args.data)
     };
-    let node = tokio::select! {
+    let mut node = tokio::select! {
         node = Node::start(config, listeners) => node?,
         () = signals.next() => {
             tracing::warn!("told to stop before the store was open");
             return Ok(ExitCode::FAILURE);
         }
     };
-    if let Err(error) = protection.introduce(&node, admin).await {
-        node.stop(args.entrance.drain_timeout).await;
-        return Err(error);
-    }
+    protection.introduce(node.take_made_password(), admin);
     protection.stand_guard(&node, keeper)?;
     greet(&node, &args.data, &protection)?;
     tokio::select! {
