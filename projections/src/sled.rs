@@ -53,13 +53,28 @@ pub use writer::SledWriter;
 
 /// Rows of one generation at most. sled grows badly past about a million keys.
 pub const ROWS_MAX: u64 = 1_000_000;
-/// Bytes of sled's page cache. Resident memory is up to four times this; with twice as much a rebuild
+/// Bytes of sled's page cache unless told otherwise. Resident memory is up to four times this; with twice as much a rebuild
 /// of a hundred thousand accounts is no faster.
 pub const CACHE_SIZE: u64 = 32 * 1024 * 1024;
-/// Bytes of rows that the writer of one generation keeps decoded, about: some ten thousand
-/// accounts. The rest is read from sled's page cache. With a third more a rebuild takes more than the
+/// Bytes of rows that the writer of one generation keeps decoded unless told otherwise, about: some
+/// ten thousand accounts. The rest is read from sled's page cache. With a third more a rebuild takes more than the
 /// 256 MiB that it may.
 pub const RECENT_SIZE_MAX: usize = 24 * 1024 * 1024;
+
+/// What the tables may keep in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of sled's page cache.
+    pub cache: u64,
+    /// Bytes of rows that the writer of one generation keeps decoded.
+    pub recent: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { cache: CACHE_SIZE, recent: RECENT_SIZE_MAX }
+    }
+}
 
 /// Tables in sled. A clone is another handle; the last one closes it.
 #[derive(Clone)]
@@ -70,6 +85,7 @@ pub struct SledBackend {
 struct Shared {
     sled: Disposable<Live>,
     progress: Progress,
+    recent: usize,
 }
 
 impl SledBackend {
@@ -78,10 +94,16 @@ impl SledBackend {
     /// [`SledBackend::notes`] says so. Blocks.
     #[must_use]
     pub fn open(directory: &Path, store: Uuid) -> SledBackend {
+        SledBackend::open_within(directory, store, Memory::default())
+    }
+
+    /// As [`SledBackend::open`], with so much memory.
+    #[must_use]
+    pub fn open_within(directory: &Path, store: Uuid, memory: Memory) -> SledBackend {
         let progress = Progress::default();
-        let place = Place { store, progress: progress.clone() };
+        let place = Place { store, progress: progress.clone(), cache: memory.cache };
         let sled = Disposable::open(directory, place);
-        SledBackend { shared: Arc::new(Shared { sled, progress }) }
+        SledBackend { shared: Arc::new(Shared { sled, progress, recent: memory.recent }) }
     }
 
     /// What was set aside or failed since the process started, oldest first.

@@ -9,6 +9,7 @@
 //!                      scripted     ── projections that users write, in JavaScript
 //!                      backup      ── archiving: what was appended goes elsewhere
 //!                      telemetry    ── log lines and metrics
+//!                      memory       ── how much there is, and who may have it
 //!                      ui           ── the web console, which asks http as any client does
 //!   cli ──> query ── http/readside over read models in PostgreSQL, without a node     both through
 //!   cli ──> connectors ── http/connectors over the network, without a node            front
@@ -26,6 +27,7 @@ pub mod front;
 pub mod grpc;
 pub mod http;
 pub mod ledger;
+pub mod memory;
 pub mod moving;
 pub mod node;
 pub mod persistent;

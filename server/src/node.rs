@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   start   open the store (blocks, on a thread of its own) ─> take up the transfers that were
-//!           under way ─> start the views and connectors, and wait for none ─> routes ─> listen
+//!           under way ─> start the views and connectors, and wait for none ─> the first
+//!           administrator, if nobody is known ─> routes ─> listen
 //!   serve   listener ─ accept ─> connection ─ HTTP/1.1 or HTTP/2 ─> entrance ─> grpc | http
 //!   stop    ready = 503, no new connections ─> what was begun is finished; a transfer that waits
 //!           for something rests until the next start ─> views, connectors and groups of consumers
@@ -53,12 +54,15 @@ use crate::backup::{ArchiveSettings, Archiver};
 use crate::builtin::Builtin;
 use crate::config::Setting;
 use crate::connectors::{self, metrics::ConnectorMetrics};
+use crate::http;
 use crate::ledger::{self, Ledger};
+use crate::memory::Memory;
 use crate::persistent::Persistent;
 use crate::readside::{self, READ_MODELS_DIRECTORY, ReadSide};
 use crate::scripted::Scripted;
 use crate::security::audit::Audit;
 use crate::security::files::FileError;
+use crate::security::first_admin::{self, FirstAdmin};
 use crate::security::gate::Side;
 use crate::security::rules::Rules;
 use crate::security::{self, Asks, Authentication, Security, Tls, Tokens};
@@ -66,7 +70,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::scavenge::ScavengeMetrics;
 use crate::telemetry::trace::{self, Tracer};
 use crate::ui::Console;
-use crate::users::Users;
+use crate::users::{Users, UsersError};
 use crate::verification::Verification;
 use context::Parts;
 use door::Works;
@@ -99,6 +103,9 @@ pub struct Config {
     pub host_names: Vec<String>,
     /// The store's own settings.
     pub options: Options,
+    /// How much memory there is, and who may have it. It outranks what `options` and `ledger` say
+    /// of memory.
+    pub memory: Memory,
     /// The ledger's.
     pub ledger: ledger::Options,
     /// Where read models are kept, if anywhere.
@@ -111,6 +118,8 @@ pub struct Config {
     pub archive: Option<ArchiveSettings>,
     /// How it protects itself.
     pub security: security::Settings,
+    /// The administrator that is made where everyone is asked and nobody is known, if one is.
+    pub first_admin: Option<FirstAdmin>,
     /// Where traces are sent, if anywhere.
     pub traces: Option<trace::Settings>,
     /// What it was told, and by whom: for people to look at.
@@ -127,12 +136,14 @@ impl Config {
             bounds: Bounds::default(),
             host_names: Vec::new(),
             options: Options::default(),
+            memory: Memory::default(),
             ledger: ledger::Options::default(),
             read_models: readside::Place::default(),
             connectors: Vec::new(),
             scavenge: Schedule::default(),
             archive: None,
             security: security::Settings::default(),
+            first_admin: None,
             traces: None,
             told: Vec::new(),
         }
@@ -157,6 +168,9 @@ pub enum StartError {
     /// A connector can never be run as it is configured.
     #[error(transparent)]
     Connectors(#[from] connect::StartError),
+    /// Nobody could come in.
+    #[error("cannot create the first administrator: {0}")]
+    FirstAdmin(#[from] UsersError),
     /// A file that security rests on cannot be used.
     #[error(transparent)]
     Security(#[from] FileError),
@@ -188,6 +202,8 @@ pub struct Node {
     /// For clients, and if there is one, for operators.
     listening: Vec<Listening>,
     tracer: Option<Tracer>,
+    /// The password that the first administrator was given by chance, until somebody took it.
+    made_password: Option<String>,
 }
 
 impl Node {
@@ -237,21 +253,28 @@ impl Node {
         let lease = Lease::of(&environment.disk);
         let clock = environment.clock.clone();
         let entropy = environment.entropy.clone();
-        let options = config.options.clone();
+        let memory = config.memory;
+        http::body::bound(memory.budgets.bodies);
+        metrics.memory_limit.set(memory.limit_metric());
+        let options = memory.budgets.of_store(config.options.clone());
         let store = blocking(move || Store::open(environment, options)).await??;
         report_recovery(store.recovery());
         store.scavenge().schedule(config.scavenge);
         let directory = |name| caches.as_ref().map(|caches| caches.join(name));
-        let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store).await?;
+        let snapshots = open_snapshots(directory(SNAPSHOT_DIRECTORY), &store, &memory).await?;
         let beside = WithSnapshots::new(store.clone(), snapshots.clone())?;
         let instance = uuid::Builder::from_random_bytes(entropy.bytes()).into_uuid();
         let seams = (clock.clone(), entropy.clone());
         let tracer = start_traces(config.traces.as_ref(), &store, instance, seams)?;
-        let options = ledger::Options { tracer: tracer.clone(), ..config.ledger.clone() };
+        let options = ledger::Options {
+            tracer: tracer.clone(),
+            accounts_kept: memory.budgets.accounts(),
+            ..config.ledger.clone()
+        };
         let ledger = Ledger::start(beside, clock.clone(), entropy.clone(), options).await?;
-        let directory = directory(READ_MODELS_DIRECTORY);
+        let files = directory(READ_MODELS_DIRECTORY).map(|at| (at, memory.budgets.of_views()));
         let seams = (clock.clone(), entropy.clone());
-        let read_side = ReadSide::start(&store, directory, config.read_models, seams).await?;
+        let read_side = ReadSide::start(&store, files, config.read_models, seams).await?;
         metrics.register(Box::new(ScavengeMetrics::new(store.scavenge().clone())));
         for collector in tracer.iter().flat_map(Tracer::collectors) {
             metrics.register(collector);
@@ -266,7 +289,9 @@ impl Node {
         if let Some(running) = &connectors {
             metrics.register(Box::new(ConnectorMetrics::new(running.clone())));
         }
-        let persistent = Persistent::start(store.clone(), clock.clone(), entropy.clone()).await;
+        let held = memory.budgets.groups;
+        let persistent =
+            Persistent::start(store.clone(), clock.clone(), entropy.clone(), held).await;
         let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
         let safeguards = metrics.safeguards.clone();
         let archive =
@@ -277,6 +302,11 @@ impl Node {
         let audit = Audit::start(store.clone(), clock.clone(), entropy.clone(), &metrics);
         let rules = Arc::new(Rules::load(&store, audit).await.map_err(OpenError::from)?);
         let users = Users::new(store.clone(), entropy.clone());
+        let first = config.first_admin.filter(|_| config.security.asks == Asks::Everyone);
+        let made_password = match first {
+            Some(first) => first_admin::ensure(&users, &*entropy, first).await?,
+            None => None,
+        };
         let authentication = match config.security.asks {
             Asks::Nobody => None,
             Asks::Everyone => {
@@ -304,6 +334,7 @@ impl Node {
             archive,
             console: Arc::new(Console::new(clock.clone(), entropy.clone())),
             told: config.told,
+            memory,
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics,
@@ -321,7 +352,7 @@ impl Node {
         };
         let listening = listen(listeners, &context, &doors, tracer.as_ref());
         let listening = listening.map_err(StartError::Listener)?;
-        Ok(Node { store, snapshots, lease, context, listening, tracer })
+        Ok(Node { store, snapshots, lease, context, listening, tracer, made_password })
     }
 
     /// Where it listens.
@@ -334,6 +365,12 @@ impl Node {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listening.get(1).map(|listening| listening.address)
+    }
+
+    /// The password of the first administrator, if this start made one of chance: to be shown this
+    /// once.
+    pub fn take_made_password(&mut self) -> Option<String> {
+        self.made_password.take()
     }
 
     /// Its store, without a door: for the program that the node is a part of.
@@ -527,12 +564,14 @@ fn start_traces(
 async fn open_snapshots(
     directory: Option<PathBuf>,
     store: &Store,
+    memory: &Memory,
 ) -> Result<Option<Arc<SnapshotStore>>, StartError> {
     let Some(directory) = directory else { return Ok(None) };
-    let about = store.about();
+    let (about, cache) = (store.about(), memory.budgets.snapshots);
     let identity =
         Identity { store_id: about.store_id, epoch: about.epoch, committed: store.committed() };
-    let snapshots = blocking(move || SnapshotStore::open(&directory, identity)).await?;
+    let snapshots =
+        blocking(move || SnapshotStore::open_within(&directory, identity, cache)).await?;
     for note in snapshots.notes() {
         tracing::warn!(note, "snapshots");
     }

@@ -21,7 +21,7 @@
 //! - No group waits for another: each has its own task, mailbox and buffers.
 //! - A group that does not work says why: in its status, in the metrics, in the log.
 
-mod budget;
+pub(crate) mod budget;
 mod change;
 pub mod config;
 pub mod consumer;
@@ -77,15 +77,17 @@ struct Inner {
 }
 
 impl Persistent {
-    /// Loads the groups that are kept in `store`. What is wrong with one is said and stops no other.
+    /// Loads the groups that are kept in `store`; all together they hold `held_max` bytes of
+    /// messages. What is wrong with one is said and stops no other.
     pub async fn start(
         store: Store,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        held_max: usize,
     ) -> Persistent {
         let inner = Inner {
             journal: Journal::new(store, clock, entropy),
-            budget: Budget::default(),
+            budget: Budget::new(held_max),
             groups: RwLock::default(),
             changes: Arc::default(),
         };

@@ -24,10 +24,12 @@ use daybook_projections::postgres::Postgres;
 use utoipa::OpenApi;
 
 use crate::front::{Front, FrontError, Reception};
+use crate::http::body;
 use crate::http::ledger::schema;
 use crate::http::openapi::{Proofs, published};
 use crate::http::readside;
 use crate::http::readside::answer::Tables;
+use crate::memory::Memory;
 use crate::node::Life;
 use crate::security::gate::Gate;
 use crate::telemetry::metrics::Metrics;
@@ -58,12 +60,19 @@ impl FromRef<State> for Tables {
 )]
 struct Description;
 
-/// Serves the read models in `postgres`. PostgreSQL need not be there yet.
+/// Serves the read models in `postgres`, within `memory`. PostgreSQL need not be there yet.
 ///
 /// # Errors
 /// [`FrontError`] names the file that cannot be used.
-pub fn start(postgres: Postgres, reception: Reception) -> Result<Front, FrontError> {
-    let life = Life::new(Arc::new(SystemClock::new()), Arc::new(Metrics::new()));
+pub fn start(
+    postgres: Postgres,
+    memory: &Memory,
+    reception: Reception,
+) -> Result<Front, FrontError> {
+    body::bound(memory.budgets.bodies);
+    let metrics = Arc::new(Metrics::new());
+    metrics.memory_limit.set(memory.limit_metric());
+    let life = Life::new(Arc::new(SystemClock::new()), metrics);
     let routes = routes(State { postgres, life: life.clone() });
     Front::start(routes, life, reception)
 }

@@ -23,7 +23,7 @@ use daybook_projections::Seams;
 use daybook_projections::host::Host;
 use daybook_projections::models::ReadModels;
 use daybook_projections::postgres::{Postgres, SCHEMA_DEFAULT, Server, SettingsError};
-use daybook_projections::sled::SledBackend;
+use daybook_projections::sled::{Memory, SledBackend};
 use daybook_store::Store;
 
 use source::StoreSource;
@@ -90,22 +90,23 @@ pub struct ReadSide {
 
 impl ReadSide {
     /// Starts to keep the built-in views of `store` up to date; none if there shall be none.
-    /// `directory` is for what is kept in files, if anything may be.
+    /// `files` are where those may be that are kept in files, and with how much memory; none if
+    /// none may.
     ///
     /// # Errors
     /// [`SettingsError`]: the PostgreSQL server cannot be used as it was given. One that cannot be
     /// reached is no error, but tried again.
     pub async fn start(
         store: &Store,
-        directory: Option<PathBuf>,
+        files: Option<(PathBuf, Memory)>,
         place: Place,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
     ) -> Result<Option<ReadSide>, SettingsError> {
         let store_id = store.about().store_id;
-        let models = match (place, directory) {
+        let models = match (place, files) {
             (Place::Off, _) | (Place::Sled, None) => return Ok(None),
-            (Place::Sled, Some(directory)) => {
-                ReadModels::Sled(open_sled(&directory, store_id).await)
+            (Place::Sled, Some((directory, memory))) => {
+                ReadModels::Sled(open_sled(&directory, store_id, memory).await)
             }
             (Place::Postgres(server), _) => {
                 let name = server.name().to_owned();
@@ -143,9 +144,10 @@ impl ReadSide {
     }
 }
 
-async fn open_sled(directory: &Path, store_id: uuid::Uuid) -> SledBackend {
+async fn open_sled(directory: &Path, store_id: uuid::Uuid, memory: Memory) -> SledBackend {
     let at = directory.to_owned();
-    let opened = tokio::task::spawn_blocking(move || SledBackend::open(&at, store_id)).await;
+    let opened = move || SledBackend::open_within(&at, store_id, memory);
+    let opened = tokio::task::spawn_blocking(opened).await;
     let sled = match opened {
         Ok(sled) => sled,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

@@ -11,13 +11,13 @@ use daybook_client::{
     CallError, Client, Delivery, ExpectedRevision, Links, SubscribeFrom, SubscribeStream,
 };
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::daemon::{Daemon, daybook, run, said};
 use crate::support::events::{event, name};
 use crate::support::http::{Answer, call, get};
 use crate::support::pki::write;
-use crate::support::{PATIENCE, assert_says, soon};
+use crate::support::{PATIENCE, assert_says, soon, until};
 
 pub const PASSWORD: &str = "analytical engine";
 
@@ -208,6 +208,29 @@ async fn the_first_administrator_has_a_password_that_is_shown_once() {
     let (_, second) = server.terminate();
     assert_eq!(shown(&second), None, "{second}");
     assert!(!second.contains(&password));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_server_that_is_ready_lets_its_administrator_in() {
+    let directory = TempDir::new().expect("a directory");
+    let data = directory.path().join("data");
+    let file = write(directory.path(), "password", "given to it").display().to_string();
+    let address = free_address();
+    let mut command = daybook(&["serve", "--listen", &address.to_string(), "--data"]);
+    command.arg(&data).args(["--auth", "required", "--admin-password-file", &file]);
+    let starting = tokio::task::spawn_blocking(move || Daemon::spawn(command, PATIENCE));
+    until("the socket", async || TcpStream::connect(address).await.is_ok()).await;
+    // Asked before it says that it is ready: the first answer there is.
+    assert_eq!(get(address, "/health/ready").await.status, 200);
+    let admitted = ping(address, &[&basic("admin", "given to it")]).await;
+    assert_eq!(admitted.status, 200, "{}", admitted.body);
+    starting.await.expect("no panic").expect("a server").terminate();
+}
+
+/// An address that nobody listens at.
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,7 +46,7 @@ impl Place {
 
     async fn server(&self, archive: Option<ArchiveSettings>) -> Server {
         let config = Config {
-            options: Options { sizes: SMALL },
+            options: Options { sizes: SMALL, ..Options::default() },
             archive,
             ..Config::in_directory(self.text("data"))
         };

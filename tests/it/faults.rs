@@ -204,7 +204,7 @@ async fn fill(store: &Store) -> u128 {
 
 /// What a full disk means at each door: refused, not doubtful; reads go on; nothing is written.
 async fn assert_full(server: &Server, location: &str, acknowledged: u128) {
-    assert_eq!(server.store().health(), Health::DiskFull);
+    assert!(matches!(server.store().health(), Health::DiskFull { .. }));
     let large = || Append::to_stream(name("a-1"), ANY, [sized(9000, 1000)]);
     let refused = server.store().append(large()).await.expect_err("a full disk");
     assert_says(&refused.to_string(), &[location, "no room", "free space", "resume by themselves"]);
@@ -247,21 +247,86 @@ async fn a_full_disk_refuses_appends_and_they_resume_by_themselves() {
     disk.set_capacity(None);
     assert_resumes(&server, acknowledged).await;
     server.stop().await;
-    let store = Store::open(environment(&disk.restart()), Options { sizes: SMALL });
+    let store =
+        Store::open(environment(&disk.restart()), Options { sizes: SMALL, ..Options::default() });
     let store = store.expect("a sound store");
     assert_eq!(read_log(&store).await.len() as u128, acknowledged + 1);
     store.close().await;
+}
+
+/// A segment that cannot be prepared holds nothing yet: appends go on until it is needed, are then
+/// refused and not in doubt, and resume when the disk takes another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_cannot_be_prepared_stops_appends_only_while_there_is_none() {
+    for operation in [Operation::Create, Operation::Write, Operation::Sync] {
+        let disk = SimDisk::new(7);
+        let server = Server::on_disk(Arc::new(disk.clone())).await;
+        disk.fail_after(operation, Some("next.tmp"), 1, Fault::Eio, Repeat::Always);
+        let acknowledged = fill(server.store()).await;
+        assert!(acknowledged > 10, "{operation:?} {acknowledged}");
+        let Health::DiskFull { reason } = server.store().health() else {
+            panic!("{operation:?}: {:?}", server.store().health());
+        };
+        assert_says(&reason, &["next.tmp", "Input/output error"]);
+        let ready = get(server.address(), "/health/ready").await;
+        assert_eq!(ready.status, 503);
+        assert_says(&ready.body, &["next.tmp", "Input/output error", "resume by themselves"]);
+        assert!(server.store().stats().spare_failures > 0);
+        // What still fits is taken, and says nothing about the next segment.
+        for id in 9100..9103 {
+            let _ = put(server.store(), id).await;
+            assert!(matches!(server.store().health(), Health::DiskFull { .. }));
+        }
+        let written = server.store().committed().0;
+        disk.clear_faults();
+        until("the server to be ready again", || async {
+            get(server.address(), "/health/ready").await.status == 200
+        })
+        .await;
+        for id in 10_000..10_100 {
+            let append = Append::to_stream(name("a-1"), ANY, [sized(id, 1000)]);
+            server.store().append(append).await.expect("room again");
+        }
+        server.stop().await;
+        let disk = disk.restart();
+        let store = Store::open(environment(&disk), Options { sizes: SMALL, ..Options::default() });
+        let store = store.expect("a sound store");
+        assert_eq!(store.committed().0, written + 100, "{operation:?}");
+        store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_comes_back_with_room_for_a_segment_and_not_before() {
+    let disk = SimDisk::new(7);
+    let server = Server::on_disk(Arc::new(disk.clone())).await;
+    let ready = || async { get(server.address(), "/health/ready").await.status == 200 };
+    disk.set_capacity(Some(256 * 1024));
+    fill(server.store()).await;
+    assert!(!ready().await);
+    // Small ones fit what is left of the segment; large ones do not.
+    let mut taken = 0;
+    for id in 9000..9040 {
+        taken += usize::from(put(server.store(), id).await.is_ok());
+        assert!(!ready().await, "after {taken} small ones");
+    }
+    assert!(taken > 0, "none fits");
+    disk.set_capacity(None);
+    until("the server to be ready again", ready).await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_not_made_on_a_full_disk_and_is_made_when_there_is_room() {
     let disk = SimDisk::new(7);
     disk.set_capacity(Some(4096));
-    let refused = Store::open(environment(&disk), Options { sizes: SMALL }).map(|_| ());
+    let refused =
+        Store::open(environment(&disk), Options { sizes: SMALL, ..Options::default() }).map(|_| ());
     let refused = refused.expect_err("no room for the first segment");
     assert_says(&refused.to_string(), &["simulated disk", "No space left"]);
     disk.set_capacity(None);
-    let store = Store::open(environment(&disk.restart()), Options { sizes: SMALL });
+    let store =
+        Store::open(environment(&disk.restart()), Options { sizes: SMALL, ..Options::default() });
     store.expect("room").close().await;
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use daybook::front::{Front, Reception};
+use daybook::memory::Memory;
 use daybook::node::{Config, Node};
 use daybook::query;
 use daybook::security::tls::{ClientsSettings, Demand, TlsSettings, Version};
@@ -48,7 +49,7 @@ async fn front(directory: &Path, ours: &Authority, groups: &[&str]) -> Front {
         security,
         certificate_groups: groups.iter().map(|&group| group.to_owned()).collect(),
     };
-    query::start(postgres, reception).expect("a front")
+    query::start(postgres, &Memory::default(), reception).expect("a front")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,7 @@ async fn one_runs_at_a_time_and_can_be_stopped() {
     let data = TempDir::new().expect("a directory");
     // So slow that it is at work until it is stopped.
     let scavenge = Schedule { automatic: false, rate: RATE_MIN };
-    let options = Options { sizes: SIZES };
+    let options = Options { sizes: SIZES, ..Options::default() };
     let config = Config { options, scavenge, ..Config::in_directory(data.path()) };
     let server = Server::start_with(config).await;
     fill(server.store()).await;

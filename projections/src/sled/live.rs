@@ -15,7 +15,6 @@ use daybook_model::Position;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
-use super::CACHE_SIZE;
 use super::codec::{self, ENVELOPE, Entry, PLACE_KEY, Reach};
 use super::progress::{Progress, Reached};
 use crate::store::{Generation, Parked};
@@ -25,6 +24,8 @@ use crate::table::{Row, Table};
 pub(super) struct Place {
     pub(super) store: Uuid,
     pub(super) progress: Progress,
+    /// Bytes of its page cache.
+    pub(super) cache: u64,
 }
 
 /// A sled of the store it was opened for.
@@ -84,7 +85,7 @@ impl Kept for Live {
     type Place = Place;
 
     fn open(path: &Path, place: &Place) -> Result<Live, Fault> {
-        let db = daybook_cache::open(path, CACHE_SIZE)?;
+        let db = daybook_cache::open(path, place.cache)?;
         match super::opening::checked(&db, place) {
             Ok((catalog, all)) => {
                 let all = Mutex::new(all);

@@ -8,7 +8,7 @@ use daybook_client::Checkpoint;
 use super::codec::{self, Reach};
 use super::live::{Built, Committed, TakenOver, fault};
 use super::recent::Recent;
-use super::{RECENT_SIZE_MAX, ROWS_MAX, SledBackend};
+use super::{ROWS_MAX, SledBackend};
 use crate::change::{Change, ChangeSet, Changed};
 use crate::order;
 use crate::projection::Projection;
@@ -33,6 +33,7 @@ impl SledWriter {
         projection: &dyn Projection,
         taken: TakenOver,
     ) -> SledWriter {
+        let recent = Recent::new(backend.shared.recent);
         SledWriter {
             backend,
             projection: projection.name(),
@@ -40,7 +41,7 @@ impl SledWriter {
             built: taken.built,
             token: taken.token,
             reach: taken.reach,
-            recent: Recent::new(RECENT_SIZE_MAX),
+            recent,
             scratch: Vec::new(),
         }
     }

@@ -16,14 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use daybook_model::SystemEntropy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::vault::VaultArgs;
 use crate::config::{Exposure, is_this_machine};
 use crate::node::{Life, Node, Phase};
-use crate::security::first_admin::{self, FIRST_ADMIN};
+use crate::security::first_admin::FIRST_ADMIN;
 use crate::security::source::Source;
 use crate::security::tls::{ClientsSettings, Demand, TlsSettings, Version};
 use crate::security::vault::Keeper;
@@ -297,22 +296,10 @@ impl Protection {
         }
     }
 
-    /// Creates the first administrator if there is no user, with the `given` password or one that
-    /// is shown: on standard error, and not by the log, which may go anywhere.
-    ///
-    /// # Errors
-    /// If it cannot be created.
-    pub async fn introduce(&self, node: &Node, given: Option<String>) -> anyhow::Result<()> {
-        if self.settings.asks == Asks::Nobody {
-            return Ok(());
-        }
-        let shown = match &self.development {
-            Some(_) => given.clone(),
-            None => None,
-        };
-        let made = first_admin::ensure(node.context().users(), &SystemEntropy, given)
-            .await
-            .context("cannot create the first administrator")?;
+    /// Shows the first administrator's password if it was `made` at this start, or stands in a file
+    /// to develop with: on standard error, and not by the log, which may go anywhere.
+    pub fn introduce(&self, made: Option<String>, given: Option<String>) {
+        let shown = given.filter(|_| self.development.is_some());
         if let Some(password) = made.or(shown) {
             eprintln!("\n  login      {FIRST_ADMIN}\n  password   {password}");
             if let Some(made) = &self.development {
@@ -324,7 +311,6 @@ impl Protection {
                 );
             }
         }
-        Ok(())
     }
 
     /// Has certificates read again on SIGHUP, keeps what is kept of Vault as it is there, and says

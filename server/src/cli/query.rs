@@ -9,6 +9,7 @@ use daybook_projections::postgres::{Postgres, SCHEMA_DEFAULT, Server};
 use super::entrance::EntranceArgs;
 use super::reception::ReceptionArgs;
 use super::signals::Signals;
+use crate::memory::Memory;
 use crate::query;
 
 /// Where a front listens unless told otherwise: beside a node, this machine only.
@@ -81,7 +82,9 @@ async fn serve(args: QueryServeArgs, connections_max: usize) -> anyhow::Result<E
     let said = args.entrance.exposure.of();
     let received = args.reception.receive(&args.listen, connections_max, said).await?;
     let (reception, guarded) = received.into_parts();
-    let front = query::start(postgres.clone(), reception)?;
+    let memory = Memory::of_this_process();
+    memory.say();
+    let front = query::start(postgres.clone(), &memory, reception)?;
     guarded.stand_guard(&front)?;
     let address = front.address();
     tracing::info!(

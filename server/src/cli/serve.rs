@@ -29,8 +29,10 @@ use super::signals::Signals;
 use super::traces::TraceArgs;
 use crate::config::{DATA_DEFAULT, LISTEN_DEFAULT, Setting};
 use crate::ledger::{self, risk::RiskUrl};
+use crate::memory::Memory;
 use crate::node::listener::{Bounds, CONNECTIONS_PER_ADDRESS_MAX};
 use crate::node::{Config, Listeners, Node};
+use crate::security::first_admin::FirstAdmin;
 use crate::telemetry::logging::colours_wanted;
 
 /// The settings of a server.
@@ -245,6 +247,9 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     // Before anything is opened, so that no signal finds the default of dying half way.
     let mut signals = Signals::new().context("cannot listen for signals")?;
+    let memory = Memory::of_this_process();
+    memory.holds_a_store()?;
+    memory.say();
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
     let connectors = args.connectors.as_deref();
     let secrets = Secrets::named(&args.read_models, args.traces.headers(), connectors)?;
@@ -266,27 +271,26 @@ async fn serve(
         connections_max,
         bounds: Bounds { per_address, ..Bounds::default() },
         host_names: args.host_names.clone(),
+        memory,
         ledger,
         read_models: secrets.read_models(&args.read_models)?,
         connectors: secrets.connectors(connectors)?,
         scavenge: args.scavenge(),
         archive: args.archive.settings()?,
         security: protection.settings.clone(),
+        first_admin: Some(FirstAdmin { password: admin.clone() }),
         traces: args.traces.settings(secrets.trace_headers())?,
         told,
         ..Config::in_directory(&args.data)
     };
-    let node = tokio::select! {
+    let mut node = tokio::select! {
         node = Node::start(config, listeners) => node?,
         () = signals.next() => {
             tracing::warn!("told to stop before the store was open");
             return Ok(ExitCode::FAILURE);
         }
     };
-    if let Err(error) = protection.introduce(&node, admin).await {
-        node.stop(args.entrance.drain_timeout).await;
-        return Err(error);
-    }
+    protection.introduce(node.take_made_password(), admin);
     protection.stand_guard(&node, keeper)?;
     greet(&node, &args.data, &protection)?;
     tell_starter(NotifyState::Ready);

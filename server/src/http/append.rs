@@ -69,6 +69,8 @@ async fn one_stream(
     body: Held<APPEND_BODY_SIZE_MAX>,
 ) -> Result<Json<Done>, Problem> {
     let events = event::read_one_or_many(&body.bytes, || context.new_id())?;
+    // Its room is in use as long as the events are; the bytes themselves are not.
+    drop(body.bytes);
     append_to(&context, stream, params.expected(), events).await.map(Json)
 }
 
@@ -145,6 +147,7 @@ async fn many_streams(
     body: Held<APPEND_BODY_SIZE_MAX>,
 ) -> Result<Json<AllDone>, Problem> {
     let append = read_several(&body.bytes, || context.new_id())?;
+    drop(body.bytes);
     let names: Vec<String> =
         append.streams.iter().map(|part| part.stream.as_str().to_owned()).collect();
     let appended = context.door().append(append).await?;

@@ -4,12 +4,13 @@
 //! [`BODIES_SIZE_MAX`]. Above it requests are refused with 503 at once, before a byte is read:
 //! memory does not grow with the number of clients, nor with how slowly they read.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use daybook_model::limits::APPEND_SIZE_MAX;
 use http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -19,7 +20,7 @@ use super::problem::{Kind, Problem, body_too_large};
 
 /// Bytes of an append's body. Base64 makes events a third larger than they are stored.
 pub const APPEND_BODY_SIZE_MAX: usize = APPEND_SIZE_MAX / 3 * 4 + 1024 * 1024;
-/// Bytes of all bodies that are held at a time.
+/// Bytes of all bodies that are held at a time, unless there is less memory.
 pub const BODIES_SIZE_MAX: usize = 512 * 1024 * 1024;
 /// Time in which a body must have arrived: the largest at 1.5 MB/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,13 +33,23 @@ const PERMIT_SIZE: usize = 4096;
 
 const _: () = assert!(APPEND_BODY_SIZE_MAX <= BODIES_SIZE_MAX);
 
-static ROOM: LazyLock<Arc<Semaphore>> =
-    LazyLock::new(|| Arc::new(Semaphore::new(BODIES_SIZE_MAX / PERMIT_SIZE)));
+/// Of the process: bodies are made where nothing else of a server is known.
+static ROOM: OnceLock<Arc<Semaphore>> = OnceLock::new();
+
+/// Bounds the bytes of all bodies that this process holds at a time. The first bound stays.
+pub fn bound(size: usize) {
+    // Another server of this process was first.
+    let _ = ROOM.set(Arc::new(Semaphore::new(size / PERMIT_SIZE)));
+}
+
+fn all_room() -> &'static Arc<Semaphore> {
+    ROOM.get_or_init(|| Arc::new(Semaphore::new(BODIES_SIZE_MAX / PERMIT_SIZE)))
+}
 
 /// Room for `size` bytes, until dropped.
 fn room(size: usize) -> Result<OwnedSemaphorePermit, Problem> {
     let permits = u32::try_from(size.div_ceil(PERMIT_SIZE)).unwrap_or(u32::MAX);
-    ROOM.clone().try_acquire_many_owned(permits).map_err(|_| {
+    all_room().clone().try_acquire_many_owned(permits).map_err(|_| {
         let detail = "too many large requests and answers at a time; try again later";
         Problem::new(Kind::Overloaded, detail)
     })
@@ -82,9 +93,9 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
         }
         let room = room(expected)?;
         let wait = request.extensions().get::<BodyWait>().map_or(BODY_TIMEOUT, |wait| wait.0);
-        let collecting = Limited::new(request.into_body(), LIMIT).collect();
-        match tokio::time::timeout(wait, collecting).await {
-            Ok(Ok(collected)) => Ok(Held { bytes: collected.to_bytes(), _room: room }),
+        let body = Limited::new(request.into_body(), LIMIT);
+        match tokio::time::timeout(wait, collected(body, length.unwrap_or(0))).await {
+            Ok(Ok(bytes)) => Ok(Held { bytes, _room: room }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_too_large(LIMIT)),
             Ok(Err(error)) => {
                 Err(Problem::new(Kind::InvalidRequest, format!("the body broke off: {error}")))
@@ -95,6 +106,17 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
             }
         }
     }
+}
+
+/// All of a body that says it has `length` bytes. Its pieces are not kept beside it.
+async fn collected(mut body: Limited<Body>, length: usize) -> Result<Bytes, BoxError> {
+    let mut bytes = BytesMut::with_capacity(length);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 #[cfg(test)]
@@ -108,6 +130,6 @@ mod tests {
         assert_eq!(refused.kind(), Kind::Overloaded);
         drop(all);
         drop(hold(vec![0]).expect("there is room again"));
-        assert_eq!(ROOM.available_permits(), BODIES_SIZE_MAX / PERMIT_SIZE);
+        assert_eq!(all_room().available_permits(), BODIES_SIZE_MAX / PERMIT_SIZE);
     }
 }

@@ -57,6 +57,8 @@ pub struct Options {
     pub transfer_timeout: Duration,
     /// Events of an account after which a snapshot of it is put; 0 for never.
     pub snapshot_every: u64,
+    /// Accounts whose state is kept in memory.
+    pub accounts_kept: usize,
     /// Who makes spans of what it does; the node says so.
     pub tracer: Option<Tracer>,
 }
@@ -71,6 +73,7 @@ impl Default for Options {
             on_unreachable,
             transfer_timeout: PAYMENT_TRANSFER.timeout,
             snapshot_every: repository::SNAPSHOT_EVERY_DEFAULT,
+            accounts_kept: repository::CACHE_LEN_DEFAULT,
             tracer: None,
         }
     }
@@ -135,7 +138,7 @@ impl Ledger {
         let (clock, timer, entropy) = seams.clone();
         let kept = repository::Options {
             snapshot_every: options.snapshot_every,
-            ..repository::Options::default()
+            cache_len: options.accounts_kept,
         };
         let accounts =
             Repository::new(store.clone(), clock.clone(), timer.clone(), entropy.clone(), kept);

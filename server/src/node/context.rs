@@ -16,6 +16,7 @@ use crate::builtin::Builtin;
 use crate::config::Setting;
 use crate::connectors::Running;
 use crate::ledger::Ledger;
+use crate::memory::Memory;
 use crate::persistent::Persistent;
 use crate::readside::ReadSide;
 use crate::scripted::Scripted;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub archive: Option<Archiver>,
     /// What the node was told at its start.
     pub told: Vec<Setting>,
+    /// How much memory there is, and who may have it.
+    pub memory: Memory,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Unguessable bytes.
@@ -218,6 +221,12 @@ impl Context {
         &self.inner.parts.told
     }
 
+    /// How much memory there is, and who may have it.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.inner.parts.memory
+    }
+
     /// The time.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
@@ -331,9 +340,10 @@ impl Context {
 pub fn describe(health: &Health) -> String {
     match health {
         Health::Writable => "writable".to_owned(),
-        Health::DiskFull => {
-            "the disk is full: free space, appends then resume by themselves".to_owned()
-        }
+        Health::DiskFull { reason } => format!(
+            "the disk is full, or takes no other segment: free space, appends then resume by \
+             themselves ({reason})"
+        ),
         Health::ClockLeapt { seconds } => format!(
             "the clock leapt forward by {seconds} s: check the machine's clock, then accept it \
              with POST /admin/clock/accept, or restart"

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-/// Bytes of messages that all groups may hold. Above it a group takes in nothing new unless it holds
+/// Bytes of messages that all groups may hold unless told otherwise. Above it a group takes in nothing new unless it holds
 /// less than its share.
 pub const HELD_SIZE_MAX: usize = 256 * 1024 * 1024;
 /// Bytes that each group may hold whatever the others do: some hundred messages of a usual size.
@@ -23,6 +23,8 @@ pub struct Budget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     size: AtomicUsize,
+    /// As many bytes all may hold.
+    size_max: usize,
     /// Says that there is room again.
     freed: watch::Sender<()>,
 }
@@ -37,12 +39,18 @@ pub struct Held {
 
 impl Default for Budget {
     fn default() -> Budget {
-        let (freed, _) = watch::channel(());
-        Budget(Arc::new(Shared { size: AtomicUsize::new(0), freed }))
+        Budget::new(HELD_SIZE_MAX)
     }
 }
 
 impl Budget {
+    /// One of `size_max` bytes.
+    #[must_use]
+    pub fn new(size_max: usize) -> Budget {
+        let (freed, _) = watch::channel(());
+        Budget(Arc::new(Shared { size: AtomicUsize::new(0), size_max, freed }))
+    }
+
     /// For a group that holds nothing yet.
     #[must_use]
     pub fn begin(&self) -> Held {
@@ -52,7 +60,7 @@ impl Budget {
     fn give_back(&self, size: usize) -> usize {
         let before = self.0.size.fetch_sub(size, Ordering::AcqRel);
         let left = before - size;
-        if before >= HELD_SIZE_MAX && left < HELD_SIZE_MAX {
+        if before >= self.0.size_max && left < self.0.size_max {
             self.0.freed.send_replace(());
         }
         left
@@ -71,7 +79,7 @@ impl Held {
             self.budget.give_back(self.size - size)
         };
         self.size = size;
-        size < SHARE_SIZE || all < HELD_SIZE_MAX
+        size < SHARE_SIZE || all < self.budget.0.size_max
     }
 
     /// Resolves when there is room again, after [`Held::set`] said that there is none.

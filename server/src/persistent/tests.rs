@@ -18,6 +18,7 @@ use daybook_store::persistent::{NackAction, Settings};
 use daybook_store::{Append, Deletion, Environment, Options, Sizes, Store};
 use uuid::Uuid;
 
+use super::budget::HELD_SIZE_MAX;
 use super::consumer::{Consumer, Delivered};
 use super::definition::{Definition, Start};
 use super::info::{GroupInfo, Visitor};
@@ -40,7 +41,7 @@ impl House {
     async fn on(disk: impl Disk + 'static) -> House {
         let store = store_on(disk);
         let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
-        let groups = Persistent::start(store.clone(), clock, entropy).await;
+        let groups = Persistent::start(store.clone(), clock, entropy, HELD_SIZE_MAX).await;
         House { store, groups }
     }
 
@@ -88,7 +89,7 @@ fn store_on(disk: impl Disk + 'static) -> Store {
     let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
     let environment = Environment { disk: Arc::new(disk), clock, entropy };
     let sizes = Sizes { first: 16 * 1024, max: 8 * 1024 * 1024 };
-    Store::open(environment, Options { sizes }).expect("a store")
+    Store::open(environment, Options { sizes, ..Options::default() }).expect("a store")
 }
 
 fn name(stream: &str) -> StreamName {

@@ -1,6 +1,7 @@
 //! The first administrator: made when a server that asks everyone who they are has no user.
 //!
-//! INVARIANT: there is no password that anybody could know beforehand, and none is ever logged.
+//! INVARIANT: there is no password that anybody could know beforehand, and none is ever logged. It
+//! exists before the server listens: nobody finds one that is ready and lets nobody in.
 
 use daybook_model::Entropy;
 
@@ -13,6 +14,20 @@ pub const FIRST_ADMIN: &str = "admin";
 /// Bytes of chance in a password that is made: 160 bits, 40 digits.
 const PASSWORD_SIZE: usize = 20;
 
+/// Whom a server begins with.
+#[derive(Clone, Default)]
+pub struct FirstAdmin {
+    /// The password; one of chance if none is given.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for FirstAdmin {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.password.is_some() { "given a password" } else { "of chance" })
+    }
+}
+
 /// Creates the first administrator, unless there is a user already. With the password that is
 /// `given`, or one of chance. Answers the password if it was made here: it is nowhere else.
 ///
@@ -21,7 +36,7 @@ const PASSWORD_SIZE: usize = 20;
 pub async fn ensure(
     users: &Users,
     entropy: &dyn Entropy,
-    given: Option<String>,
+    FirstAdmin { password: given }: FirstAdmin,
 ) -> Result<Option<String>, UsersError> {
     if !users.all().await?.is_empty() {
         return Ok(None);

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub accept_errors: IntCounter,
     /// Connections cut because they did not speak in time.
     pub silent_connections: IntCounter,
+    /// Bytes of memory that the process may take; 0 if nobody said.
+    pub memory_limit: IntGauge,
     /// Backups, and checks of the books.
     pub safeguards: Safeguards,
     /// Who proved who they are, and how connections are protected.
@@ -112,6 +114,12 @@ impl Metrics {
             connections_total,
             accept_errors,
             silent_connections,
+            memory_limit: gauge(
+                r,
+                "daybook_memory_limit_bytes",
+                "Memory that the process may take: of its control group or the machine; 0 if \
+                 unknown.",
+            ),
             safeguards: Safeguards::new(r),
             security: SecurityMetrics::new(r),
             vault: VaultMetrics::new(r),

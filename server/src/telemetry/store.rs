@@ -19,7 +19,7 @@ pub(super) fn store_families(stats: &Stats, health: &Health) -> Vec<MetricFamily
     ];
     let state = match health {
         Health::Writable => "writable",
-        Health::DiskFull => "disk_full",
+        Health::DiskFull { .. } => "disk_full",
         Health::ClockLeapt { .. } => "clock_leapt",
         Health::Poisoned { .. } => "poisoned",
         Health::Closed => "closed",
@@ -46,6 +46,11 @@ pub(super) fn store_families(stats: &Stats, health: &Health) -> Vec<MetricFamily
             "daybook_events_read_total",
             "Events read for whomever, by where they were found.",
             &read,
+        ),
+        families::counter(
+            "daybook_spare_failures_total",
+            "Attempts to prepare the log's next segment that failed.",
+            stats.spare_failures,
         ),
         families::gauge(
             "daybook_queue_depth",
@@ -127,7 +132,7 @@ mod tests {
     #[test]
     fn the_stores_numbers_become_text() {
         let stats = Stats { appends: 7, committed: 21, open_us: 1_500_000, ..Stats::default() };
-        let mut families = store_families(&stats, &Health::DiskFull);
+        let mut families = store_families(&stats, &Health::DiskFull { reason: String::new() });
         families.extend(size_families(&stats));
         let text = TextEncoder::new().encode_to_string(&families).expect("text");
         for line in [

@@ -36,14 +36,20 @@ impl Server {
 
     /// A server on `data`, or why there is none.
     pub async fn try_start(data: &Path, sizes: Sizes) -> Result<Server, StartError> {
-        let config = Config { options: Options { sizes }, ..Config::in_directory(data) };
+        let config = Config {
+            options: Options { sizes, ..Options::default() },
+            ..Config::in_directory(data)
+        };
         Ok(Server::of(Node::start(config, listener().await).await?))
     }
 
     /// A server on any disk, without snapshots.
     pub async fn on(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, sizes: Sizes) -> Server {
         let environment = Environment { disk, clock, entropy: Arc::new(SystemEntropy) };
-        let config = Config { options: Options { sizes }, ..Config::in_directory("nowhere") };
+        let config = Config {
+            options: Options { sizes, ..Options::default() },
+            ..Config::in_directory("nowhere")
+        };
         let node = Node::start_in(environment, None, config, listener().await).await;
         Server::of(node.expect("a server"))
     }

@@ -60,7 +60,7 @@ impl World {
                 self.note("the clock is accepted".to_owned());
                 Ok(())
             }
-            Health::DiskFull => {
+            Health::DiskFull { .. } => {
                 self.calm();
                 Ok(())
             }

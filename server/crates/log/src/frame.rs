@@ -409,6 +409,12 @@ impl Batch {
         &self.spans.records
     }
 
+    /// Makes room for a commit whose records' bodies have `size` bytes: growing in steps would hold a
+    /// large one twice.
+    pub fn reserve(&mut self, size: usize) {
+        self.bytes.reserve(size + HEADER_SIZE + TRAILER_SIZE);
+    }
+
     /// Begins a commit with its 16 random bytes, under which its events were digested.
     pub fn begin(&mut self, commit_salt: &[u8; 16]) -> Commit<'_> {
         let start = self.bytes.len();

@@ -72,7 +72,7 @@ pub enum WriteError {
         /// Where it ends.
         end: Position,
     },
-    /// There is no room for another segment. Nothing was written.
+    /// There is no room for another segment, or the disk does not take one. Nothing was written.
     #[error("no room for another segment: {reason}")]
     Full {
         /// What the disk says.
@@ -308,7 +308,10 @@ impl Journal {
                 return Err(e);
             }
         }
-        begin(&spare, &header).map_err(full)?;
+        if let Err(e) = begin(&spare, &header) {
+            claim.discard(spare);
+            return Err(full(e));
+        }
         if !replaces {
             self.seal()?;
         }

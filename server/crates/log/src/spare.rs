@@ -2,7 +2,7 @@
 //! never has metadata to write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -59,6 +59,9 @@ pub struct Spares {
     due: AtomicU64,
     /// How much of it is.
     done: AtomicU64,
+    /// How often it could not be prepared.
+    failures: AtomicU64,
+    stopped: AtomicBool,
     /// Whoever prepares the spare waits here until it is behind.
     behind: (Mutex<()>, Condvar),
 }
@@ -72,6 +75,8 @@ impl Spares {
             reserve: AtomicU64::new(reserve),
             due: AtomicU64::new(0),
             done: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
             behind: (Mutex::new(()), Condvar::new()),
         }
     }
@@ -85,8 +90,16 @@ impl Spares {
         self.is_behind()
     }
 
-    /// Ends every [`Spares::wait_behind`] from now on.
+    /// Waits for `time`, however far behind the spare is.
+    pub fn rest(&self, time: Duration) {
+        let mut guard = self.behind.0.lock();
+        let goes_on = |(): &mut ()| !self.stopped.load(Ordering::Relaxed);
+        self.behind.1.wait_while_for(&mut guard, goes_on, time);
+    }
+
+    /// Ends every [`Spares::wait_behind`] and [`Spares::rest`] from now on.
     pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
         self.due.store(u64::MAX, Ordering::Relaxed);
         self.wake();
     }
@@ -99,7 +112,8 @@ impl Spares {
     /// Zeroes the next piece of the spare. Answers whether it is ready.
     ///
     /// # Errors
-    /// The disk's error; no spare is left then. May be tried again: nobody relies on this file.
+    /// The disk's error; no spare is left then. May be tried again, with another file: nobody
+    /// relies on this one, of which a failed sync may have left anything.
     pub fn advance(&self) -> Result<bool, DiskError> {
         let mut spare = self.spare.lock();
         self.advance_locked(&mut spare, self.wanted())
@@ -115,15 +129,27 @@ impl Spares {
         };
         if let Err(e) = result {
             *spare = None;
-            self.done.store(0, Ordering::Relaxed);
-            // Half a spare would keep the space that appends wait for. If it cannot be removed, it
-            // is at the next start, or replaced by the next attempt.
-            let _ = self.disk.remove(SPARE_NAME);
+            self.fail();
             return Err(e);
         }
         let (zeroed, size) = spare.as_ref().map_or((0, 1), |spare| (spare.zeroed, spare.size));
         self.done.store(zeroed * 1000 / size, Ordering::Relaxed);
         Ok(zeroed == size)
+    }
+
+    /// Notes that the spare in hand cannot be used, and removes it.
+    fn fail(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.done.store(0, Ordering::Relaxed);
+        // Half a spare would keep the space that appends wait for. If it cannot be removed, it is
+        // at the next start, or replaced by the next attempt.
+        let _ = self.disk.remove(SPARE_NAME);
+    }
+
+    /// How often the spare could not be prepared.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Whether less of the spare is zeroed than should be, as far as the active segment is full.
@@ -187,6 +213,12 @@ impl Claim<'_> {
         while !self.spares.advance_locked(&mut self.spare, size)? {}
         self.spares.done.store(0, Ordering::Relaxed);
         Ok(self.spare.take().expect("it is ready"))
+    }
+
+    /// Removes a spare that was taken and could not be begun.
+    pub fn discard(&mut self, spare: Spare) {
+        drop(spare);
+        self.spares.fail();
     }
 
     /// Puts back a spare that was not used.

@@ -91,7 +91,12 @@ impl Committer {
     pub fn write(&mut self, group: &mut Group) -> Result<Placed, WriteError> {
         let clock = self.core.environment.clock.clone();
         let started = clock.monotonic();
+        let active = self.journal.active().clone();
         let placed = self.journal.write(&mut group.batch)?;
+        if !Arc::ptr_eq(&active, &placed.segment) {
+            // There was room for a whole segment. An append that fits the one before says nothing.
+            self.core.end_disk_full();
+        }
         self.core.times.write.add(clock.monotonic().saturating_sub(started));
         Ok(placed)
     }
@@ -214,7 +219,6 @@ impl Committer {
             free.push(group.pending);
         }
         drop(free);
-        self.core.end_disk_full();
     }
 
     /// Answers a group that was not made durable.
@@ -223,12 +227,12 @@ impl Committer {
         let error = match error {
             WriteError::Full { reason } => {
                 tracing::warn!(reason, "appends are refused until the disk has room");
-                self.core.set_health(Health::DiskFull);
+                self.core.set_health(Health::DiskFull { reason: reason.clone() });
                 AppendError::DiskFull { location, reason: reason.clone() }
             }
             // The batch before it was refused, and nothing was written since.
             WriteError::Conflict { .. } => match &*self.core.health.lock() {
-                Health::DiskFull => {
+                Health::DiskFull { .. } => {
                     let reason = "an append before it was refused".to_owned();
                     AppendError::DiskFull { location, reason }
                 }

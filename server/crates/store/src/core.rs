@@ -95,6 +95,7 @@ pub(crate) struct Parts {
     pub ids: IdWindow,
     pub epochs: Vec<(Position, Epoch)>,
     pub blocks: Arc<BlockCache>,
+    pub tail: Tail,
     pub spares: Arc<Spares>,
 }
 
@@ -108,7 +109,7 @@ impl Core {
             committed: watch::Sender::new(parts.committed),
             committed_now: AtomicU64::new(parts.committed.0),
             view: ArcSwap::from_pointee(parts.view),
-            tail: Tail::default(),
+            tail: parts.tail,
             pending: Mutex::default(),
             ids: RwLock::new(parts.ids),
             epochs: RwLock::new(parts.epochs),
@@ -183,7 +184,7 @@ impl Core {
     /// Notes that the disk has room again.
     pub fn end_disk_full(&self) {
         let mut now = self.health.lock();
-        if *now == Health::DiskFull {
+        if matches!(*now, Health::DiskFull { .. }) {
             *now = Health::Writable;
         }
     }

@@ -31,7 +31,7 @@ use crate::scavenge::memory::Memory;
 use crate::scavenge::pass::Pass;
 use crate::scavenge::{self, ScavengeError, Thoroughness};
 use crate::status::{Health, StreamInfo};
-use crate::store::{Environment, OpenError, stream_info};
+use crate::store::{self, Environment, OpenError, stream_info};
 use crate::writer::{Decider, Group, Reply, Request};
 
 /// The store without threads.
@@ -95,7 +95,8 @@ impl Engine {
     /// # Errors
     /// [`OpenError`] names the file, the reason and what to do.
     pub fn open(environment: Environment, sizes: Sizes) -> Result<Engine, OpenError> {
-        let opened = open(environment, sizes, 1)?;
+        let memory = store::Memory { build_threads: 1, ..store::Memory::default() };
+        let opened = open(environment, sizes, memory)?;
         let core = opened.core;
         let decider = Decider::new(core.clone(), opened.journal.chain(), opened.last_time);
         let committer = Committer::new(core.clone(), opened.journal);

@@ -57,5 +57,5 @@ pub use read::{
 };
 pub use scavenge::{Scavenge, ScavengeStatus, Schedule};
 pub use status::{About, Health, Stats, StreamInfo, StreamState};
-pub use store::{Environment, Lane, OpenError, Options, Store};
+pub use store::{Environment, Lane, Memory, OpenError, Options, Store};
 pub use virtual_stream::{LinkText, Links};

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daybook_log::disk::DiskError;
+
 use crate::core::Core;
 use crate::index::directory::{self, Run};
 use crate::index::ids::WINDOW_MIN;
@@ -15,16 +17,23 @@ use crate::status::Health;
 
 /// How long after a failure the maintenance thread tries again, and a full disk is looked at.
 const RETRY: Duration = Duration::from_secs(1);
+/// The longest wait before another spare is tried. It doubles from [`RETRY`] with each failure; after
+/// one for want of room it does not: room comes at once.
+const SPARE_RETRY_MAX: Duration = Duration::from_secs(32);
+/// A disk that was full is so until there is this part more free than the next segment takes: index
+/// files and scavenges move what is free up and down.
+const ROOM_MARGIN_PART: u64 = 8;
 
 /// Steps of the spare in each quiet second.
 const IDLE_STEPS: usize = 16;
 
 /// Does one piece of work, if there is any. Answers whether there may be more.
 pub(crate) fn step(core: &Core) -> Result<bool, ReadError> {
-    if *core.health.lock() == Health::DiskFull
-        && core.environment.disk.free_space()? >= core.spares.reserve()
-    {
-        core.end_disk_full();
+    if is_full(core) && core.spares.is_ready() {
+        let reserve = core.spares.reserve();
+        if core.environment.disk.free_space()? >= reserve + reserve / ROOM_MARGIN_PART {
+            core.end_disk_full();
+        }
     }
     if repair_one(core)? {
         return Ok(true);
@@ -36,8 +45,13 @@ pub(crate) fn step(core: &Core) -> Result<bool, ReadError> {
     merge_once(core)
 }
 
+/// Whether appends are refused for want of a segment.
+fn is_full(core: &Core) -> bool {
+    matches!(*core.health.lock(), Health::DiskFull { .. })
+}
+
 /// Zeroes some more of the spare while the log is quiet. Answers whether it is ready.
-pub(crate) fn idle(core: &Core) -> Result<bool, ReadError> {
+pub(crate) fn idle(core: &Core) -> Result<bool, DiskError> {
     for _ in 0..IDLE_STEPS {
         if core.spares.advance()? {
             return Ok(true);
@@ -49,17 +63,23 @@ pub(crate) fn idle(core: &Core) -> Result<bool, ReadError> {
 /// The spare's thread: of its own, because it is the one thing that appends may wait for.
 pub(crate) fn prepare_spares(core: &Core) {
     let mut closed = core.closed.subscribe();
+    let mut wait = RETRY;
     while !*closed.borrow_and_update() {
-        let result = if core.spares.wait_behind(RETRY) {
-            core.spares.advance().map_err(ReadError::from)
+        let waits_for_it = is_full(core) && !core.spares.is_ready();
+        let result = if waits_for_it || core.spares.wait_behind(RETRY) {
+            core.spares.advance()
         } else {
             idle(core)
         };
-        if let Err(e) = result {
-            tracing::warn!(error = %e, "cannot prepare the next segment; trying again");
-            // A full disk is asked again after a while, not at once.
-            let mut work = core.work.0.lock();
-            core.work.1.wait_for(&mut work, RETRY);
+        match result {
+            Ok(false) => {}
+            Ok(true) => wait = RETRY,
+            Err(e) => {
+                wait = if e.is_full() { RETRY } else { wait };
+                tracing::warn!(error = %e, ?wait, "cannot prepare the next segment; trying again");
+                core.spares.rest(wait);
+                wait = (wait * 2).min(SPARE_RETRY_MAX);
+            }
         }
     }
 }

@@ -19,10 +19,9 @@ use crate::index::table::{BlockCache, BlockWeight};
 use crate::index::{KeyHasher, Memtable, View};
 use crate::read::ReadError;
 use crate::record;
-use crate::store::{Environment, OpenError};
+use crate::store::{Environment, Memory, OpenError};
+use crate::tail::Tail;
 
-/// Bytes of index blocks kept in memory.
-const BLOCK_CACHE_SIZE: u64 = 64 * 1024 * 1024;
 /// The stream of the store's own first event.
 pub(crate) const STORE_STREAM: &str = "$store";
 /// The type of the store's own first event.
@@ -48,11 +47,11 @@ struct Active {
     unknown: Option<(u64, Position)>,
 }
 
-/// Opens the store in `environment`. Where many index files are missing, `threads` build them.
+/// Opens the store in `environment`. Where many index files are missing, several threads build them.
 pub(crate) fn open(
     environment: Environment,
     sizes: Sizes,
-    threads: usize,
+    memory: Memory,
 ) -> Result<OpenedStore, OpenError> {
     let mut active = Active {
         hasher: store_hasher(&environment)?,
@@ -82,13 +81,13 @@ pub(crate) fn open(
     }
     let hasher = KeyHasher::new(journal.active().header.store_id);
     let blocks = Arc::new(BlockCache::with_weighter(
-        (BLOCK_CACHE_SIZE / crate::index::table::BLOCK_SIZE as u64) as usize,
-        BLOCK_CACHE_SIZE,
+        (memory.blocks / crate::index::table::BLOCK_SIZE as u64) as usize,
+        memory.blocks,
         BlockWeight,
     ));
     let mut index = IndexOpener { environment: &environment, hasher, blocks, rebuilt: 0 };
-    if threads > 1 {
-        index.build_missing(&segments, threads)?;
+    if memory.build_threads > 1 {
+        index.build_missing(&segments, memory.build_threads)?;
     }
     let mut sealed = index.sealed(&segments)?;
     let runs = index.runs(&mut sealed)?;
@@ -105,6 +104,7 @@ pub(crate) fn open(
         ids,
         epochs: epochs(&segments),
         blocks,
+        tail: Tail::new(memory.tail),
         spares: journal.spares().clone(),
         environment,
     });

@@ -18,7 +18,7 @@ use crate::record::{self, Kind};
 use crate::virtual_stream;
 
 /// Bytes that enclose an event in the log, at most; for the size of an append.
-const EVENT_OVERHEAD: usize = 64;
+pub(crate) const EVENT_OVERHEAD: usize = 64;
 
 /// A stream of a prepared append.
 #[derive(Clone, Debug)]

@@ -19,8 +19,11 @@ pub struct About {
 pub enum Health {
     /// Yes.
     Writable,
-    /// Not now: the disk is full. Resumes by itself.
-    DiskFull,
+    /// Not now: the disk is full, or does not take another segment. Resumes by itself.
+    DiskFull {
+        /// What it says.
+        reason: String,
+    },
     /// Not until an operator accepts the new time.
     ClockLeapt {
         /// By how many seconds.
@@ -73,6 +76,8 @@ pub struct Stats {
     pub read_from_memory: u64,
     /// Events read from files.
     pub read_from_disk: u64,
+    /// How often the next segment could not be prepared.
+    pub spare_failures: u64,
     /// Index files that had to be built when the store was opened.
     pub index_rebuilt: u64,
     /// Microseconds the store took to open.

@@ -29,6 +29,7 @@ use crate::prepare::Prepared;
 use crate::read::ReadError;
 use crate::scavenge::Scavenge;
 use crate::status::{About, Health, Stats};
+use crate::tail::TAIL_SIZE_DEFAULT;
 use crate::writer::{Decider, Request};
 
 mod append;
@@ -54,6 +55,27 @@ pub struct Environment {
 pub struct Options {
     /// How large the log's segments are.
     pub sizes: Sizes,
+    /// What it may keep in memory.
+    pub memory: Memory,
+}
+
+/// What the store may keep in memory that it could do without. What it needs (the index of the
+/// active segment, the duplicate window) comes on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of index blocks.
+    pub blocks: u64,
+    /// Bytes of the newest commits, from which live readers are served.
+    pub tail: usize,
+    /// Threads that build missing index files when the store is opened. Each holds the index of
+    /// one segment, some 100 MiB if all of its events are on streams of their own.
+    pub build_threads: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { blocks: BLOCKS_SIZE_DEFAULT, tail: TAIL_SIZE_DEFAULT, build_threads: 4 }
+    }
 }
 
 /// Why a store could not be opened. Nothing was changed.
@@ -79,9 +101,8 @@ impl std::convert::From<DiskError> for OpenError {
     }
 }
 
-/// Threads that build missing index files when a store is opened. Each holds the index of one
-/// segment in memory, some 100 MiB if all of its events are on streams of their own.
-const BUILD_THREADS_MAX: usize = 4;
+/// Bytes of index blocks kept in memory unless the options say otherwise.
+const BLOCKS_SIZE_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The event store. A clone is another handle to the same store.
 #[derive(Clone)]
 pub struct Store {
@@ -107,7 +128,9 @@ impl Store {
         let clock = environment.clock.clone();
         let started = clock.monotonic();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let opened = open(environment, options.sizes, threads.min(BUILD_THREADS_MAX))?;
+        let build_threads = options.memory.build_threads.min(threads);
+        let memory = Memory { build_threads, ..options.memory };
+        let opened = open(environment, options.sizes, memory)?;
         let core = opened.core;
         let mut decider = Decider::new(core.clone(), opened.journal.chain(), opened.last_time);
         let mut committer = Committer::new(core.clone(), opened.journal);
@@ -235,6 +258,7 @@ impl Store {
             subscriptions: get(&counters.subscriptions),
             read_from_memory: get(&counters.read_from_memory),
             read_from_disk: get(&counters.read_from_disk),
+            spare_failures: core.spares.failures(),
             index_rebuilt: self.inner.rebuilt,
             open_us: self.inner.open_us,
             disk_free: core.environment.disk.free_space().unwrap_or(0),

@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 
 use crate::page::{Located, Page};
 
-/// Bytes of commits that are kept. Readers further behind read files.
-const TAIL_SIZE: usize = 32 * 1024 * 1024;
+/// Bytes of commits that are kept unless the options say otherwise. Readers further behind read
+/// files.
+pub(crate) const TAIL_SIZE_DEFAULT: usize = 32 * 1024 * 1024;
 
 /// Bytes of a batch whose pages share it; of a larger one they copy what they show.
 const SHARED_SIZE_MAX: usize = 1024 * 1024;
@@ -26,8 +27,10 @@ struct TailBatch {
 }
 
 /// The newest commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tail {
+    /// Bytes of commits that are kept.
+    size_max: usize,
     inner: RwLock<(VecDeque<Arc<TailBatch>>, usize)>,
     /// Buffers of batches that nobody reads any more.
     free: Mutex<Vec<(Vec<u8>, Spans)>>,
@@ -35,17 +38,22 @@ pub(crate) struct Tail {
 
 /// Buffers that are kept for the next batches: fresh memory costs more to clear than to fill.
 const FREE_LEN: usize = 4;
-/// A larger buffer is not kept.
-const FREE_SIZE_MAX: usize = 16 * 1024 * 1024;
+/// A larger buffer than this part of the tail is not kept.
+const FREE_PART: usize = 2;
 
 impl Tail {
+    /// One that keeps `size_max` bytes of commits.
+    pub fn new(size_max: usize) -> Tail {
+        Tail { size_max, inner: RwLock::default(), free: Mutex::default() }
+    }
+
     pub fn push(&self, first: Position, bytes: Vec<u8>, spans: Spans) {
         let mut inner = self.inner.write();
         let (batches, size) = &mut *inner;
         *size += bytes.len();
         batches.push_back(Arc::new(TailBatch { first, bytes: bytes.into(), spans }));
         let mut old = SmallVec::<[Arc<TailBatch>; 4]>::new();
-        while *size > TAIL_SIZE && batches.len() > 1 {
+        while *size > self.size_max && batches.len() > 1 {
             if let Some(batch) = batches.pop_front() {
                 *size -= batch.bytes.len();
                 old.push(batch);
@@ -62,7 +70,7 @@ impl Tail {
         let Ok(bytes) = batch.bytes.try_into_mut() else { return };
         let buffer = Vec::from(bytes);
         let mut free = self.free.lock();
-        if free.len() < FREE_LEN && buffer.capacity() <= FREE_SIZE_MAX {
+        if free.len() < FREE_LEN && buffer.capacity() <= self.size_max / FREE_PART {
             free.push((buffer, batch.spans));
         }
     }

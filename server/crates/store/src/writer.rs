@@ -28,7 +28,7 @@ use crate::core::{self, Core};
 use crate::decide::{Decision, decide};
 use crate::index::Key;
 use crate::index::key::{IdentityState, KeyMap};
-use crate::prepare::Prepared;
+use crate::prepare::{EVENT_OVERHEAD, Prepared};
 use crate::record::{VARINT_SIZE_MAX, encode_place};
 use crate::resolve::{Resolved, is_ahead, wrong};
 use crate::status::Health;
@@ -340,6 +340,7 @@ impl Decider {
             });
         }
         let firsts = nexts.clone();
+        group.batch.reserve(prepared.size() + prepared.events.len() * EVENT_OVERHEAD);
         let mut commit = group.batch.begin(&prepared.salt);
         let mut place = Vec::with_capacity(8 + VARINT_SIZE_MAX);
         let mut last = None;

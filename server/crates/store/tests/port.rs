@@ -27,7 +27,7 @@ fn open(directory: &Path) -> Store {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
     };
-    Store::open(environment, Options { sizes: SMALL }).expect("an open store")
+    Store::open(environment, Options { sizes: SMALL, ..Options::default() }).expect("an open store")
 }
 
 fn name(text: &str) -> StreamName {

@@ -108,7 +108,7 @@ fn open(disk: &Arc<OddDisk>) -> Store {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
     };
-    Store::open(environment, Options { sizes: SIZES }).expect("an open store")
+    Store::open(environment, Options { sizes: SIZES, ..Options::default() }).expect("an open store")
 }
 
 fn name(text: &str) -> StreamName {

@@ -35,7 +35,7 @@ fn open(directory: &std::path::Path, sizes: Sizes) -> Store {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
     };
-    Store::open(environment, Options { sizes }).expect("an open store")
+    Store::open(environment, Options { sizes, ..Options::default() }).expect("an open store")
 }
 
 const SMALL: Sizes = Sizes { first: 8192, max: 16384 };
@@ -425,7 +425,8 @@ async fn every_append_is_answered_when_the_disk_fills_under_racing_writers() {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
     };
-    let store = Store::open(environment, Options { sizes: SMALL }).expect("an open store");
+    let store = Store::open(environment, Options { sizes: SMALL, ..Options::default() })
+        .expect("an open store");
     let mut tasks = Vec::new();
     for task in 0..64u128 {
         let store = store.clone();

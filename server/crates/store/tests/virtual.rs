@@ -34,7 +34,7 @@ fn open_with(directory: &Path, sizes: Sizes) -> Store {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
     };
-    Store::open(environment, Options { sizes }).expect("an open store")
+    Store::open(environment, Options { sizes, ..Options::default() }).expect("an open store")
 }
 
 fn name(text: &str) -> StreamName {

@@ -203,8 +203,11 @@ ROWS = {
         ),
         lines(
             "Memory",
-            "Resident.",
-            [(of("process_resident_memory_bytes"), "{{instance}}")],
+            "Resident, and as much as it may take.",
+            [
+                (of("process_resident_memory_bytes"), "{{instance}}"),
+                (of("daybook_memory_limit_bytes"), "{{instance}}, at most"),
+            ],
             "bytes",
             size=QUARTER,
         ),

@@ -10,17 +10,21 @@ use daybook_store::AppendError;
 
 use crate::grpc::status;
 
-/// Bytes held by all appends together before further ones are refused as overload. Room for eight
-/// of the largest.
+/// Bytes held by all appends together before further ones are refused as overload, unless there is
+/// less memory. Room for eight of the largest.
 pub const HELD_SIZE_MAX: usize = 8 * APPEND_SIZE_MAX;
 /// Bytes one event costs beside its own: its struct, its allocations. Bounds floods of empty
 /// events.
 const EVENT_OVERHEAD: usize = 128;
 
+/// Bytes that one append holds at most: with less, the largest would never be taken.
+pub const HELD_SIZE_MIN: usize = APPEND_SIZE_MAX + APPEND_EVENTS_MAX * EVENT_OVERHEAD;
+
 /// The bytes held. A clone counts the same ones.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Budget {
     held: Arc<AtomicUsize>,
+    held_max: usize,
 }
 
 /// What one append holds; given back when dropped.
@@ -42,6 +46,12 @@ pub enum Refused {
 }
 
 impl Budget {
+    /// One of `held_max` bytes.
+    #[must_use]
+    pub fn new(held_max: usize) -> Budget {
+        Budget { held: Arc::default(), held_max }
+    }
+
     /// Begins an append, which holds nothing yet.
     #[must_use]
     pub fn begin(&self) -> Held {
@@ -69,7 +79,7 @@ impl Held {
         let charge = size + EVENT_OVERHEAD;
         self.charged += charge;
         let before = self.budget.held.fetch_add(charge, Ordering::Relaxed);
-        if before + charge > HELD_SIZE_MAX { Err(Refused::Busy) } else { Ok(()) }
+        if before + charge > self.budget.held_max { Err(Refused::Busy) } else { Ok(()) }
     }
 }
 
@@ -99,7 +109,7 @@ mod tests {
 
     #[test]
     fn one_append_holds_at_most_its_limit_and_gives_it_back() {
-        let budget = Budget::default();
+        let budget = Budget::new(HELD_SIZE_MAX);
         let mut held = budget.begin();
         let quarter = event(APPEND_SIZE_MAX / 4 - 1);
         for _ in 0..4 {
@@ -113,7 +123,7 @@ mod tests {
 
     #[test]
     fn all_appends_together_are_bounded() {
-        let budget = Budget::default();
+        let budget = Budget::new(HELD_SIZE_MAX);
         budget.held.store(HELD_SIZE_MAX - 200, Ordering::Relaxed);
         let mut held = budget.begin();
         assert_eq!(held.hold(&event(10)), Ok(()));

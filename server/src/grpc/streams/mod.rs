@@ -37,7 +37,8 @@ impl Hall {
     /// The hall of the node that `context` belongs to.
     #[must_use]
     pub fn new(context: Context) -> Hall {
-        Hall { context, budget: Budget::default() }
+        let budget = Budget::new(context.memory().budgets.appends);
+        Hall { context, budget }
     }
 }
 

@@ -125,7 +125,8 @@ async fn a_group_whose_change_panics_is_kept_and_says_so() {
     let store = store_on(disk.clone());
     let fails = Arc::new(AtomicBool::new(false));
     let clock = FailingClock { clock: SystemClock::new(), fails: fails.clone() };
-    let groups = Persistent::start(store.clone(), Arc::new(clock), Arc::new(SystemEntropy)).await;
+    let seams = (Arc::new(clock), Arc::new(SystemEntropy));
+    let groups = Persistent::start(store.clone(), seams.0, seams.1, HELD_SIZE_MAX).await;
     let house = House { store, groups };
     // Its settings are written; then it is to be loaded.
     fails.store(true, Ordering::SeqCst);

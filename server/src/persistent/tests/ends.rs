@@ -84,7 +84,8 @@ async fn a_group_whose_task_panics_says_so_and_is_started_again() {
     let store = store_on(SimDisk::new(7));
     let fails = Arc::new(AtomicBool::new(false));
     let clock = FailingClock { clock: SystemClock::new(), fails: fails.clone() };
-    let groups = Persistent::start(store.clone(), Arc::new(clock), Arc::new(SystemEntropy)).await;
+    let seams = (Arc::new(clock), Arc::new(SystemEntropy));
+    let groups = Persistent::start(store.clone(), seams.0, seams.1, HELD_SIZE_MAX).await;
     let house = House { store, groups };
     house.append("s", 1, 2, 10).await;
     let key = house.group(eager()).await;

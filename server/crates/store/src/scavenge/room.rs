@@ -27,7 +27,7 @@ pub(super) fn is_there(core: &Core, old: &Sealed, plan: &Plan) -> Result<bool, S
 /// Bytes that are not a scavenge's. A disk that refuses appends already can only gain.
 fn reserve(core: &Core) -> u64 {
     match *core.health.lock() {
-        Health::DiskFull => 0,
+        Health::DiskFull { .. } => 0,
         _ => core.spares.wanted() + core.spares.reserve(),
     }
 }

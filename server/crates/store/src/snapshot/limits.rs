@@ -16,7 +16,7 @@ pub const ENTRIES_MAX: u64 = 250_000;
 /// Bytes of all records together. sled's files are up to 15 times its data; this keeps them to a
 /// few GB.
 pub const TOTAL_SIZE_MAX: u64 = 512 * 1024 * 1024;
-/// Bytes of sled's page cache. Its resident memory is up to four times this.
+/// Bytes of sled's page cache unless told otherwise. Its resident memory is up to four times this.
 pub const CACHE_SIZE: u64 = 64 * 1024 * 1024;
 /// Snapshots removed in one batch, two keys each: memory grows with a batch, and batches of
 /// a thousand keys are known to be good.
@@ -28,11 +28,18 @@ pub(crate) struct Limits {
     pub(crate) per_stream: usize,
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
+    /// Bytes of sled's page cache.
+    pub(crate) cache: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { per_stream: PER_STREAM_MAX, entries: ENTRIES_MAX, bytes: TOTAL_SIZE_MAX }
+        Limits {
+            per_stream: PER_STREAM_MAX,
+            entries: ENTRIES_MAX,
+            bytes: TOTAL_SIZE_MAX,
+            cache: CACHE_SIZE,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use daybook_model::{Epoch, Position, Revision, StreamName};
 use parking_lot::Mutex;
 
 use super::codec::{self, Record, Stamp, Turn};
-use super::limits::{CACHE_SIZE, EVICT_BATCH_MAX, Limits};
+use super::limits::{EVICT_BATCH_MAX, Limits};
 use super::{Identity, Snapshot};
 
 const STAMP_KEY: [u8; 1] = [0];
@@ -42,7 +42,7 @@ impl Kept for Live {
     type Place = (Identity, Limits);
 
     fn open(path: &Path, (identity, limits): &(Identity, Limits)) -> Result<Live, Fault> {
-        let db = daybook_cache::open(path, CACHE_SIZE)?;
+        let db = daybook_cache::open(path, limits.cache)?;
         match stamp_of(&db, *identity) {
             Ok(stamp) => Ok(Live {
                 db,

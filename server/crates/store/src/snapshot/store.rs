@@ -29,6 +29,13 @@ impl SnapshotStore {
         SnapshotStore::open_with(directory, identity, Limits::default())
     }
 
+    /// As [`SnapshotStore::open`], with a page cache of `cache_size` bytes.
+    #[must_use]
+    pub fn open_within(directory: &Path, identity: Identity, cache_size: u64) -> SnapshotStore {
+        let limits = Limits { cache: cache_size, ..Limits::default() };
+        SnapshotStore::open_with(directory, identity, limits)
+    }
+
     pub(super) fn open_with(directory: &Path, identity: Identity, limits: Limits) -> SnapshotStore {
         let kept = Disposable::open(directory, (identity, limits));
         SnapshotStore { kept, damaged: AtomicU64::new(0) }
