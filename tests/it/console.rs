@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use daybook::node::{Config, Node};
+use daybook::users::api_tokens::NewApiToken;
 use daybook::users::{NewUser, Standing};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -260,6 +261,37 @@ async fn a_user_who_may_call_no_more_has_no_session_and_follows_nothing() {
         assert_eq!(browser.get("/ui/").await.status, 303, "{end}: the session is over");
         context.users().set_standing("mon", Standing::Enabled).await.expect("enabled");
     }
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_no_session_and_ends_with_the_password_if_the_page_is_told_so() {
+    let directory = TempDir::new().expect("a directory");
+    let node = server(directory.path()).await;
+    add(&node, "eve", &[]).await;
+    let users = node.context().users();
+    let new = NewApiToken {
+        login: "eve".to_owned(),
+        name: "a job".to_owned(),
+        groups: None,
+        created_by: None,
+        expires: None,
+    };
+    let (_, secret) = users.create_token(new, node.context().clock().now()).await.expect("made");
+    let fields = form(&[("login", "eve"), ("password", &secret.text())]);
+    let refused = post(node.address(), "/ui/login", "", &fields).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (403, None));
+    assert!(refused.body.contains("for machines"), "{}", refused.body);
+
+    let browser = Browser::log_in(node.address(), "ada").await;
+    let token = browser.token().await;
+    assert!(browser.get("/ui/users/eve").await.body.contains("Revoke API tokens: 1"));
+    let reset = [("token", token.as_str()), ("password", "another password")];
+    assert_eq!(browser.post("/ui/users/eve/password", &reset).await.status, 303);
+    assert_eq!(users.tokens("eve").await.expect("a list").len(), 1, "it was not asked for");
+    let reset = [&reset[..], &[("revoke", "yes")]].concat();
+    assert_eq!(browser.post("/ui/users/eve/password", &reset).await.status, 303);
+    assert!(users.tokens("eve").await.expect("a list").is_empty());
     node.stop(PATIENCE).await;
 }
 

@@ -79,9 +79,10 @@ fn row(user: &User) -> Markup {
 /// [`Trouble`] if there is no such user.
 pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Trouble> {
     let user = visit.node().users().user(&login).await?;
+    let tokens = visit.node().users().tokens(&login).await?.len();
     let path = |verb: &str| format!("/ui/users/{}/{verb}", segment(&login));
     let page = visit.page(user.login.clone()).below("/ui/users", "Users").with(standing(&user));
-    let disable = format!("Disable {login}? Sessions and live pages end at once.");
+    let disable = format!("Disable {login}? Sessions, tokens and live pages end at once.");
     Ok(page.show(&html! {
         (wide(&facts(&[
             ("Full name", html! { (user.full_name) }),
@@ -98,10 +99,20 @@ pub async fn one(visit: Visit, Path(login): Path<String>) -> Result<Response, Tr
             } }))
             (card("Password", &html! { form.stacked method="post" action=(path("password")) {
                 (token(visit.visitor()))
-                p.muted { "Sessions and live pages of this user end at once." }
+                p.muted {
+                    "Sessions and live pages of this user end at once; API tokens go on unless "
+                    "they are revoked."
+                }
                 label for="password" { "New password" }
                 input #password name="password" type="password" required
                     autocomplete="new-password";
+                @if tokens > 0 {
+                    // Who knew the old password may have made one.
+                    label.check {
+                        input type="checkbox" name="revoke" value="yes" checked;
+                        " Revoke API tokens: " (tokens)
+                    }
+                }
                 button type="submit" { "Reset" }
             } }))
             (card("Access", &html! {
@@ -189,7 +200,13 @@ pub async fn reset_password(
 ) -> Result<Redirect, Trouble> {
     visit.node().is_about(&login);
     let password = fields.exact("password").to_owned();
-    visit.node().users().reset_password(&login, password).await?;
+    let users = visit.node().users();
+    users.reset_password(&login, password).await?;
+    if fields.text("revoke") == "yes" {
+        for token in users.tokens(&login).await? {
+            users.revoke_token(&token.id).await?;
+        }
+    }
     Ok(back(&login))
 }
 
