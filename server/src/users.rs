@@ -164,6 +164,7 @@ impl Users {
         self.change(login, Kind::Updated, |record| {
             full_name.clone_into(&mut record.full_name);
             groups.clone_into(&mut record.groups);
+            Ok(())
         })
         .await
     }
@@ -175,7 +176,11 @@ impl Users {
     pub async fn set_standing(&self, login: &str, standing: Standing) -> Result<(), UsersError> {
         let disabled = standing == Standing::Disabled;
         let kind = if disabled { Kind::Disabled } else { Kind::Enabled };
-        self.change(login, kind, |record| record.disabled = disabled).await
+        let change = |record: &mut Record| {
+            record.disabled = disabled;
+            Ok(())
+        };
+        self.change(login, kind, change).await
     }
 
     /// Gives a user another password, if `current` is the one it has.
@@ -189,11 +194,23 @@ impl Users {
         new: String,
     ) -> Result<(), UsersError> {
         password::check(&new)?;
-        let known = self.existing(login).await?;
-        if !self.passwords.matches(current, known.password).await? {
-            return Err(UsersError::WrongPassword { login: login.to_owned() });
+        let known = self.existing(login).await?.password;
+        let stamp = known.stamp();
+        let wrong = || UsersError::WrongPassword { login: login.to_owned() };
+        if !self.passwords.matches(current, known).await? {
+            return Err(wrong());
         }
-        self.reset_password(login, new).await
+        let hash = self.passwords.hash(new, self.entropy.bytes()).await?;
+        // Hashing took a while: what somebody else has set meanwhile, because the one who is here
+        // should not get in any more, is not overwritten.
+        self.change(login, Kind::PasswordChanged, |record| {
+            if record.password.stamp() != stamp || record.disabled {
+                return Err(wrong());
+            }
+            record.password = hash.clone();
+            Ok(())
+        })
+        .await
     }
 
     /// Gives a user another password, whatever it was.
@@ -203,7 +220,11 @@ impl Users {
     pub async fn reset_password(&self, login: &str, new: String) -> Result<(), UsersError> {
         self.existing(login).await?;
         let hash = self.passwords.hash(new, self.entropy.bytes()).await?;
-        self.change(login, Kind::PasswordChanged, |record| record.password = hash.clone()).await
+        let change = |record: &mut Record| {
+            record.password = hash.clone();
+            Ok(())
+        };
+        self.change(login, Kind::PasswordChanged, change).await
     }
 
     /// Ends a user. Another one may be created by the same login.
@@ -211,7 +232,7 @@ impl Users {
     /// # Errors
     /// [`UsersError::NotFound`]
     pub async fn delete(&self, login: &str) -> Result<(), UsersError> {
-        self.change(login, Kind::Deleted, |_| {}).await
+        self.change(login, Kind::Deleted, |_| Ok(())).await
     }
 
     /// One user.
@@ -307,18 +328,19 @@ impl Users {
         self.find(login).await?.record.ok_or_else(|| missing(login))
     }
 
-    /// Writes what `change` makes of a user that exists; again if somebody else was faster.
+    /// Writes what `change` makes of a user that exists, unless it refuses; again if somebody else
+    /// was faster.
     async fn change(
         &self,
         login: &str,
         kind: Kind,
-        change: impl Fn(&mut Record),
+        change: impl Fn(&mut Record) -> Result<(), UsersError>,
     ) -> Result<(), UsersError> {
         for _ in 0..ATTEMPTS_MAX {
             let found = self.find(login).await?;
             let before = found.record.ok_or_else(|| missing(login))?;
             let mut record = before.clone();
-            change(&mut record);
+            change(&mut record)?;
             if record == before && kind != Kind::Deleted {
                 return Ok(());
             }

@@ -76,7 +76,7 @@ dies() {
     eventually ready next-ca && [[ "$(pid)" != "$before" ]]
 }
 
-check "it starts, with TLS and users, and is ready" eventually ready
+check "it is started when it is ready, with TLS and users" ready
 check "it is the user daybook" in_status Uid "$(id -u daybook)"
 check "it has no capability" in_status CapEff 0000000000000000
 check "it can gain none" in_status CapBnd 0000000000000000
@@ -94,7 +94,7 @@ cp /etc/daybook/next-ca.crt /etc/daybook/ca.crt
 check "a stop drains and ends well" bash -c \
     'systemctl stop daybook; [[ $(systemctl show daybook --property Result --value) == success ]]'
 check "it starts again" systemctl start daybook
-check "and is ready" eventually ready
+check "and is ready at once" ready
 check "what was appended is there" there
 check "one that is killed is started again" dies
 check "and has everything" there

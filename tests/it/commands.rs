@@ -1,7 +1,10 @@
 //! The ledger's commands and the settings of a server, as a user gives them.
 
+use std::os::unix::net::UnixDatagram;
+
 use serde_json::Value;
 
+use crate::support::PATIENCE;
 use crate::support::daemon::{Daemon, daybook, run, said};
 
 /// Runs `daybook …`: whether it succeeded, and all that it said.
@@ -92,6 +95,26 @@ fn a_server_is_set_up_by_a_file() {
     let refused = run(&["--settings", config, "serve"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("perhaps 'listen'"), "{}", said(&refused));
+}
+
+#[test]
+fn whoever_started_it_hears_when_it_is_ready_and_when_it_stops() {
+    let data = tempfile::tempdir().expect("a directory");
+    let path = data.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let hear = || {
+        let mut heard = [0; 64];
+        let len = socket.recv(&mut heard).expect("a word");
+        String::from_utf8_lossy(&heard[..len]).into_owned()
+    };
+    let mut command = daybook(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(data.path().join("data")).env("NOTIFY_SOCKET", &path);
+    let daemon = Daemon::spawn(command, PATIENCE).expect("a server");
+    assert_eq!(hear(), "READY=1\n");
+    let (status, log) = daemon.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(hear(), "STOPPING=1\n");
 }
 
 #[test]

@@ -59,6 +59,29 @@ fn the_demo_runs_on_a_server_that_has_other_accounts_already() {
     verify(data.path());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_and_the_trial_balance_end_with_what_came_of_them() {
+    let data = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(data.path());
+    let url = format!("http://{}", daemon.address);
+    let ledger = Ledger { address: daemon.address };
+    ledger.open(id(1), "10.00").await;
+    ledger.open(id(2), "1.00").await;
+    let (from, to) = (id(1).to_string(), id(2).to_string());
+    let make =
+        |amount| run(&["transfers", "make", &from, &to, amount, "USD", "--json", "--url", &url]);
+    for (amount, state, code) in [("4.00", "completed", 0), ("4000.00", "compensated", 1)] {
+        let output = make(amount);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!((told["state"].as_str(), output.status.code()), (Some(state), Some(code)));
+    }
+    let sums = answer(&["accounts", "trial-balance", "--verify", "--json", "--url", &url]);
+    assert_eq!((&sums["balanced"], &sums["verified"]["equal"]), (&json!(true), &json!(true)));
+    assert_eq!(sums["verified"]["accounts"], 2);
+    let (status, log) = daemon.terminate();
+    assert!(status.success(), "{log}");
+}
+
 /// What `daybook verify` answers, and whether it found the store sound.
 fn verified(data: &Path) -> (Value, bool) {
     let output = run(&["verify", "--json", "--data", text(data)]);

@@ -18,6 +18,7 @@ use daybook_ledger::transfer::{CHECK_RISK, PAYMENT_TRANSFER};
 use daybook_model::repository::SNAPSHOT_EVERY_DEFAULT;
 use daybook_store::scavenge::Schedule;
 use owo_colors::OwoColorize;
+use sd_notify::NotifyState;
 
 use super::archive::ArchiveArgs;
 use super::entrance::{EntranceArgs, bind};
@@ -288,10 +289,12 @@ async fn serve(
     }
     protection.stand_guard(&node, keeper)?;
     greet(&node, &args.data, &protection)?;
+    tell_starter(NotifyState::Ready);
     tokio::select! {
         () = signals.next() => {}
         () = node.context().life().asked_to_stop() => {}
     }
+    tell_starter(NotifyState::Stopping);
     tracing::info!(timeout = ?args.entrance.drain_timeout, "stopping: finishing what was begun");
     tokio::select! {
         stopped = node.stop(args.entrance.drain_timeout) => {
@@ -302,6 +305,13 @@ async fn serve(
             tracing::warn!("told twice: exiting at once; the next start recovers");
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Tells systemd, if it started this process and waits to hear (`Type=notify`).
+fn tell_starter(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot tell systemd of it: NOTIFY_SOCKET");
     }
 }
 

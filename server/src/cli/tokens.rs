@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::remote::{Remote, accepted, percent_encode};
 use super::report::{Json, escaped, facts, table};
 use crate::http::tokens::end_of;
+use crate::users::api_tokens::secret::id_in;
 
 /// Bytes of an answer: a page of tokens, each with a hundred groups, as long as they may be.
 const ANSWER_SIZE_MAX: usize = 64 * 1024 * 1024;
@@ -71,7 +72,7 @@ struct CreateArgs {
 
 #[derive(Debug, Args)]
 struct RevokeArgs {
-    /// By which the list calls it
+    /// By which the list calls it; or the token itself, which is not sent
     id: String,
 }
 
@@ -86,9 +87,7 @@ pub fn run(args: TokensArgs) -> anyhow::Result<ExitCode> {
             TokensCommand::List(args) => list(&remote, args.login.as_deref(), &json).await?,
             TokensCommand::Create(args) => create(&remote, args, &json).await?,
             TokensCommand::Revoke(RevokeArgs { id }) => {
-                let path = format!("/v1/tokens/{}", percent_encode(&id));
-                let ended = ask(&remote, "DELETE", &path, Bytes::new()).await?;
-                json.answer(&ended, "revoked\n")?;
+                json.answer(&revoke(&remote, &id).await?, "revoked\n")?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -103,7 +102,11 @@ async fn ask(remote: &Remote, method: &str, path: &str, body: Bytes) -> anyhow::
     accepted(status, &body.to_bytes())
 }
 
-async fn list(remote: &Remote, login: Option<&str>, to: &Json) -> anyhow::Result<()> {
+/// All tokens, or those of one user.
+///
+/// # Errors
+/// If the server cannot be asked, or refuses.
+pub async fn of(remote: &Remote, login: Option<&str>) -> anyhow::Result<Vec<Value>> {
     let (mut all, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let given = [("user", login), ("cursor", cursor.as_deref())];
@@ -114,9 +117,32 @@ async fn list(remote: &Remote, login: Option<&str>, to: &Json) -> anyhow::Result
         all.extend(page["tokens"].as_array().into_iter().flatten().cloned());
         cursor = page["next"].as_str().map(str::to_owned);
         if cursor.is_none() {
-            break;
+            return Ok(all);
         }
     }
+}
+
+/// Ends all tokens of a user; how many there were.
+///
+/// # Errors
+/// If the server cannot be asked, or refuses.
+pub async fn revoke_all(remote: &Remote, login: &str) -> anyhow::Result<usize> {
+    let all = of(remote, Some(login)).await?;
+    for token in &all {
+        let id = token["id"].as_str().unwrap_or_default();
+        revoke(remote, id).await?;
+    }
+    Ok(all.len())
+}
+
+async fn revoke(remote: &Remote, id: &str) -> anyhow::Result<Value> {
+    // A token that is given for its id is a secret: it does not leave this machine for that.
+    let path = format!("/v1/tokens/{}", percent_encode(&id_in(id)));
+    ask(remote, "DELETE", &path, Bytes::new()).await
+}
+
+async fn list(remote: &Remote, login: Option<&str>, to: &Json) -> anyhow::Result<()> {
+    let all = of(remote, login).await?;
     let mut rows = table(&["id", "user", "name", "groups", "expires"]);
     for token in &all {
         let text = |name: &str| escaped(token[name].as_str().unwrap_or_default());

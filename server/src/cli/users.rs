@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::remote::{Remote, ask_password};
 use super::report::{Json, escaped, facts, table};
+use super::tokens;
 use crate::http::event::rfc3339;
 use crate::security::files::read_secret;
 use crate::users::password::PASSWORD_SIZE_MAX;
@@ -78,6 +79,10 @@ struct PasswdArgs {
 
     #[command(flatten)]
     password: NewPassword,
+
+    /// End its API tokens, too: whoever had the old password may have made one
+    #[arg(long)]
+    revoke_tokens: bool,
 }
 
 #[derive(Debug, Args)]
@@ -135,10 +140,7 @@ pub fn run(args: UsersArgs) -> anyhow::Result<ExitCode> {
             UsersCommand::List => list(&users, &json).await?,
             UsersCommand::Show(of) => show(&users, &of.login, &json).await?,
             UsersCommand::Create(args) => create(&users, args, &json).await?,
-            UsersCommand::Passwd(args) => {
-                users.reset_password(&args.login, &args.password.read()?).await?;
-                json.answer(&json!({ "changed": true }), "the password is changed\n")?;
-            }
+            UsersCommand::Passwd(args) => reset(&users, &remote, &args, &json).await?,
             UsersCommand::Enable(of) => {
                 users.enable(&of.login).await?;
                 show(&users, &of.login, &json).await?;
@@ -183,6 +185,25 @@ async fn show(users: &Users, login: &str, to: &Json) -> anyhow::Result<()> {
     ];
     rows.extend(user.updated.map(|updated| ("changed", rfc3339(updated))));
     to.answer(&shown(&user), &facts(&rows))
+}
+
+async fn reset(users: &Users, remote: &Remote, args: &PasswdArgs, to: &Json) -> anyhow::Result<()> {
+    users.reset_password(&args.login, &args.password.read()?).await?;
+    let revoked = match args.revoke_tokens {
+        true => tokens::revoke_all(remote, &args.login).await?,
+        false => 0,
+    };
+    let left = tokens::of(remote, Some(&args.login)).await?.len();
+    let words = match (revoked, left) {
+        (0, 0) => "the password is changed\n".to_owned(),
+        (0, left) => format!(
+            "the password is changed; API tokens that go on: {left}; --revoke-tokens ends them\n"
+        ),
+        (revoked, _) => {
+            format!("the password is changed; API tokens that are revoked: {revoked}\n")
+        }
+    };
+    to.answer(&json!({ "changed": true, "revoked": revoked, "tokens": left }), &words)
 }
 
 async fn create(users: &Users, args: CreateArgs, to: &Json) -> anyhow::Result<()> {

@@ -32,6 +32,7 @@ use crate::node::{Admitted, Context};
 use crate::security::gate::Described;
 use crate::security::rights::{Refused, Right};
 use crate::users::UsersError;
+use crate::users::api_tokens::secret::id_in;
 use crate::users::api_tokens::{ApiToken, NewApiToken};
 
 /// Bytes of a request: a name, a login and a hundred groups, as long as they may be.
@@ -184,10 +185,11 @@ async fn list(
 /// Ends a token. What is another user's is not there for who may not end it.
 #[utoipa::path(
     delete, path = "/v1/tokens/{id}", tag = "access", operation_id = "revoke_token",
-    params(("id" = String, Path, description = "The token's id, not its secret")),
+    params(("id" = String, Path, description = "The token's id, or all of the token")),
     responses((status = 200, description = "It has ended", body = TokenView), NotWritten)
 )]
 async fn revoke(context: Admitted, Path(id): Path<String>) -> Result<Json<TokenView>, Problem> {
+    let id = id_in(&id);
     let token = context.users().token(&id).await?;
     let Some(token) = token.filter(|token| context.is_user(&token.login).is_ok()) else {
         return Err(UsersError::TokenNotFound { id }.into());

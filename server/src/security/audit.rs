@@ -35,6 +35,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use crate::telemetry::metrics::Metrics;
+use crate::users::api_tokens::secret::redacted;
 
 /// Records that wait to be written. A second's worth of the busiest administration.
 pub const AUDIT_QUEUE_LEN: usize = 1024;
@@ -214,9 +215,12 @@ fn described(asked: Asked<'_>) -> Map<String, Value> {
     members
 }
 
+/// `text` as far as it is kept: who asks for a path with a secret in it must not have it written
+/// down for ever.
 fn shortened(text: &str) -> String {
-    let end = text.floor_char_boundary(TEXT_SIZE_MAX);
-    text[..end].to_owned()
+    let mut text = redacted(text);
+    text.truncate(text.floor_char_boundary(TEXT_SIZE_MAX));
+    text
 }
 
 /// How many denials were kept in this minute.

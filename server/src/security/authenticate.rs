@@ -109,7 +109,7 @@ impl Authentication {
                     self.checks.by_password(login, password, peer).await
                 }
                 Credentials::ApiToken { login, secret } => {
-                    self.checks.by_api_token(login, &secret, peer).await
+                    self.checks.by_api_token(login, &secret).await
                 }
                 Credentials::Token(token) => match &self.tokens {
                     Some(tokens) => tokens.verify(&token).await,

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Whoever is over a limit is refused without a look at the password, until the minute is over.
-//! What is refused is not counted, so a program that goes on with an old password does not keep
-//! itself out once it has the new one.
+//! What is refused is not counted, nor is the same wrong password said again ([`super::verified`]):
+//! a program that goes on with an old one keeps nobody out, not those behind the same address nor
+//! itself once it has the new one. API tokens are not counted: nobody guesses 256 bits.
 //!
 //! **Why nobody can be kept out by others for ever.** Credentials that were right before are not
 //! counted at all ([`super::verified`]): who works now goes on working, whatever others try. The
@@ -93,8 +94,7 @@ struct Familiar {
     at: Duration,
 }
 
-/// How many of the limits count: the address's alone, that of a login from there too, and the login's.
-const BY_ADDRESS: usize = 1;
+/// How many of the limits count: the address's and that of a login from there, and the login's too.
 const FROM_FAMILIAR: usize = 2;
 const FROM_ELSEWHERE: usize = 3;
 
@@ -128,15 +128,6 @@ impl Lockout {
         state.attempt(Attempt { login, address, counted }, now)
     }
 
-    /// As [`Lockout::attempt`], with what says no login: a token.
-    ///
-    /// # Errors
-    /// When to try again, if there were too many.
-    pub fn attempt_without_login(&self, peer: IpAddr, now: Duration) -> Result<Attempt, Duration> {
-        let (login, address) = (Login::default(), network(peer));
-        self.state.lock().attempt(Attempt { login, address, counted: BY_ADDRESS }, now)
-    }
-
     /// Takes an attempt back: it was right at that time, or nobody could say.
     pub fn forgive(&self, attempt: Attempt, right: Option<Duration>) {
         let Attempt { login, address, counted } = attempt;
@@ -149,9 +140,7 @@ impl Lockout {
                 }
             }
         }
-        if let Some(at) = right
-            && counted > BY_ADDRESS
-        {
+        if let Some(at) = right {
             state.tallies.remove(&Subject::Pair(login, address));
             state.remember(login, address, at);
         }
@@ -299,18 +288,6 @@ mod tests {
         let let_through =
             (0..500).filter(|n| lockout.attempt(&format!("u{n}"), address(1), START).is_ok());
         assert_eq!(let_through.count(), ADDRESS_MAX as usize);
-    }
-
-    #[test]
-    fn what_says_no_login_counts_for_its_address_alone() {
-        let lockout = Lockout::new(&SystemEntropy);
-        let tokens = || lockout.attempt_without_login(address(1), START);
-        assert_eq!((0..500).filter(|_| tokens().is_ok()).count(), ADDRESS_MAX as usize);
-        assert!(lockout.attempt("ada", address(1), START).is_err(), "the same address");
-        assert!(lockout.attempt("ada", address(2), START).is_ok());
-        let elsewhere = lockout.attempt_without_login(address(3), START).expect("let through");
-        lockout.forgive(elsewhere, Some(START));
-        assert!(lockout.state.lock().familiar.is_empty(), "nobody is at home there by it");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Credentials that were right a moment ago, and those that are being looked at.
+//! Credentials that were right a moment ago, those that were wrong, and those that are being looked
+//! at.
 //!
 //! ```text
 //!   login, password ─ BLAKE3, keyed with chance of this process ─> Fingerprint ─> Caller
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daybook_model::Entropy;
+use daybook_model::{Entropy, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -26,6 +27,9 @@ use crate::users::password::PasswordStamp;
 pub const AGE_MAX: Duration = Duration::from_secs(60);
 /// Credentials that are remembered: some 200 bytes each. More services than one server has.
 pub const VERIFIED_MAX: usize = 4096;
+/// Wrong credentials that are remembered: some 100 bytes each. As many programs as may go on with an
+/// old password.
+pub const WRONG_MAX: usize = 1024;
 
 /// Credentials, as they are remembered. Drawn with a key of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +42,8 @@ type Found = Result<Caller, Refusal>;
 pub struct Verified {
     key: [u8; 32],
     entries: RwLock<BTreeMap<Fingerprint, Entry>>,
+    /// Of which generation of users they were wrong, and when they were found so.
+    wrong: Mutex<BTreeMap<Fingerprint, (u64, Duration)>>,
     searches: Arc<Mutex<BTreeMap<Fingerprint, watch::Receiver<Option<Found>>>>>,
 }
 
@@ -81,6 +87,7 @@ impl Verified {
         Verified {
             key: key(entropy),
             entries: RwLock::new(BTreeMap::new()),
+            wrong: Mutex::default(),
             searches: Arc::default(),
         }
     }
@@ -95,25 +102,45 @@ impl Verified {
         Fingerprint(*hasher.finalize().as_bytes())
     }
 
-    /// Whose these are, if they were right a moment ago and no user was changed since.
+    /// Whose these are, if they were right a moment ago, are not over at the time `at`, and no user
+    /// was changed since.
     #[must_use]
-    pub fn get(&self, of: &Fingerprint, generation: u64, now: Duration) -> Option<Caller> {
+    pub fn get(
+        &self,
+        of: &Fingerprint,
+        generation: u64,
+        (now, at): (Duration, Timestamp),
+    ) -> Option<Caller> {
         let entries = self.entries.read();
         let entry = entries.get(of)?;
+        let is_over = entry.found.caller.until().is_some_and(|until| until <= at);
         let valid = entry.generation == generation && now.saturating_sub(entry.at) < AGE_MAX;
-        valid.then(|| entry.found.caller.clone())
+        (valid && !is_over).then(|| entry.found.caller.clone())
+    }
+
+    /// Whether these were wrong, and no user was changed since: then they are wrong still.
+    #[must_use]
+    pub fn is_wrong(&self, of: &Fingerprint, generation: u64) -> bool {
+        self.wrong.lock().get(of).is_some_and(|(known, _)| *known == generation)
+    }
+
+    /// These were wrong at `at`, when the users were of this generation. The oldest is forgotten if
+    /// there are too many.
+    pub fn put_wrong(&self, of: Fingerprint, generation: u64, at: Duration) {
+        let mut wrong = self.wrong.lock();
+        if wrong.len() >= WRONG_MAX && !wrong.contains_key(&of) {
+            let oldest = wrong.iter().min_by_key(|(_, (_, at))| *at).map(|(of, _)| *of);
+            if let Some(oldest) = oldest {
+                wrong.remove(&oldest);
+            }
+        }
+        wrong.insert(of, (generation, at));
     }
 
     /// Which password it was, if these were right once, as far as is remembered.
     #[must_use]
     pub fn stamp(&self, of: &Fingerprint) -> Option<PasswordStamp> {
         self.entries.read().get(of)?.found.stamp
-    }
-
-    /// Whether these were right once, as far as is remembered.
-    #[must_use]
-    pub fn remembers(&self, of: &Fingerprint) -> bool {
-        self.entries.read().contains_key(of)
     }
 
     /// These were right at `at`, when the users were of this generation. The oldest is forgotten if
@@ -198,12 +225,39 @@ mod tests {
         verified.put(of, ada(), 7, at);
         let rows = [(7, 0, true), (7, 59, true), (7, 60, false), (8, 0, false), (6, 0, false)];
         for (generation, seconds, valid) in rows {
-            let found = verified.get(&of, generation, at + Duration::from_secs(seconds));
+            let now = (at + Duration::from_secs(seconds), Timestamp(i64::MAX));
+            let found = verified.get(&of, generation, now);
             assert_eq!(found.is_some(), valid, "generation {generation}, {seconds} s later");
         }
-        assert!(verified.remembers(&of));
         verified.forget(&of);
-        assert!(!verified.remembers(&of));
+        assert!(verified.get(&of, 7, (at, Timestamp(0))).is_none());
+    }
+
+    #[test]
+    fn what_ends_by_itself_is_right_until_then() {
+        let verified = Verified::new(&SystemEntropy);
+        let of = verified.fingerprint("api token", &["a hash"]);
+        let until = Some(Timestamp(1000));
+        let caller = Caller::known("ada".to_owned(), Vec::new(), Proof::Token, until);
+        verified.put(of, Known { caller, stamp: None }, 7, Duration::ZERO);
+        for (now, valid) in [(0, true), (999, true), (1000, false)] {
+            let found = verified.get(&of, 7, (Duration::ZERO, Timestamp(now)));
+            assert_eq!(found.is_some(), valid, "at {now}");
+        }
+    }
+
+    #[test]
+    fn what_was_wrong_is_wrong_until_a_user_is_changed() {
+        let verified = Verified::new(&SystemEntropy);
+        let of = |number: usize| verified.fingerprint("password", &[&number.to_string(), ""]);
+        verified.put_wrong(of(0), 7, Duration::ZERO);
+        assert!(verified.is_wrong(&of(0), 7) && !verified.is_wrong(&of(0), 8));
+        for number in 1..=WRONG_MAX {
+            verified.put_wrong(of(number), 7, Duration::from_secs(number as u64));
+        }
+        for (number, kept) in [(0, false), (1, true), (WRONG_MAX, true)] {
+            assert_eq!(verified.is_wrong(&of(number), 7), kept, "{number}");
+        }
     }
 
     #[test]
@@ -229,7 +283,8 @@ mod tests {
             verified.put(of(number), ada(), 0, Duration::from_secs(number as u64));
         }
         for (number, kept) in [(0, false), (1, true), (VERIFIED_MAX, true)] {
-            assert_eq!(verified.remembers(&of(number)), kept, "{number}");
+            let at = (Duration::from_secs(number as u64), Timestamp(0));
+            assert_eq!(verified.get(&of(number), 0, at).is_some(), kept, "{number}");
         }
     }
 

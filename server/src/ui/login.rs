@@ -16,6 +16,7 @@ use super::visitor::{Visit, Visitor, safe_next, set_cookie};
 use super::{ROOT, Ui};
 use crate::http::body::Held;
 use crate::node::listener::Peer;
+use crate::security::Proof;
 use crate::security::authenticate::{Asked, Refusal};
 
 /// Bytes of a login: names and passwords are short.
@@ -72,6 +73,10 @@ pub async fn begin(
         Ok(caller) => caller,
         Err(refusal) => return Ok(refused(next, &refusal)),
     };
+    if caller.proof() == Proof::ApiToken {
+        let said = "An API token is for machines. Log in with your password.";
+        return Ok(again(next, StatusCode::FORBIDDEN, said));
+    }
     let sessions = ui.context.console().sessions();
     // A session that somebody else may have begun in this browser is not gone on with.
     if let Some(session) = before.session() {
@@ -100,7 +105,11 @@ fn refused(next: &str, refusal: &Refusal) -> Response {
         Refusal::Wrong => "No user who may log in has this name and password.".to_owned(),
         other => other.to_string(),
     };
-    (status, axum::response::Html(form(next, Some(&said)).into_string())).into_response()
+    again(next, status, &said)
+}
+
+fn again(next: &str, status: StatusCode, said: &str) -> Response {
+    (status, axum::response::Html(form(next, Some(said)).into_string())).into_response()
 }
 
 fn form(next: &str, trouble: Option<&str>) -> Markup {

@@ -383,6 +383,10 @@ fn check_name(name: &str) -> Result<(), UsersError> {
 fn check_groups(named: Option<&[String]>, own: &[String]) -> Result<(), UsersError> {
     let invalid = |reason| Err(UsersError::Invalid { what: "groups", reason });
     let named = named.unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = named.iter().find(|group| !seen.insert(*group)) {
+        return invalid(format!("has '{twice}' twice; name it once"));
+    }
     if let Some(group) = named.iter().find(|group| group.starts_with(TENANT_PREFIX)) {
         return invalid(format!("has '{group}': what confines a user goes with all its tokens"));
     }

@@ -122,9 +122,14 @@ pub fn check(login: &str, full_name: &str, groups: &[String]) -> Result<(), User
     if groups.len() > GROUPS_MAX {
         return invalid("groups", format!("are {}; give at most {GROUPS_MAX}", groups.len()));
     }
-    let sound = |group: &String| (1..=GROUP_SIZE_MAX).contains(&group.len()) && printable(group);
+    // People write several groups with commas between them: none of them may be in a name.
+    let sound = |group: &String| {
+        (1..=GROUP_SIZE_MAX).contains(&group.len()) && printable(group) && !group.contains(',')
+    };
     if !groups.iter().all(sound) {
-        let reason = format!("has one that is no text of 1 to {GROUP_SIZE_MAX} bytes; mend it");
+        let reason = format!(
+            "has one that is no text of 1 to {GROUP_SIZE_MAX} bytes without a comma; mend it"
+        );
         return invalid("groups", reason);
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Users on a store in memory.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use daybook_log::disk::sim::SimDisk;
@@ -77,6 +78,19 @@ async fn a_user_is_created_changed_and_deleted() {
     let again = Users::new(store.clone(), Arc::new(SystemEntropy));
     assert!(knows(&again, "ada", "analytical engine").await);
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_knows_the_old_password_does_not_overwrite_the_one_that_was_set_meanwhile() {
+    let users = Users::new(store(), Arc::new(SystemEntropy));
+    users.create(ada()).await.expect("created");
+    let (old, of_a_thief) = ("analytical engine".to_owned(), "difference engine".to_owned());
+    let mut changing = pin!(users.change_password("ada", old, of_a_thief));
+    // It has read the old one, and looks whether that is right.
+    assert!(futures_util::poll!(&mut changing).is_pending());
+    users.reset_password("ada", "a safe one".to_owned()).await.expect("reset");
+    assert!(matches!(changing.await, Err(UsersError::WrongPassword { .. })));
+    assert!(knows(&users, "ada", "a safe one").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,12 +68,10 @@ impl Checks {
         self: &Arc<Self>,
         login: Option<String>,
         secret: &Secret,
-        peer: IpAddr,
     ) -> Result<Caller, Refusal> {
         let hash = secret.hash();
         let of = self.verified.fingerprint("api token", &[hash.to_hex().as_str()]);
-        let caller =
-            self.once(of, move |checks| async move { checks.api_token(&of, hash, peer).await });
+        let caller = self.once(of, move |checks| async move { checks.api_token(hash).await });
         let caller = caller.await?;
         let is_its_own = login.is_none_or(|login| caller.login() == Some(login.as_str()));
         if is_its_own { Ok(caller) } else { Err(Refusal::Wrong) }
@@ -92,8 +90,11 @@ impl Checks {
         loop {
             let now = self.clock.monotonic();
             let generation = self.users.generation();
-            if let Some(caller) = self.verified.get(&of, generation, now) {
+            if let Some(caller) = self.verified.get(&of, generation, (now, self.clock.now())) {
                 return Ok(caller);
+            }
+            if self.verified.is_wrong(&of, generation) {
+                return Err(Refusal::Wrong);
             }
             match self.verified.begin(of) {
                 Role::Finder(finder) => {
@@ -144,7 +145,10 @@ impl Checks {
                 self.lockout.forgive(attempt, Some(self.clock.monotonic()));
                 Ok(self.by(user, stamp, at))
             }
-            Ok(None) => Err(Refusal::Wrong),
+            Ok(None) => {
+                self.verified.put_wrong(*of, at, self.clock.monotonic());
+                Err(Refusal::Wrong)
+            }
             Err(error) => {
                 self.lockout.forgive(attempt, None);
                 Err(unavailable(&error))
@@ -152,50 +156,25 @@ impl Checks {
         }
     }
 
-    /// Whose API token has this hash. One that was right before is looked at again without counting.
-    async fn api_token(
-        &self,
-        of: &Fingerprint,
-        hash: blake3::Hash,
-        peer: IpAddr,
-    ) -> Result<Known, Refusal> {
+    /// Whose API token has this hash. None of them is counted: nobody guesses one.
+    async fn api_token(&self, hash: blake3::Hash) -> Result<Known, Refusal> {
         let at = self.users.generation();
-        let attempt = if self.verified.remembers(of) {
-            None
-        } else {
-            let attempt = self.lockout.attempt_without_login(peer, self.clock.monotonic());
-            Some(attempt.map_err(|retry_after| Refusal::LockedOut { retry_after })?)
-        };
         let found = self.users.bearer(&hash, self.clock.now()).await;
-        let found = match found.map_err(|error| unavailable(&error)) {
-            Ok(Bearer::Good(user, token)) => {
-                let groups = user.groups.clone();
-                let standing = TokenStanding {
-                    users: self.users.clone(),
-                    clock: self.clock.clone(),
-                    hash,
-                    groups: user.groups,
-                    at,
-                };
-                let caller = Caller::by_api_token(user.login, groups, token.id, token.expires);
-                Ok(Known { caller: caller.standing_by(Arc::new(standing)), stamp: None })
-            }
-            Ok(Bearer::Expired) => Err(Refusal::ApiTokenExpired),
-            Ok(Bearer::Nobody) => Err(Refusal::ApiToken),
-            Err(refused) => Err(refused),
+        let (user, token) = match found.map_err(|error| unavailable(&error))? {
+            Bearer::Good(user, token) => (user, token),
+            Bearer::Expired => return Err(Refusal::ApiTokenExpired),
+            Bearer::Nobody => return Err(Refusal::ApiToken),
         };
-        match (&found, attempt) {
-            // Whoever knows a token that has ended does not guess.
-            (
-                Ok(_) | Err(Refusal::ApiTokenExpired | Refusal::Unavailable { .. }),
-                Some(attempt),
-            ) => {
-                self.lockout.forgive(attempt, None);
-            }
-            (Err(Refusal::ApiToken), _) => self.verified.forget(of),
-            _ => {}
-        }
-        found
+        let groups = user.groups.clone();
+        let standing = TokenStanding {
+            users: self.users.clone(),
+            clock: self.clock.clone(),
+            hash,
+            groups: user.groups,
+            at,
+        };
+        let caller = Caller::by_api_token(user.login, groups, token.id, token.expires);
+        Ok(Known { caller: caller.standing_by(Arc::new(standing)), stamp: None })
     }
 
     fn by(&self, user: User, stamp: PasswordStamp, at: u64) -> Known {
@@ -240,7 +219,8 @@ impl Checks {
         let fingerprint = self.verified.fingerprint("certificate", &names);
         let now = self.clock.monotonic();
         let generation = self.users.generation();
-        if let Some(caller) = self.verified.get(&fingerprint, generation, now) {
+        let at = (now, self.clock.now());
+        if let Some(caller) = self.verified.get(&fingerprint, generation, at) {
             return Ok(caller);
         }
         let user = match self.users.user(login).await {

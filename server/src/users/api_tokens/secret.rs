@@ -117,6 +117,31 @@ pub fn id_of(hash: &blake3::Hash) -> String {
     hash.to_hex()[..2 * ID_SIZE].to_owned()
 }
 
+/// The id that `text` says, which may be the whole token: who wants to end one has that at hand.
+#[must_use]
+pub fn id_in(text: &str) -> String {
+    match Secret::read(text) {
+        Some(Ok(secret)) => id_of(&secret.hash()),
+        _ => text.to_owned(),
+    }
+}
+
+/// `text` without what could be a token's secret in it, for what is written down.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let mut parts = text.split(PREFIX);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str(PREFIX);
+        let rest = part.trim_start_matches(|character: char| character.is_ascii_hexdigit());
+        if rest.len() < part.len() {
+            shown.push_str("[redacted]");
+        }
+        shown.push_str(rest);
+    }
+    shown
+}
+
 /// Whether `text` may be an id.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
@@ -128,6 +153,19 @@ mod tests {
     use daybook_model::SystemEntropy;
 
     use super::*;
+
+    #[test]
+    fn a_token_says_its_id_and_is_not_written_down() {
+        let secret = Secret::draw(&SystemEntropy);
+        let (text, id) = (secret.text(), id_of(&secret.hash()));
+        assert_eq!((id_in(&text), id_in(&id)), (id.clone(), id));
+        assert_eq!(
+            redacted(&format!("DELETE /v1/tokens/{text}?a=1")),
+            "DELETE /v1/tokens/dbk_[redacted]?a=1"
+        );
+        assert_eq!(redacted(&format!("{} {text}", &text[..20])), "dbk_[redacted] dbk_[redacted]");
+        assert_eq!(redacted("GET /v1/streams/dbk_"), "GET /v1/streams/dbk_");
+    }
 
     #[test]
     fn a_token_is_read_whole_or_not_at_all() {
