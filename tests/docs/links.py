@@ -72,12 +72,12 @@ def twins() -> list[str]:
 
 
 def pages() -> list[Path]:
-    return [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), ROOT / "client/README.md"]
+    return [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob(".github/*.md")), *sorted(ROOT.glob("docs/**/*.md")), ROOT / "client/README.md"]
 
 
 def main() -> int:
     said, passed = twins(), 0
-    named: set[Path] = {ROOT / "README.md", ROOT / "SECURITY.md"}
+    named: set[Path] = {ROOT / "README.md", ROOT / ".github/SECURITY.md"}
     for page in pages():
         for number, line in lines_of_prose(page.read_text()):
             for link in LINK.findall(CODE.sub("", line)):
