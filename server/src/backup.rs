@@ -16,14 +16,16 @@ pub mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daybook_backup::{Access, Archive, Halt, Keys, Objects, Pace, Recipients, Repository};
-use daybook_backup::{RepositoryError, Round};
+use daybook_backup::{Access, Archive, BucketKeys, Halt, KeySource, Keys, Objects, Pace};
+use daybook_backup::{Recipients, Repository, RepositoryError, Round};
 use daybook_model::{Clock, Position, Timestamp};
 use daybook_store::Store;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+
+use crate::security::source::Source;
 
 /// The longest wait after a round that failed.
 const RETRY_MAX: Duration = Duration::from_secs(300);
@@ -41,6 +43,26 @@ pub struct ArchiveSettings {
     pub recipients: Recipients,
     /// Bytes a second, at most.
     pub rate: Option<u64>,
+    /// The keys of an S3 bucket, if they do not come from the environment.
+    pub keys: Option<BucketKeySources>,
+}
+
+/// Where the keys of an S3 bucket come from: read for each request, so that what is changed there is
+/// taken up without a restart.
+#[derive(Clone, Debug)]
+pub struct BucketKeySources {
+    /// Which key it is.
+    pub id: Source,
+    /// The key.
+    pub secret: Source,
+}
+
+impl KeySource for BucketKeySources {
+    fn keys(&self) -> Result<BucketKeys, Box<dyn std::error::Error + Send + Sync>> {
+        let id = self.id.read_secret("--archive-access-key")?;
+        let secret = self.secret.read_secret("--archive-secret-key")?;
+        Ok(BucketKeys { id, secret })
+    }
 }
 
 /// What is known of archiving.
@@ -185,7 +207,9 @@ fn round(
     let archive = match archive {
         Some(archive) => archive,
         None => {
-            let objects = Objects::open(&settings.url, Access::Write, Handle::current())?;
+            let source = settings.keys.clone().map(|keys| Arc::new(keys) as Arc<dyn KeySource>);
+            let runtime = Handle::current();
+            let objects = Objects::open_with(&settings.url, Access::Write, runtime, source)?;
             let keys = Keys { recipients: settings.recipients.clone(), ..Keys::default() };
             let pace = Pace::new(settings.rate);
             let repository = Repository::open_for(store.about().store_id, objects, keys, pace)?;

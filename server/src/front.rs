@@ -17,7 +17,9 @@ use http::header;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::config::is_this_machine;
 use crate::node::entrance::Entrance;
+use crate::node::hosts::Hosts;
 use crate::node::listener::{self, Bounds, Connections};
 use crate::node::{Life, Phase, Stopped};
 use crate::security::files::FileError;
@@ -43,6 +45,9 @@ pub struct Reception {
     pub security: Settings,
     /// What everyone belongs to who proves by a certificate who it is.
     pub certificate_groups: Vec<String>,
+    /// Names by which it may be called though it asks nobody who they are; see
+    /// [`hosts`](crate::node::hosts).
+    pub host_names: Vec<String>,
 }
 
 /// Why a front cannot start.
@@ -62,11 +67,16 @@ impl Front {
     /// # Errors
     /// [`FrontError`] names the file that cannot be used.
     pub fn start(routes: Router, life: Life, reception: Reception) -> Result<Front, FrontError> {
-        let Reception { listener, connections_max, security, certificate_groups } = reception;
+        let Reception { listener, connections_max, security, certificate_groups, host_names } =
+            reception;
         let address = listener.local_addr()?;
+        let is_open = security.tls.is_none() && security.asks == Asks::Nobody;
+        // Whoever comes from elsewhere is no browser on this machine.
+        let is_guarded = is_open && is_this_machine(&address);
+        let hosts = is_guarded.then(|| Hosts::new(&host_names));
         let security = guard(security, certificate_groups, &life)?;
         let asker = security.asker().cloned();
-        let entrance = Entrance::http_only(routes, life.clone(), asker);
+        let entrance = Entrance::http_only(routes, life.clone(), asker).called(hosts);
         let connections = Connections::new(connections_max, Bounds::default());
         let tls = security.tls().cloned();
         let serving = listener::serve(listener, entrance, connections.clone(), tls, life.clone());

@@ -217,6 +217,7 @@ async fn a_backup_is_begun_before_its_time() {
         every: Duration::from_secs(24 * 60 * 60),
         recipients: Default::default(),
         rate: None,
+        keys: None,
     };
     let config =
         Config { archive: Some(archive), ..Config::in_directory(data.path().join("data")) };

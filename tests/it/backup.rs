@@ -41,6 +41,7 @@ impl Place {
             every: Duration::from_millis(20),
             recipients: Default::default(),
             rate: None,
+            keys: None,
         }
     }
 

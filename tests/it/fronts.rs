@@ -12,12 +12,13 @@ use daybook::security::{Asks, Settings};
 use daybook::users::NewUser;
 use daybook_projections::postgres::{Postgres, SCHEMA_DEFAULT, Server as Database};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::PATIENCE;
 use crate::support::daemon::{daybook, run, said};
 use crate::support::pki::{Authority, Holds, write};
 use crate::support::secure::Visitor;
+use crate::support::{PATIENCE, soon};
 
 /// Nothing listens there.
 const NO_DATABASE: &str = "postgres://front@127.0.0.1:1/daybook";
@@ -48,6 +49,7 @@ async fn front(directory: &Path, ours: &Authority, groups: &[&str]) -> Front {
         connections_max: 16,
         security,
         certificate_groups: groups.iter().map(|&group| group.to_owned()).collect(),
+        host_names: Vec::new(),
     };
     query::start(postgres, &Memory::default(), reception).expect("a front")
 }
@@ -98,6 +100,47 @@ async fn a_fronts_certificates_change_while_it_runs() {
     front.security().reload().await.expect("read again");
     assert_eq!(visitor.get(front.address(), "/metrics").await.expect("an answer").0, 200);
     front.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_that_asks_nobody_answers_to_no_strange_name() {
+    let ours = |host_names: &[&str]| {
+        let host_names = host_names.iter().map(|&name| name.to_owned()).collect();
+        async move {
+            let database = Database::parse(NO_DATABASE).expect("a URL");
+            let postgres = Postgres::new(database, SCHEMA_DEFAULT, None).expect("a pool");
+            let reception = Reception {
+                listener: TcpListener::bind("127.0.0.1:0").await.expect("a port"),
+                connections_max: 16,
+                security: Settings::default(),
+                certificate_groups: Vec::new(),
+                host_names,
+            };
+            query::start(postgres, &Memory::default(), reception).expect("a front")
+        }
+    };
+    let strange = "evil.example:2114";
+    for (host_names, host, expected) in [
+        (&[][..], "127.0.0.1", 204),
+        (&[], "localhost:2114", 204),
+        (&[], strange, 421),
+        (&["lists.internal"], "lists.internal", 204),
+        (&["lists.internal"], strange, 421),
+    ] {
+        let front = ours(host_names).await;
+        assert_eq!(named(front.address(), host).await, expected, "{host_names:?} {host}");
+        front.stop(PATIENCE).await;
+    }
+}
+
+/// The status of an answer to a request for a name.
+async fn named(address: SocketAddr, host: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let head = format!("GET /health/live HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer)).await.expect("text");
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The options of a server that archives its log.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use daybook_backup::{Objects, Recipients};
 
-use crate::backup::ArchiveSettings;
+use crate::backup::{ArchiveSettings, BucketKeySources};
+use crate::security::source::Source;
 
 /// The shortest time between two rounds: each lists segments and may write two objects.
 const EVERY_MIN: Duration = Duration::from_secs(1);
@@ -44,21 +46,60 @@ pub struct ArchiveArgs {
     /// How fast, in MiB a second; as fast as it goes if not given
     #[arg(long, env = "DAYBOOK_ARCHIVE_RATE", value_name = "MIB", value_parser = rate)]
     archive_rate: Option<u64>,
+
+    /// The id of the key of an S3 bucket, in a file or as vault:MOUNT/PATH#FIELD; it may change
+    /// while the server runs [default: what AWS_… says]
+    #[arg(
+        long,
+        env = "DAYBOOK_ARCHIVE_ACCESS_KEY",
+        value_name = "FILE",
+        requires = "archive_secret_key",
+        requires = "archive"
+    )]
+    archive_access_key: Option<PathBuf>,
+
+    /// That key, likewise
+    #[arg(
+        long,
+        env = "DAYBOOK_ARCHIVE_SECRET_KEY",
+        value_name = "FILE",
+        requires = "archive_access_key"
+    )]
+    archive_secret_key: Option<PathBuf>,
 }
 
 impl ArchiveArgs {
-    /// What they say; none if nothing is archived.
+    /// Where the bucket's keys come from, if not from the environment.
+    ///
+    /// # Errors
+    /// If a name of a secret is none, or nothing has such keys.
+    pub fn keys(&self) -> anyhow::Result<Option<BucketKeySources>> {
+        let (Some(id), Some(secret)) = (&self.archive_access_key, &self.archive_secret_key) else {
+            return Ok(None);
+        };
+        if !self.archive.as_ref().is_some_and(|url| url.starts_with("s3://")) {
+            bail!("--archive-access-key is of an S3 bucket; --archive names none (s3://…)");
+        }
+        let id = Source::given("--archive-access-key", id)?;
+        let secret = Source::given("--archive-secret-key", secret)?;
+        Ok(Some(BucketKeySources { id, secret }))
+    }
+
+    /// What they say, with the bucket's `keys`; none if nothing is archived.
     ///
     /// # Errors
     /// If a recipient is none.
-    pub fn settings(&self) -> anyhow::Result<Option<ArchiveSettings>> {
+    pub fn settings(
+        &self,
+        keys: Option<BucketKeySources>,
+    ) -> anyhow::Result<Option<ArchiveSettings>> {
         let Some(url) = self.archive.clone() else { return Ok(None) };
         let mut recipients = Recipients::default();
         for each in &self.archive_recipient {
             recipients.add(each).context("--archive-recipient cannot be used")?;
         }
         let (every, rate) = (self.archive_every, self.archive_rate);
-        Ok(Some(ArchiveSettings { url, every, recipients, rate }))
+        Ok(Some(ArchiveSettings { url, every, recipients, rate, keys }))
     }
 }
 

@@ -3,16 +3,18 @@
 //! ```text
 //!   backup --to URL          take        of a running server (--url), by what it says of its
 //!                                        segments (origin), or of a stopped store (--data)
+//!   backup now                  now      by a server that archives its log, with its credentials
 //!   backup list | verify | prune         inspect
 //!   backup keygen                        keygen
 //!   restore --from URL       restore
 //! ```
 //!
-//! All talk to the repository themselves, with the credentials of whoever calls them: a server is
+//! All but `now` talk to the repository themselves, with the credentials of whoever calls them: a server is
 //! asked for its bytes and needs to know of no bucket.
 
 mod inspect;
 mod keygen;
+mod now;
 mod origin;
 pub mod restore;
 
@@ -88,6 +90,8 @@ pub struct BackupArgs {
 /// What is done with backups that were taken.
 #[derive(Debug, Subcommand)]
 enum BackupCommand {
+    /// Have a server that archives its log bring now what the archive does not have yet.
+    Now(now::NowArgs),
     /// List the backups in a repository.
     List(inspect::ListArgs),
     /// Read every object that backups are made of, and compare it with what was written.
@@ -105,6 +109,7 @@ enum BackupCommand {
 pub fn run(args: BackupArgs) -> anyhow::Result<ExitCode> {
     let runtime = super::runtime(Some(1))?;
     match args.command {
+        Some(BackupCommand::Now(args)) => now::run(&args, &runtime),
         Some(BackupCommand::List(args)) => inspect::list(&args, &runtime),
         Some(BackupCommand::Verify(args)) => inspect::verify(&args, &runtime),
         Some(BackupCommand::Prune(args)) => inspect::prune(&args, &runtime),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use daybook_client::{Client, EventFilter, Links, Pattern, ReadAll, ReadStream};
 use daybook_log::disk::os::{Access, OsDisk};
@@ -15,10 +15,12 @@ use daybook_store::{AllFrom, Direction, Environment, From, Options, Store};
 use daybook_wire::event::TOMBSTONE_REVISION;
 use futures_util::TryStreamExt as _;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use serde_json::json;
 
 use super::place::Subject;
 use super::read::FilterArgs;
 use super::remote::Remote;
+use super::report::Json;
 use crate::http::event;
 
 /// Bytes written at a time.
@@ -34,6 +36,7 @@ const SHOWN_EACH: u64 = 1_000;
 
 Examples:
   daybook export --to events.jsonl
+  daybook export --to events.jsonl --json           how many there were
   daybook export account-1 | jq .type
   daybook export --stream-prefix account- --data ./data --to accounts.jsonl"
 )]
@@ -54,6 +57,9 @@ pub struct ExportArgs {
 
     #[command(flatten)]
     remote: Remote,
+
+    #[command(flatten)]
+    json: Json,
 }
 
 /// Exports.
@@ -63,6 +69,9 @@ pub struct ExportArgs {
 pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let subject = Subject::of(args.stream.as_deref(), args.stream.is_none(), None)?;
     let filter = args.filter.filter(&subject)?;
+    if args.to.is_none() && args.json.wanted() && !args.json.leaves_output_to_people() {
+        bail!("the events are JSON, and go to standard output: give --to FILE, or --json=FILE");
+    }
     let mut lines = Lines::to(args.to.as_deref())?;
     super::runtime(None)?.block_on(async {
         match &args.data {
@@ -77,7 +86,13 @@ pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
             }
         }
     })?;
-    lines.finish()?;
+    let (events, bytes) = lines.finish()?;
+    let to = args.to.as_ref().map(|path| path.display().to_string());
+    if args.json.wanted() {
+        args.json.answer(&json!({ "to": to, "events": events, "bytes": bytes }), "")?;
+    } else if let Some(to) = to {
+        eprintln!("{} events, {} in {to}", HumanCount(events), HumanBytes(bytes));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -221,16 +236,15 @@ impl Lines {
         Ok(())
     }
 
-    fn finish(mut self) -> anyhow::Result<()> {
+    /// Answers with how many events there were, and bytes.
+    fn finish(mut self) -> anyhow::Result<(u64, u64)> {
         self.out.flush().context("cannot write")?;
         self.bar.finish_and_clear();
         if let Some((path, unfinished)) = self.file {
             #[expect(clippy::disallowed_methods, reason = "an export is not the store's")]
             std::fs::rename(&unfinished, &path)
                 .with_context(|| format!("cannot name {}", path.display()))?;
-            let (events, bytes) = (HumanCount(self.events), HumanBytes(self.bytes));
-            eprintln!("{events} events, {bytes} in {}", path.display());
         }
-        Ok(())
+        Ok((self.events, self.bytes))
     }
 }

@@ -152,6 +152,7 @@ It ends with 0 if the server is ready, with 1 if it is not or cannot be asked.",
         "\
   daybook backup --to /mnt/backups               of the server at --url
   daybook backup --to s3://backups/ledger
+  daybook backup now                             what --archive does not have yet, at once
   daybook backup list --from /mnt/backups
   daybook backup verify --from /mnt/backups      ends with 1 if any is not whole",
     ),

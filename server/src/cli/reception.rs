@@ -20,6 +20,16 @@ pub struct ReceptionArgs {
     /// Groups of everyone who proves by a certificate who it is, with commas: ledger-read, $monitor
     #[arg(long, env = "DAYBOOK_TLS_CLIENT_GROUPS", value_name = "GROUPS", value_delimiter = ',')]
     tls_client_groups: Vec<String>,
+
+    /// A name by which it may be called though it asks nobody who they are: addresses and localhost
+    /// always are; may be given more than once
+    #[arg(
+        long = "host-name",
+        env = "DAYBOOK_HOST_NAMES",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    host_names: Vec<String>,
 }
 
 /// What is made of it.
@@ -50,6 +60,7 @@ impl ReceptionArgs {
             connections_max,
             security: settings.clone(),
             certificate_groups: self.tls_client_groups.clone(),
+            host_names: self.host_names.clone(),
         };
         Ok(Received { settings, reception })
     }

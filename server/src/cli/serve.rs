@@ -253,7 +253,9 @@ async fn serve(
     let protection = args.protection.read(&args.data, args.entrance.exposure.of())?;
     let connectors = args.connectors.as_deref();
     let secrets = Secrets::named(&args.read_models, args.traces.headers(), connectors)?;
-    let wanted: Vec<_> = protection.sources().into_iter().chain(secrets.sources()).collect();
+    let bucket = args.archive.keys()?;
+    let mut wanted: Vec<_> = protection.sources().into_iter().chain(secrets.sources()).collect();
+    wanted.extend(bucket.iter().flat_map(|keys| [&keys.id, &keys.secret]));
     let keeper = tokio::select! {
         keeper = args.protection.vault.start(&wanted) => keeper?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
@@ -276,7 +278,7 @@ async fn serve(
         read_models: secrets.read_models(&args.read_models)?,
         connectors: secrets.connectors(connectors)?,
         scavenge: args.scavenge(),
-        archive: args.archive.settings()?,
+        archive: args.archive.settings(bucket)?,
         security: protection.settings.clone(),
         first_admin: Some(FirstAdmin { password: admin.clone() }),
         traces: args.traces.settings(secrets.trace_headers())?,

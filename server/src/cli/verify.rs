@@ -30,7 +30,7 @@ use crate::node::SNAPSHOT_DIRECTORY;
 #[command(after_help = "Exits 0 if the store is sound, 1 if not. Damage of the log is named with \
     its file, offset and position: restore from a backup. Index files that are wrong can be \
     deleted: the next start builds them again; so can wrong snapshots. Snapshots are copied to TMPDIR \
-    for the check. Books that do not balance are named with the event \
+    for the check, or not checked if there is no room for them. Books that do not balance are named with the event \
     that began it: keep the directory, and ask for help.")]
 pub struct VerifyArgs {
     /// The data directory of the stopped store

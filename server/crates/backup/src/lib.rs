@@ -48,7 +48,7 @@ pub use copy::Moved;
 pub use error::RepositoryError;
 pub use keys::{Identities, Keys, Recipients};
 pub use manifest::{Kind, Manifest, Piece, SegmentCopy};
-pub use objects::{Access, Objects};
+pub use objects::{Access, BucketKeys, KeySource, Objects};
 pub use pace::Pace;
 pub use repository::{Halt, Name, Repository};
 pub use restore::{Plan, Until};

@@ -1,20 +1,25 @@
 //! A place for objects: a directory, or a bucket. Each object is written whole or not at all.
 //!
 //! What a bucket needs to be reached (keys, region, endpoint) comes from the environment, under the
-//! names that its own tools use: `AWS_…`, `GOOGLE_…`, `AZURE_…`.
+//! names that its own tools use: `AWS_…`, `GOOGLE_…`, `AZURE_…`. The keys of an S3 bucket may come
+//! from a [`KeySource`] instead, which is asked for each request, so that they can change.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use daybook_model::Timestamp;
 use futures_util::TryStreamExt as _;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt as _, PutMode};
+use object_store::{
+    ClientConfigKey, CredentialProvider, ObjectStore, ObjectStoreExt as _, PutMode,
+};
 use tokio::runtime::Handle;
 
 use crate::error::RepositoryError;
@@ -24,6 +29,50 @@ use crate::error::RepositoryError;
 const OBJECT_SIZE_MAX: u64 = 512 * 1024 * 1024;
 /// Time that one request to an object store may take: a piece of 32 MiB over a line of 1 Mbit/s.
 const REQUEST_TIMEOUT: &str = "300 seconds";
+
+/// The keys of an S3 bucket.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BucketKeys {
+    /// Which key it is.
+    pub id: String,
+    /// The key.
+    pub secret: String,
+}
+
+/// Who has an S3 bucket's keys.
+pub trait KeySource: fmt::Debug + Send + Sync {
+    /// The keys as they are now; asks nobody over the network.
+    ///
+    /// # Errors
+    /// Why there are none.
+    fn keys(&self) -> Result<BucketKeys, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Asks for the keys with each request.
+#[derive(Debug)]
+struct Asked(Arc<dyn KeySource>);
+
+type Credential<'a> =
+    Pin<Box<dyn Future<Output = Result<Arc<AwsCredential>, object_store::Error>> + Send + 'a>>;
+
+impl CredentialProvider for Asked {
+    type Credential = AwsCredential;
+
+    fn get_credential<'a: 'b, 'b>(&'a self) -> Credential<'b>
+    where
+        Self: 'b,
+    {
+        let keys = self.0.keys();
+        Box::pin(async move {
+            match keys {
+                Ok(BucketKeys { id, secret }) => {
+                    Ok(Arc::new(AwsCredential { key_id: id, secret_key: secret, token: None }))
+                }
+                Err(source) => Err(object_store::Error::Generic { store: "S3", source }),
+            }
+        })
+    }
+}
 
 /// What is to be done with a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +114,19 @@ impl Objects {
     /// # Errors
     /// [`RepositoryError::BadUrl`] if there is no such place.
     pub fn open(url: &str, access: Access, runtime: Handle) -> Result<Objects, RepositoryError> {
+        Objects::open_with(url, access, runtime, None)
+    }
+
+    /// As [`Objects::open`]; an S3 bucket is opened with the keys that `source` has.
+    ///
+    /// # Errors
+    /// [`RepositoryError::BadUrl`] if there is no such place.
+    pub fn open_with(
+        url: &str,
+        access: Access,
+        runtime: Handle,
+        source: Option<Arc<dyn KeySource>>,
+    ) -> Result<Objects, RepositoryError> {
         let bad = |reason: String| RepositoryError::BadUrl { url: url.to_owned(), reason };
         let told = |error: object_store::Error| bad(error.to_string());
         let (bucket, prefix) = match parse(url)? {
@@ -78,6 +140,10 @@ impl Objects {
             "s3" => {
                 let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
                 let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+                let builder = match source {
+                    Some(source) => builder.with_credentials(Arc::new(Asked(source))),
+                    None => builder,
+                };
                 Arc::new(builder.with_config(timeout, REQUEST_TIMEOUT).build().map_err(told)?)
             }
             "gs" => {
@@ -243,7 +309,33 @@ fn directory(path: &str, access: Access) -> Result<LocalFileSystem, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[derive(Debug, Default)]
+    struct Changing(AtomicUsize);
+
+    impl KeySource for Changing {
+        fn keys(&self) -> Result<BucketKeys, Box<dyn std::error::Error + Send + Sync>> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => Err("not yet".into()),
+                n => Ok(BucketKeys { id: format!("key {n}"), secret: "hush".to_owned() }),
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_asked_for_each_time_and_never_shown() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let asked = Asked(Arc::new(Changing::default()));
+        let get = || runtime.block_on(asked.get_credential());
+        assert!(get().expect_err("none").to_string().contains("not yet"));
+        assert_eq!(get().expect("keys").key_id, "key 1");
+        let second = get().expect("keys");
+        assert_eq!(second.key_id, "key 2");
+        assert!(!format!("{second:?}").contains("hush"));
+    }
 
     #[test]
     fn a_place_is_a_directory_or_a_known_stores_bucket() {

@@ -15,11 +15,15 @@ use std::path::{Path, PathBuf};
 use daybook_ledger::account::{ACCOUNT_CATEGORY, Account};
 use daybook_model::{Aggregate, Entropy as _, EventView, Revision, SystemEntropy};
 use daybook_store::snapshot::{Identity, Snapshot, SnapshotStore};
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// What sled's directories that were set aside are called. Nobody reads them.
 const SET_ASIDE: &str = "bad-";
+
+/// Bytes left to others where the copy lies; sled writes into it, too.
+const ROOM_LEFT: u64 = 64 * 1024 * 1024;
 
 /// Snapshots that wait for the event they are of.
 #[derive(Debug)]
@@ -56,8 +60,9 @@ impl Snapshots {
         if !directory.is_dir() {
             return Ok(None);
         }
-        let copy = Copy::of(directory)
-            .map_err(|e| unchecked(format!("they cannot be copied: {e}; set TMPDIR")))?;
+        let copy = Copy::of(directory, &std::env::temp_dir()).map_err(|e| {
+            unchecked(format!("they cannot be copied: {e}; set TMPDIR to where there is room"))
+        })?;
         let kept = SnapshotStore::open(&copy.0, identity);
         if let Some(reason) = kept.rebuilt_reason() {
             return Err(unchecked(format!("the next start sets them aside: {reason}")));
@@ -189,12 +194,40 @@ fn account(stream: &str) -> Option<&str> {
 struct Copy(PathBuf);
 
 impl Copy {
-    fn of(directory: &Path) -> io::Result<Copy> {
+    /// One of `directory`, below `temporary`: only if it fits, for that may be the volume of others.
+    fn of(directory: &Path, temporary: &Path) -> io::Result<Copy> {
+        let needed = size(directory)?.saturating_add(ROOM_LEFT);
+        let volume = rustix::fs::statvfs(temporary)?;
+        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+        if free < needed {
+            let (needed, free) = (HumanBytes(needed), HumanBytes(free));
+            let reason =
+                format!("{} has {free} free, and {needed} are needed", temporary.display());
+            return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
+        }
         let name = format!("daybook-verify-{}", Uuid::from_bytes(SystemEntropy.bytes()));
-        let copy = Copy(std::env::temp_dir().join(name));
+        let copy = Copy(temporary.join(name));
         copied(directory, &copy.0)?;
         Ok(copy)
     }
+}
+
+/// Bytes of what [`copied`] copies.
+#[expect(clippy::disallowed_methods, reason = "beside the log, of no `Disk`")]
+fn size(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0u64;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if entry.file_name().to_string_lossy().starts_with(SET_ASIDE) {
+            continue;
+        }
+        bytes = bytes.saturating_add(match kind.is_dir() {
+            true => size(&entry.path())?,
+            false => entry.metadata()?.len(),
+        });
+    }
+    Ok(bytes)
 }
 
 #[expect(clippy::disallowed_methods, reason = "beside the log, of no `Disk`")]
@@ -314,6 +347,19 @@ mod tests {
         let beyond = checked(&[1, 9], Account::clone);
         assert_eq!((beyond.right, beyond.wrong.len()), (1, 1), "{beyond:?}");
         assert!(beyond.wrong[0].contains("no such event"), "{beyond:?}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_copied_and_that_is_said() {
+        let directory = TempDir::new().expect("a directory");
+        SnapshotStore::open(directory.path(), identity(3)).close();
+        // Of no bytes on the disk, and more than any has free.
+        let large = fs::File::create(directory.path().join("large")).expect("a file");
+        large.set_len(1 << 42).expect("a sparse file");
+        let outcome = Snapshots::open(directory.path(), identity(3)).expect_err("no room");
+        let said = outcome.unchecked.clone().expect("why");
+        assert!(said.contains("4.00 TiB are needed") && said.contains("TMPDIR"), "{said}");
+        assert!(outcome.is_sound(), "{outcome:?}");
     }
 
     #[test]
