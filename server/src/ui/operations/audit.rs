@@ -55,6 +55,7 @@ fn row(event: &Value) -> Markup {
         "$ActionBegun" => ("begun", "plain"),
         "$ActionEnded" => ("ended", "good"),
         "$Denied" => ("denied", "bad"),
+        "$LoginRefused" => ("refused", "bad"),
         _ => ("left out", "warn"),
     };
     html! { tr {
