@@ -312,9 +312,8 @@ impl Node {
             Asks::Everyone => {
                 tokio::spawn(rules.clone().follow(store.clone()));
                 let (clock, metrics) = (clock.clone(), metrics.security.clone());
-                let users = users.clone();
-                let asks = Authentication::new(users, tokens, clock, &*entropy, metrics);
-                Some(Arc::new(asks))
+                let asks = Authentication::new(users.clone(), tokens, clock, &*entropy, metrics);
+                Some(Arc::new(asks.recorded(rules.audit().clone(), users.clone())))
             }
         };
         let security = Security::new(tls, authentication);

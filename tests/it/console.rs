@@ -312,7 +312,8 @@ async fn an_action_of_a_page_is_recorded_once() {
     let count = |text: &str| page.matches(text).count();
     assert_eq!(count("POST /ui/operations/verify"), 2, "begun and ended: {page}");
     assert_eq!(count("POST /admin/verify"), 0, "{page}");
-    assert_eq!((count("POST /ui/users"), count(">bob<")), (2, 1), "{page}");
+    assert_eq!(count("log in to the console"), 1, "{page}");
+    assert_eq!((count("POST /ui/users"), count(">bob: no groups<")), (2, 1), "{page}");
     node.stop(PATIENCE).await;
 }
 
@@ -346,5 +347,34 @@ async fn a_server_that_asks_nobody_says_so_and_still_wants_its_own_forms() {
     assert_eq!(browser.post("/ui/streams/orders-1/delete", &wrong).await.status, 400);
     let right = [("confirm", "orders-1"), ("token", token)];
     assert_eq!(browser.post("/ui/streams/orders-1/delete", &right).await.status, 303);
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_is_offered_to_whom_its_list_names() {
+    let directory = TempDir::new().expect("a directory");
+    let node = server(directory.path()).await;
+    add(&node, "audrey", &["auditors"]).await;
+    add(&node, "bob", &["$ops"]).await;
+    let [ada, audrey, bob] = [
+        Browser::log_in(node.address(), "ada").await,
+        Browser::log_in(node.address(), "audrey").await,
+        Browser::log_in(node.address(), "bob").await,
+    ];
+    let offered =
+        async |browser: &Browser| browser.get("/ui/").await.body.contains("href=\"/ui/audit\"");
+    let to = [offered(&ada).await, offered(&audrey).await, offered(&bob).await];
+    assert_eq!(to, [true, false, false]);
+    let proof = crate::authentication::basic("ada", PASSWORD);
+    let headers = [("authorization", proof.as_str()), ("content-type", "application/json")];
+    let (path, lists) = ("/v1/streams/$audit/metadata", r#"{"$acl":{"$r":"auditors"}}"#);
+    assert_eq!(call(node.address(), "PUT", path, &headers, lists).await.status, 200);
+    let to = [offered(&ada).await, offered(&audrey).await, offered(&bob).await];
+    assert_eq!(to, [true, true, false]);
+    assert_eq!(audrey.get("/ui/audit").await.status, 200);
+    let token = audrey.token().await;
+    assert_eq!(audrey.post("/ui/logout", &[("token", &token)]).await.status, 303);
+    let told = || async { ada.get("/ui/audit").await.body.contains("log out of the console") };
+    until("it is told that she left", told).await;
     node.stop(PATIENCE).await;
 }

@@ -25,7 +25,8 @@ pub struct AuditArgs {
     #[arg(long, value_name = "TEXT")]
     what: Option<String>,
 
-    /// Only what came out so: 'denied', 'begun', 'done', a status as '200', or how it begins
+    /// Only what came out so: 'denied', 'refused' (a login), 'begun', 'done', a status as '200',
+    /// or how it begins
     #[arg(long, value_name = "OUTCOME")]
     outcome: Option<String>,
 

@@ -166,7 +166,7 @@ fn of_others(gate: &Gate, context: &Context) -> Routes<()> {
 
 /// What operators call: users and operations.
 fn management(gate: &Gate, context: &Context) -> Routes<()> {
-    use Right::{Administer, Known, Operate, Rescue};
+    use Right::{Administer, Delegate, Known, Operate, Rescue};
     let users = |method: &str| format!("/event_store.client.users.Users/{method}");
     let operations = |method: &str| format!("/event_store.client.operations.Operations/{method}");
     Routes::new(gate)
@@ -176,7 +176,7 @@ fn management(gate: &Gate, context: &Context) -> Routes<()> {
         .post(&users("Enable"), Administer, users::enable)
         .post(&users("Disable"), Administer, users::disable)
         // A user changes its own, and looks at itself; these ask that themselves.
-        .post(&users("ChangePassword"), Known, users::change_password)
+        .post(&users("ChangePassword"), Delegate, users::change_password)
         .post(&users("ResetPassword"), Administer, users::reset_password)
         .post(&users("Details"), Known, users::details)
         .post(&operations("StartScavenge"), Operate, operations::start_scavenge)

@@ -19,6 +19,7 @@ use tonic::Status;
 use super::call::{self, Messages};
 use super::status;
 use crate::node::Admitted;
+use crate::security::audit::user_in;
 use crate::security::gate::peer_of;
 use crate::security::rights::Refused;
 use crate::users::{NewUser, Standing, User};
@@ -27,7 +28,7 @@ use crate::users::{NewUser, Standing, User};
 pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::CreateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
-        context.is_about(&options.login_name);
+        context.is_about(&user_in(&options.login_name, &options.groups));
         let new = NewUser {
             login: options.login_name,
             full_name: options.full_name,
@@ -44,7 +45,7 @@ pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body>
 pub async fn update(context: Admitted, request: Request<Body>) -> Response<Body> {
     call::unary(request, |asked: proto::UpdateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
-        context.is_about(&options.login_name);
+        context.is_about(&user_in(&options.login_name, &options.groups));
         let done = context.users().update(&options.login_name, &options.full_name, &options.groups);
         done.await.map_err(|failed| status::users(&failed))?;
         Ok(proto::UpdateResp {})
@@ -94,6 +95,7 @@ pub async fn change_password(context: Admitted, request: Request<Body>) -> Respo
     let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
     call::unary(request, |asked: proto::ChangePasswordReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
+        context.is_about(&options.login_name);
         context.is_itself(&options.login_name).map_err(refused)?;
         let (login, current, new) =
             (options.login_name, options.current_password, options.new_password);

@@ -32,7 +32,7 @@ pub const LOOK_MAX: u64 = 20_000;
 
 /// The routes of this file. Who may read the log, its list says: see `node::door`.
 pub fn routes() -> Described<Context> {
-    Described::new().routes(Right::Known, routes!(list))
+    Described::new().routes(Right::ReadAudit, routes!(list))
 }
 
 /// Which records.
@@ -44,7 +44,7 @@ pub struct ListParams {
     who: Option<String>,
     /// With this in what was done, or in what it was about.
     what: Option<String>,
-    /// Whose outcome begins so: `begun`, `denied`, `2`, `grpc-status`.
+    /// Whose outcome begins so: `begun`, `denied`, `refused`, `2`, `grpc-status`.
     outcome: Option<String>,
     /// From this time on.
     #[param(value_type = Option<Time>)]
@@ -67,6 +67,48 @@ struct Wanted {
     outcome: Option<String>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    /// What the bytes of a wanted record have in them somewhere.
+    has: Vec<String>,
+}
+
+impl Wanted {
+    /// The same, with what to look for before a record is read.
+    fn prepared(self) -> Wanted {
+        let who = self.who.iter().map(|who| in_json(who));
+        // A part of a text: without the quotes around it.
+        let what = self.what.iter().map(|what| {
+            let what = in_json(what);
+            what[1..what.len() - 1].to_owned()
+        });
+        let has = who.chain(what).collect();
+        Wanted { has, ..self }
+    }
+
+    /// Whether a record may be wanted: found out without reading it, as most of the log is not.
+    fn may_want(&self, event: &EventView<'_>) -> bool {
+        let outcome = self.outcome.as_deref().zip(outcome_of(event.event_type));
+        if outcome.is_some_and(|(begins, outcome)| !outcome.starts_with(begins)) {
+            return false;
+        }
+        std::str::from_utf8(event.data)
+            .is_ok_and(|text| self.has.iter().all(|part| text.contains(part.as_str())))
+    }
+}
+
+/// A text as the records have it.
+fn in_json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The outcome of records of a kind, if it is the same for all.
+fn outcome_of(event_type: &str) -> Option<&'static str> {
+    match event_type {
+        "$ActionBegun" => Some("begun"),
+        "$Denied" => Some("denied"),
+        "$LoginRefused" => Some("refused"),
+        "$DenialsLeftOut" => Some("left out"),
+        _ => None,
+    }
 }
 
 /// One record. What its kind does not have is left out.
@@ -78,8 +120,8 @@ pub struct Record {
     number: u64,
     #[schema(value_type = Time)]
     time: String,
-    /// `begun`, `denied`, `left out`, or how an action came out: an HTTP status, `grpc-status N`,
-    /// `done`.
+    /// `begun`, `denied`, `refused` (a login), `left out`, or how an action came out: an HTTP status,
+    /// `grpc-status N`, `done`.
     outcome: String,
     who: Option<String>,
     proof: Option<String>,
@@ -94,21 +136,19 @@ pub struct Record {
     /// What the beginning and the end of an action have in common.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// How many denials were left out.
+    /// How many denials or refused logins were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    /// Of how many callers of whom others are in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callers: Option<u64>,
 }
 
 impl Record {
     /// What an event of the stream says. One that cannot be read is shown all the same.
     fn read(event: &EventView<'_>) -> Record {
         let read: Record = serde_json::from_slice(event.data).unwrap_or_default();
-        let outcome = match event.event_type {
-            "$ActionBegun" => "begun".to_owned(),
-            "$Denied" => "denied".to_owned(),
-            "$DenialsLeftOut" => "left out".to_owned(),
-            _ => read.outcome,
-        };
+        let outcome = outcome_of(event.event_type).map_or(read.outcome, str::to_owned);
         Record { number: event.revision.0, time: rfc3339(event.time), outcome, ..read }
     }
 
@@ -154,7 +194,9 @@ async fn list(
         who: params.who,
         what: params.what,
         outcome: params.outcome,
-    };
+        has: Vec::new(),
+    }
+    .prepared();
     let query = ReadStream {
         stream: StreamName::new(AUDIT_STREAM).expect("the name is valid"),
         from: params.cursor.map_or(From::End, |cursor| From::Revision(Revision(cursor))),
@@ -181,7 +223,10 @@ async fn list(
             if wanted.until.is_some_and(|until| event.time >= until) {
                 continue;
             }
-            records.extend(Some(Record::read(&event)).filter(|record| record.is_wanted(&wanted)));
+            if wanted.may_want(&event) {
+                records
+                    .extend(Some(Record::read(&event)).filter(|record| record.is_wanted(&wanted)));
+            }
         }
     }
     // It looked at as many as it may, and did not come to the first of all.

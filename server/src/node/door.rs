@@ -19,6 +19,7 @@
 //! snapshots, so that no new route can forget to ask. A door therefore lends neither; it repeats
 //! what clients may do. What says nothing of any stream is in [`Works`], which needs no caller.
 
+mod guarded;
 mod snapshots;
 mod works;
 
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use daybook_model::limits::APPEND_STREAMS_MAX;
+use daybook_model::stream::described_by;
 use daybook_model::{
     Act, EventStore as _, ExpectedRevision, Filter, Position, ReadFailed, Revision, StreamName,
 };
@@ -39,11 +41,12 @@ use daybook_store::{
 };
 use uuid::Uuid;
 
+use guarded::Guarded;
 pub use snapshots::{SnapshotDoor, SnapshotRefused};
 pub use works::Works;
 
 use crate::security::acl::{self, ALL, SETTINGS_STREAM};
-use crate::security::audit::Asked;
+use crate::security::audit::{ACTION_SIZE_MAX, Asked};
 use crate::security::rights::{Refused, tenants};
 use crate::security::rules::Rules;
 use crate::security::{Caller, Proof};
@@ -106,6 +109,13 @@ impl Door {
         self.rules.audit().denied(Asked { what, ..self.asked() }, &why.to_string());
     }
 
+    /// Records that the caller did `what`, for which it needed no leave.
+    pub fn did(&self, what: &str) {
+        if self.caller.proof() != Proof::Unasked {
+            self.rules.audit().done(Asked { what, ..self.asked() });
+        }
+    }
+
     fn asked(&self) -> Asked<'_> {
         Asked { caller: &self.caller, peer: self.peer, what: "" }
     }
@@ -118,7 +128,7 @@ impl Door {
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.may_append(&append).await?;
         let settings = sets(&append);
-        let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
+        let action = self.action(&append)?;
         let appended = self.recorded(action, pin!(self.store.append(append))).await?;
         self.look_again(settings).await;
         Ok(appended)
@@ -135,7 +145,7 @@ impl Door {
     ) -> Result<Appended, AppendError> {
         self.may_append(&append).await?;
         let settings = sets(&append);
-        let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
+        let action = self.action(&append)?;
         let appending = pin!(self.store.append_checked(append, ended));
         let appended = self.recorded(action, appending).await?;
         self.look_again(settings).await;
@@ -154,7 +164,7 @@ impl Door {
         }
         self.may_append(&append).await?;
         let settings = sets(&append);
-        let action = self.action(Act::Write, append.streams.iter().map(|part| &part.stream));
+        let action = self.action(&append)?;
         let mut appending = pin!(self.store.append_in(&lane.turns, append));
         // What is recorded first is rare: who comes behind it waits until it is done.
         if asking.is_some() && action.is_none() {
@@ -179,50 +189,68 @@ impl Door {
         expected: ExpectedRevision,
         how: Deletion,
     ) -> Result<Option<Position>, AppendError> {
-        check(stream)?;
+        guarded::owned(stream)?;
         self.ask(Act::Delete, stream.as_str()).await.map_err(refused)?;
-        let action = self.action(Act::Delete, std::iter::once(stream));
+        self.guard(guarded::delete(stream, how))?;
+        let action = self.deletion(stream, how);
         let deleted = self.recorded(action, pin!(self.store.delete(stream, expected, how))).await?;
         self.look_again(stream.as_str() == SETTINGS_STREAM).await;
         Ok(deleted)
     }
 
     async fn may_append(&self, append: &Append) -> Result<(), AppendError> {
-        check_all(append)?;
+        append.streams.iter().try_for_each(|part| guarded::owned(&part.stream))?;
         // The store refuses more, and asking for each would take as long.
-        if acl::is_above(&self.caller) || append.streams.len() > APPEND_STREAMS_MAX {
-            return Ok(());
-        }
-        let mut written = vec![false; append.streams.len()];
-        for (stream, _) in &append.events {
-            if let Some(written) = written.get_mut(*stream as usize) {
-                *written = true;
+        if !acl::is_above(&self.caller) && append.streams.len() <= APPEND_STREAMS_MAX {
+            for (part, written) in append.streams.iter().zip(written(append)) {
+                // What is only checked says where a stream is, and no more: that is a read.
+                let act = if written { Act::Write } else { Act::Read };
+                self.ask(act, part.stream.as_str()).await.map_err(refused)?;
             }
         }
-        for (part, written) in append.streams.iter().zip(written) {
-            // What is only checked says where a stream is, and no more: that is a read.
-            let act = if written { Act::Write } else { Act::Read };
-            self.ask(act, part.stream.as_str()).await.map_err(refused)?;
-        }
-        Ok(())
+        self.guard(guarded::append(append))
     }
 
-    /// What is to be recorded of an act on `streams`, if it is on one that decides about others, or
-    /// describes a stream of the server's own: that changes the server, as a route of it does.
-    fn action<'a>(
-        &self,
-        act: Act,
-        mut streams: impl Iterator<Item = &'a StreamName>,
-    ) -> Option<String> {
-        if self.caller.proof() == Proof::Unasked {
-            return None;
+    /// Refuses what nobody may do.
+    fn guard(&self, found: Option<Guarded<'_>>) -> Result<(), AppendError> {
+        let Some((act, stream, hint)) = found else { return Ok(()) };
+        Err(self.rules.denied(self.asked(), (act, stream), hint).into())
+    }
+
+    /// What is to be recorded of an append: each stream of it that decides about others, in the
+    /// order in which they are written.
+    ///
+    /// # Errors
+    /// [`AppendError::Malformed`] if these are more than a record has room for.
+    fn action(&self, append: &Append) -> Result<Option<String>, AppendError> {
+        let decides = |name: &str| name == SETTINGS_STREAM || described_by(name).is_some();
+        if self.caller.proof() == Proof::Unasked
+            || !append.streams.iter().any(|part| decides(part.stream.as_str()))
+        {
+            return Ok(None);
         }
-        let (act, name) = streams.find_map(|stream| {
-            let (meant, name) = acl::meant(act, stream.as_str());
-            let describes = meant == Act::WriteMetadata && name.starts_with('$');
-            (describes || name == SETTINGS_STREAM).then_some((meant, name))
-        })?;
-        Some(format!("{act} {name}"))
+        let mut action = String::new();
+        for (part, written) in append.streams.iter().zip(written(append)) {
+            let name = part.stream.as_str();
+            if written && decides(name) {
+                let (act, name) = acl::meant(Act::Write, name);
+                let apart = if action.is_empty() { "" } else { ", " };
+                action.push_str(&format!("{apart}{act} {name}"));
+            }
+        }
+        if action.len() > ACTION_SIZE_MAX {
+            let reason = "it sets more streams' metadata than one record of the audit log names; \
+                          split it";
+            return Err(AppendError::Malformed { reason });
+        }
+        Ok(Some(action).filter(|action| !action.is_empty()))
+    }
+
+    /// What is to be recorded of a deletion.
+    fn deletion(&self, stream: &StreamName, how: Deletion) -> Option<String> {
+        let for_ever = if how == Deletion::Tombstone { " for ever" } else { "" };
+        let is_asked = self.caller.proof() != Proof::Unasked;
+        is_asked.then(|| format!("{} {stream}{for_ever}", Act::Delete))
     }
 
     /// Does `work`, which is recorded as `action`, if it is one. Pinned by its caller, so that there
@@ -232,12 +260,22 @@ impl Door {
         action: Option<String>,
         work: Pin<&mut impl Future<Output = Result<T, AppendError>>>,
     ) -> Result<T, AppendError> {
-        let Some(action) = action else { return work.await };
-        let asked = Asked { what: &action, ..self.asked() };
-        let id = Box::pin(self.rules.audit().begun(asked)).await?;
+        match action {
+            None => work.await,
+            // In a box: it is rare, and every append has room for it.
+            Some(what) => Box::pin(self.acted(what, work)).await,
+        }
+    }
+
+    async fn acted<T>(
+        &self,
+        what: String,
+        work: Pin<&mut impl Future<Output = Result<T, AppendError>>>,
+    ) -> Result<T, AppendError> {
+        let mut action = self.rules.audit().action(Asked { what: &what, ..self.asked() });
+        action.begin().await?;
         let done = work.await;
-        let outcome = done.as_ref().err().map_or("done".to_owned(), AppendError::to_string);
-        self.rules.audit().ended(Some(id), asked, &outcome, None);
+        action.end(done.as_ref().err().map_or("done".to_owned(), AppendError::to_string));
         done
     }
 
@@ -430,14 +468,13 @@ fn refused(error: ReadError) -> AppendError {
     }
 }
 
-/// Refuses an append that names a stream of the server's own, also if it only checks it.
-fn check_all(append: &Append) -> Result<(), AppendError> {
-    append.streams.iter().try_for_each(|part| check(&part.stream))
-}
-
-fn check(stream: &StreamName) -> Result<(), AppendError> {
-    if stream.owner().is_some() {
-        return Err(AppendError::Reserved { stream: stream.clone() });
+/// Which of its streams an append writes; the others it only checks.
+fn written(append: &Append) -> Vec<bool> {
+    let mut written = vec![false; append.streams.len()];
+    for (stream, _) in &append.events {
+        if let Some(written) = written.get_mut(*stream as usize) {
+            *written = true;
+        }
     }
-    Ok(())
+    written
 }

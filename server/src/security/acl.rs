@@ -6,7 +6,8 @@
 //!   users and their passwords, $settings, what lists them ────────────────────> administrators
 //!   the ledger's streams, to be read ─────────────────────────────────────────> ledger-read, -audit
 //!   the stream's own $acl, if it has a list for the act ─┐
-//!   $settings: $userStreamAcl, $systemStreamAcl          ├─ first that has one ─> whom it names
+//!   $settings: $userStreamAcl, $systemStreamAcl;         ├─ first that has one ─> whom it names
+//!     not of $audit                                      │
 //!   built in: $all for users' streams, $admins for $…   ─┘
 //! ```
 //!
@@ -50,13 +51,19 @@ impl Defaults {
     #[must_use]
     pub fn of_settings(data: &[u8]) -> Defaults {
         let Ok(Value::Object(map)) = serde_json::from_slice(data) else {
-            return Defaults { users: AccessList::nobody(), system: AccessList::nobody() };
+            return Defaults::nobody();
         };
         let list = |key: &str| match map.get(key) {
             None | Some(Value::Null) => AccessList::default(),
             Some(list) => AccessList::read(list),
         };
         Defaults { users: list("$userStreamAcl"), system: list("$systemStreamAcl") }
+    }
+
+    /// Those of a store whose settings were taken away: who opened streams no longer says to whom.
+    #[must_use]
+    pub fn nobody() -> Defaults {
+        Defaults { users: AccessList::nobody(), system: AccessList::nobody() }
     }
 
     /// Whether they let `caller` do `act` with the stream called `name`.
@@ -126,6 +133,8 @@ pub fn check(
     }
     let may = match own.and_then(|own| own.who_may(act)) {
         Some(names) => names.iter().any(|name| is(caller, name)),
+        // What was done and denied is opened by the log's own list and nothing else.
+        None if name == AUDIT_STREAM => false,
         None => defaults.let_do(caller, act, name),
     };
     if may { Ok(()) } else { Err("the stream's $acl, or the defaults in $settings, say who may") }
@@ -202,6 +211,9 @@ mod tests {
             (&ada, Delete, "a-1", "", users_closed, true),
             (&ada, Read, "$ce-a", "", system_open, true),
             (&ada, Read, "a-1", "", "no settings", false),
+            (&ada, Read, "$audit", "", system_open, false),
+            (&ada, Act::ReadMetadata, "$audit", "", system_open, false),
+            (&ada, Read, "$audit", r#"{"$r":"ada"}"#, "", true),
             (&Caller::nobody(), Read, "a-1", r#"{"$r":"$all"}"#, "", false),
             (&Caller::unasked(), Read, "$user-ada", r#"{"$r":[]}"#, "", true),
             (&of(&["$admins"]), Write, "a-1", r#"{"$w":[]}"#, "", true),

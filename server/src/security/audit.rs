@@ -4,36 +4,44 @@
 //!   $ActionBegun     before it is done; not done unless this is durable    who proof peer what id
 //!   $ActionEnded     how it came out, and what it was about                the same, outcome, about
 //!   $Denied          a route or a stream that a caller may not use         who proof peer what why
-//!   $DenialsLeftOut  how many more there were in a minute than are kept    count
+//!   $LoginRefused    credentials that are not believed; a lock-out         the same
+//!   $DenialsLeftOut  how many more of these two there were in a minute     what count callers
+//!                    than are kept, and of how many callers
 //! ```
 //!
 //! An action that cannot be recorded is refused: an audit log that a full queue can silence proves
 //! nothing. What rescues a server that can write nothing any more (a stop, the acceptance of its
 //! clock) is done all the same, and logged. How an action came out and what was denied wait in a
-//! bounded queue; what finds no room there, or cannot be written, is counted and logged. Of the
-//! denials of one caller, and of all callers, only so many a minute are kept: nobody can fill the
-//! disk by asking for what he may not have.
+//! bounded queue; what finds no room there, or cannot be written, is counted and logged. Of what was
+//! refused only so much a minute is kept, and of each caller something: see [`quota`].
 //!
 //! The stream is written here alone: the doors refuse it. Its metadata is the administrators', who
-//! set with it how long it is kept (`$maxAge`) and who else reads it (`$acl`).
+//! set with it who else reads it (`$acl`) and how long it is kept (`$maxAge`), which the doors let
+//! them do within bounds.
 //!
 //! INVARIANT: no password, no token and no body of a request gets here.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod action;
+pub mod quota;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use daybook_model::stream::AUDIT_STREAM;
 use daybook_model::{Clock, Entropy, ExpectedRevision, NewEvent, StreamName};
-use daybook_store::{Append, AppendError, Store};
+use daybook_store::{Append, Store};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+pub use action::{Action, Subject};
+
+use quota::{KEPT_PER_CALLER_MAX, LeftOut, Quota};
+
 use super::caller::Caller;
+use super::lockout::{Address, network};
 use crate::telemetry::metrics::Metrics;
 use crate::users::api_tokens::secret::redacted;
 
@@ -41,14 +49,17 @@ use crate::users::api_tokens::secret::redacted;
 pub const AUDIT_QUEUE_LEN: usize = 1024;
 /// Records that are written at once.
 const AUDIT_BATCH_LEN: usize = 256;
-/// Denials of one caller that are kept of one minute. Enough to see what it tries.
-pub const DENIALS_PER_CALLER_MAX: u32 = 10;
-/// Denials of all callers that are kept of one minute: 86,400 a day, some 30 MB.
-pub const DENIALS_MAX: u32 = 60;
-/// The minute.
-const DENIAL_WINDOW: Duration = Duration::from_secs(60);
-/// Bytes of a path or a name that are kept.
+/// Callers of whom a denial is kept in a minute, by their logins. A bank has fewer at work at a time,
+/// and whoever has an issuer that signs any name does not fill the disk.
+pub const DENIED_CALLERS_MAX: usize = 1000;
+/// Addresses of whom a refused login is kept in a minute, and likewise a lock-out: they are
+/// strangers', who have more of them than there are callers.
+pub const REFUSED_ADDRESSES_MAX: usize = 100;
+/// Bytes of a path or a name that are kept of what was denied, and of what an action was about.
 const TEXT_SIZE_MAX: usize = 2048;
+/// Bytes of what an action did: some two thousand streams by name. What has more to say is refused,
+/// so that nothing is done behind the end of its own record.
+pub const ACTION_SIZE_MAX: usize = 64 * 1024;
 
 /// Where records go. A clone is another handle.
 #[derive(Clone)]
@@ -61,7 +72,10 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
     queue: mpsc::Sender<Message>,
-    denials: Mutex<Denials>,
+    /// By logins; those without one are one.
+    denials: Mutex<Quota<Option<String>>>,
+    /// By addresses; lock-outs apart.
+    refusals: Mutex<Quota<(Address, bool)>>,
     lost: IntCounter,
     denied: IntCounter,
 }
@@ -81,6 +95,28 @@ pub struct Asked<'a> {
     pub peer: Option<SocketAddr>,
     /// What: a route, or an act and a stream.
     pub what: &'a str,
+}
+
+/// Credentials that were refused.
+#[derive(Clone, Debug)]
+pub struct LoginRefused {
+    /// Whose they were said to be, if that is a user.
+    pub who: Option<String>,
+    /// Of which kind they were.
+    pub proof: &'static str,
+    /// From where.
+    pub peer: IpAddr,
+    /// What was wrong with them.
+    pub why: String,
+}
+
+/// A user and its groups, as what an action is about.
+#[must_use]
+pub fn user_in(login: &str, groups: &[String]) -> String {
+    if groups.is_empty() {
+        return format!("{login}: no groups");
+    }
+    format!("{login}: groups {}", groups.join(", "))
 }
 
 impl Audit {
@@ -107,48 +143,68 @@ impl Audit {
         );
         let (queue, records) = mpsc::channel(AUDIT_QUEUE_LEN);
         tokio::spawn(write(store.clone(), records, lost.clone()));
-        let denials = Mutex::default();
-        let inner = Inner { store, entropy, clock, queue, denials, lost, denied };
+        let denials = Mutex::new(Quota::new(DENIED_CALLERS_MAX));
+        let refusals = Mutex::new(Quota::new(REFUSED_ADDRESSES_MAX));
+        let inner = Inner { store, entropy, clock, queue, denials, refusals, lost, denied };
         Audit { inner: Arc::new(inner) }
     }
 
-    /// Records that an action is begun; answers with its id when that is durable.
-    ///
-    /// # Errors
-    /// Why it is not.
-    pub async fn begun(&self, asked: Asked<'_>) -> Result<Uuid, AppendError> {
-        let id = self.new_id();
-        let mut members = described(asked);
-        members.insert("id".to_owned(), id.to_string().into());
-        let event = NewEvent::json(id, "$ActionBegun", Value::Object(members).to_string());
-        self.inner.store.append(to_audit(vec![event])).await?;
-        Ok(id)
-    }
-
-    /// Records how the action `id` came out, and what it was about, as far as it said so.
-    pub fn ended(&self, id: Option<Uuid>, asked: Asked<'_>, outcome: &str, about: Option<&str>) {
-        let mut members = described(asked);
-        members.insert("id".to_owned(), id.map(|id| id.to_string()).into());
-        members.insert("outcome".to_owned(), outcome.into());
-        members.insert("about".to_owned(), about.map(shortened).into());
-        self.queue("$ActionEnded", members);
+    /// An action that is to be done.
+    pub fn action<'a>(&'a self, asked: Asked<'a>) -> Action<'a> {
+        Action::new(self, asked)
     }
 
     /// Records that something was denied, if not too much was in this minute.
     pub fn denied(&self, asked: Asked<'_>, why: &str) {
         self.inner.denied.inc();
         let now = self.inner.clock.monotonic();
-        let kept = self.inner.denials.lock().take(asked.caller.login(), now);
-        if let Some(count) = kept.left_out_before {
-            let mut members = Map::new();
-            members.insert("count".to_owned(), count.into());
-            self.queue("$DenialsLeftOut", members);
-        }
+        let caller = asked.caller.login().map(shortened);
+        let kept = self.inner.denials.lock().take(caller, KEPT_PER_CALLER_MAX, now);
+        self.left_out("denials", kept.left_out_before);
         if kept.keep {
-            let mut members = described(asked);
+            let end = asked.what.floor_char_boundary(TEXT_SIZE_MAX);
+            let mut members = described(Asked { what: &asked.what[..end], ..asked });
             members.insert("why".to_owned(), why.into());
             self.queue("$Denied", members);
         }
+    }
+
+    /// Whether a login that is refused from `peer` now is to be recorded; of lock-outs, their first
+    /// in a minute is.
+    pub fn keeps_refusal(&self, peer: IpAddr, is_lock_out: bool) -> bool {
+        let now = self.inner.clock.monotonic();
+        let most = if is_lock_out { 1 } else { KEPT_PER_CALLER_MAX };
+        let kept = self.inner.refusals.lock().take((network(peer), is_lock_out), most, now);
+        self.left_out("refused logins", kept.left_out_before);
+        kept.keep
+    }
+
+    /// Records that credentials were refused.
+    pub fn login_refused(&self, refused: LoginRefused) {
+        let LoginRefused { who, proof, peer, why } = refused;
+        let mut members = Map::new();
+        members.insert("who".to_owned(), who.as_deref().map(shortened).into());
+        members.insert("proof".to_owned(), proof.into());
+        members.insert("peer".to_owned(), peer.to_string().into());
+        members.insert("what".to_owned(), "log in".into());
+        members.insert("why".to_owned(), why.into());
+        self.queue("$LoginRefused", members);
+    }
+
+    /// Records what was done and needed no leave.
+    pub fn done(&self, asked: Asked<'_>) {
+        let mut members = described(asked);
+        members.insert("outcome".to_owned(), "done".into());
+        self.queue("$ActionEnded", members);
+    }
+
+    fn left_out(&self, what: &str, left_out: Option<LeftOut>) {
+        let Some(LeftOut { count, callers }) = left_out else { return };
+        let mut members = Map::new();
+        members.insert("what".to_owned(), what.into());
+        members.insert("count".to_owned(), count.into());
+        members.insert("callers".to_owned(), callers.into());
+        self.queue("$DenialsLeftOut", members);
     }
 
     /// Resolves when all that was recorded so far is written, or given up.
@@ -211,7 +267,8 @@ fn described(asked: Asked<'_>) -> Map<String, Value> {
         members.insert("token".to_owned(), token.into());
     }
     members.insert("peer".to_owned(), asked.peer.map(|peer| peer.to_string()).into());
-    members.insert("what".to_owned(), shortened(asked.what).into());
+    let end = asked.what.floor_char_boundary(ACTION_SIZE_MAX);
+    members.insert("what".to_owned(), asked.what[..end].into());
     members
 }
 
@@ -221,67 +278,4 @@ fn shortened(text: &str) -> String {
     let mut text = redacted(text);
     text.truncate(text.floor_char_boundary(TEXT_SIZE_MAX));
     text
-}
-
-/// How many denials were kept in this minute.
-#[derive(Debug, Default)]
-struct Denials {
-    began: Duration,
-    kept: u32,
-    left_out: u64,
-    /// By login; at most [`DENIALS_MAX`] of them. Those without one are one.
-    callers: BTreeMap<Option<String>, u32>,
-}
-
-/// What becomes of a denial.
-#[derive(Debug, PartialEq, Eq)]
-struct Kept {
-    keep: bool,
-    /// How many were left out of the minute that is over, if any were.
-    left_out_before: Option<u64>,
-}
-
-impl Denials {
-    fn take(&mut self, login: Option<&str>, now: Duration) -> Kept {
-        let mut left_out_before = None;
-        if now.saturating_sub(self.began) >= DENIAL_WINDOW {
-            left_out_before = Some(self.left_out).filter(|count| *count > 0);
-            *self = Denials { began: now, ..Denials::default() };
-        }
-        let keep = self.kept < DENIALS_MAX && {
-            let own = self.callers.entry(login.map(shortened)).or_default();
-            *own += 1;
-            *own <= DENIALS_PER_CALLER_MAX
-        };
-        if keep {
-            self.kept += 1;
-        } else {
-            self.left_out += 1;
-        }
-        Kept { keep, left_out_before }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neither_one_caller_nor_all_of_them_fill_the_log_with_denials() {
-        let mut denials = Denials::default();
-        let at = Duration::from_secs(1000);
-        let mut keeps = |login: Option<&str>, now| denials.take(login, now);
-        let kept = (0..50).filter(|_| keeps(Some("ada"), at).keep).count();
-        assert_eq!(kept, DENIALS_PER_CALLER_MAX as usize);
-        assert!(keeps(Some("bob"), at).keep, "others are kept still");
-        let others = (0..1000).filter(|n| keeps(Some(&format!("user {n}")), at).keep).count();
-        assert_eq!(kept + 1 + others, DENIALS_MAX as usize);
-        assert!(!keeps(None, at).keep);
-        let later = keeps(None, at + DENIAL_WINDOW);
-        let left_out = 50 + 1 + 1000 + 1 - u64::from(DENIALS_MAX);
-        assert_eq!(later, Kept { keep: true, left_out_before: Some(left_out) });
-        let much_later = keeps(None, at + 3 * DENIAL_WINDOW);
-        assert_eq!(much_later, Kept { keep: true, left_out_before: None });
-        assert!(denials.callers.len() <= DENIALS_MAX as usize);
-    }
 }

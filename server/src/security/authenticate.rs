@@ -13,10 +13,11 @@
 //!
 //! INVARIANTS: wrong credentials are refused here, whatever the request is for: a caller that
 //! believes to be somebody is never served as nobody. A refusal does not tell whether there is such
-//! a user. Nothing that a caller sends is logged.
+//! a user. Nothing that a caller sends is logged, nor recorded but for the login of a user.
 
 mod checks;
 pub mod credentials;
+mod recorded;
 mod refusal;
 mod standing;
 
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use daybook_model::{Clock, Entropy};
 use http::HeaderValue;
 
+use super::audit::Audit;
 use super::caller::Caller;
 use super::tls::ClientCertificate;
 use super::tokens::Tokens;
@@ -33,6 +35,7 @@ use crate::telemetry::security::{Outcome, SecurityMetrics};
 use crate::users::{Users, UsersError};
 use checks::Checks;
 use credentials::Credentials;
+use recorded::Recorded;
 pub use refusal::Refusal;
 
 /// What a request came with.
@@ -53,6 +56,7 @@ pub struct Authentication {
     nobody: Caller,
     clock: Arc<dyn Clock>,
     metrics: SecurityMetrics,
+    recorded: Option<Recorded>,
 }
 
 impl Authentication {
@@ -66,7 +70,14 @@ impl Authentication {
         metrics: SecurityMetrics,
     ) -> Authentication {
         let checks = Arc::new(Checks::new(users, clock.clone(), entropy));
-        Authentication { checks, tokens, nobody: Caller::nobody(), clock, metrics }
+        let (nobody, recorded) = (Caller::nobody(), None);
+        Authentication { checks, tokens, nobody, clock, metrics, recorded }
+    }
+
+    /// The same, whose refusals are recorded in `audit`, with the logins of `users`.
+    #[must_use]
+    pub fn recorded(self, audit: Audit, users: Users) -> Authentication {
+        Authentication { recorded: Some(Recorded::new(audit, users)), ..self }
     }
 
     /// Whose tokens are believed, if anybody's are.
@@ -85,7 +96,10 @@ impl Authentication {
             (None, Some(_)) => "certificate",
             (None, None) => return Ok(self.nobody.clone()),
         };
-        let found = self.caller(asked).await;
+        let found = self.caller(&asked).await;
+        if let (Err(refusal), Some(recorded)) = (&found, &self.recorded) {
+            recorded.refused(&asked, proof, refusal);
+        }
         let outcome = match &found {
             Ok(_) => Outcome::Accepted,
             Err(Refusal::LockedOut { .. }) => Outcome::LockedOut,
@@ -96,15 +110,16 @@ impl Authentication {
         found
     }
 
-    async fn caller(&self, asked: Asked) -> Result<Caller, Refusal> {
+    async fn caller(&self, asked: &Asked) -> Result<Caller, Refusal> {
         let Asked { authorization, peer, certificate } = asked;
-        if let Some(certificate) = &certificate
+        let peer = *peer;
+        if let Some(certificate) = certificate
             && certificate.not_after <= self.clock.now()
         {
             return Err(Refusal::CertificateExpired);
         }
         match (authorization, certificate) {
-            (Some(value), _) => match credentials::read(&value)? {
+            (Some(value), _) => match credentials::read(value)? {
                 Credentials::Password { login, password } => {
                     self.checks.by_password(login, password, peer).await
                 }
@@ -116,7 +131,7 @@ impl Authentication {
                     None => Err(Refusal::TokensOff),
                 },
             },
-            (None, Some(certificate)) => self.checks.by_certificate(&certificate).await,
+            (None, Some(certificate)) => self.checks.by_certificate(certificate).await,
             (None, None) => Ok(self.nobody.clone()),
         }
     }

@@ -16,7 +16,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -28,8 +28,8 @@ use daybook_model::Clock;
 use http::Method;
 use tower::Service;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
-use uuid::Uuid;
 
+pub use super::audit::Subject;
 use super::audit::{Asked, Audit};
 use super::caller::{Caller, Proof};
 use super::lapse;
@@ -269,18 +269,6 @@ impl<S: Clone + Send + Sync + 'static> Described<S> {
     }
 }
 
-/// What an action is about, as far as its handler says so: for the audit log.
-#[derive(Clone, Debug, Default)]
-pub struct Subject(Arc<OnceLock<String>>);
-
-impl Subject {
-    /// It is about `name`. The first one counts.
-    pub fn is(&self, name: &str) {
-        // One that is said a second time is the same.
-        let _ = self.0.set(name.to_owned());
-    }
-}
-
 impl Gate {
     fn before<S>(&self, right: Right, routes: MethodRouter<S>) -> MethodRouter<S>
     where
@@ -348,20 +336,18 @@ impl Gate {
             tracing::info!(login, what, outcome, "done");
             return response;
         };
-        let id = match audit.begun(asked).await {
-            Ok(id) => Some(id),
+        let mut action = audit.action(asked);
+        match action.begin().await {
+            Ok(()) => {}
             Err(error) if right == Right::Rescue => {
                 let (login, what) = (asked.caller.login(), asked.what);
                 tracing::warn!(%error, login, what, "an action that cannot be recorded is done");
-                None
             }
             Err(error) => return self.unrecorded(&error),
-        };
-        let subject = Subject::default();
-        request.extensions_mut().insert(subject.clone());
-        let mut ending = Ending { audit, id, asked, subject, outcome: None };
+        }
+        request.extensions_mut().insert(action.subject().clone());
         let response = next.run(request).await;
-        ending.outcome = Some(self.outcome(&response));
+        action.end(self.outcome(&response));
         response
     }
 
@@ -371,24 +357,6 @@ impl Gate {
             Tongue::Http => response.status().as_str().to_owned(),
             Tongue::Grpc => format!("grpc-status {}", code.unwrap_or("0")),
         }
-    }
-}
-
-/// Records how an action came out, also if its caller left before it was told: then it may have been
-/// done.
-struct Ending<'a> {
-    audit: &'a Audit,
-    id: Option<Uuid>,
-    asked: Asked<'a>,
-    subject: Subject,
-    outcome: Option<String>,
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        let outcome = self.outcome.as_deref().unwrap_or("the caller left before it was told");
-        let about = self.subject.0.get().map(String::as_str);
-        self.audit.ended(self.id, self.asked, outcome, about);
     }
 }
 
@@ -415,7 +383,8 @@ async fn check(
     // What the console asks for a page is recorded with the page's own request, under one id.
     let is_being_recorded = request.extensions().get::<Subject>().is_some();
     let response = if right.is_recorded() && !is_being_recorded {
-        gate.record(asked, right, (request, next)).await
+        // In a box: it is rare, and every request has room for it.
+        Box::pin(gate.record(asked, right, (request, next))).await
     } else {
         next.run(request).await
     };

@@ -5,6 +5,7 @@
 //!   Anyone          x      x       x         x                     x               x
 //!   Known           x      x       x         x                     x
 //!   Delegate        x      x       x         x            by password or certificate; recorded
+//!   ReadAudit       x      x       x         x            whom the list of `$audit` names
 //!   Monitor         x      x       x
 //!   Inspect         x      x
 //!   Operate         x      x                     recorded in the audit log before it is done
@@ -51,8 +52,10 @@ pub enum Right {
     Anyone,
     /// That it proved who it is. What it may do with which stream is then asked at the door.
     Known,
-    /// To let machines call as oneself.
+    /// To let machines call as oneself, and to say by which password one calls.
     Delegate,
+    /// To look at the audit log. Whom its list lets do that is then asked at the door.
+    ReadAudit,
     /// To see figures.
     Monitor,
     /// To see what the server's own parts do: groups of consumers, projections, connectors, and
@@ -90,7 +93,10 @@ pub enum Refused {
     #[error("this needs the group {}; an administrator can add you to it", groups(*.0))]
     Lacks(Right),
     /// It is not the user itself who asks.
-    #[error("tokens make no tokens: this needs the user's password or certificate, or $admins")]
+    #[error(
+        "tokens make no tokens and set no passwords: this needs the user's password or \
+         certificate, or $admins"
+    )]
     NotItself,
     /// It belongs to a tenant.
     #[error("callers of a tenant may use the streams of their tenant, and nothing of the server")]
@@ -106,7 +112,7 @@ impl Right {
     #[must_use]
     pub fn groups(self) -> &'static [&'static str] {
         match self {
-            Right::Anyone | Right::Known | Right::Delegate => &[],
+            Right::Anyone | Right::Known | Right::Delegate | Right::ReadAudit => &[],
             Right::Monitor => &[ADMINS, OPERATORS, MONITORS],
             Right::Inspect | Right::Operate | Right::Rescue => &[ADMINS, OPERATORS],
             Right::Administer => &[ADMINS],
@@ -124,6 +130,7 @@ impl Right {
         use Right as R;
         match self {
             R::Monitor | R::Inspect | R::Operate | R::Rescue | R::Administer => true,
+            R::ReadAudit => true,
             R::Anyone | R::Known | R::Delegate => false,
             R::ReadLedger | R::OpenAccounts | R::MoveMoney | R::FreezeAccounts => false,
             R::SetLimits | R::SettleSagas | R::AuditLedger => false,
@@ -140,7 +147,7 @@ impl Right {
             // The ledger's own events are the record of these, and say who.
             Right::OpenAccounts | Right::MoveMoney => false,
             Right::Anyone | Right::Known | Right::Monitor | Right::Inspect => false,
-            Right::ReadLedger | Right::AuditLedger => false,
+            Right::ReadLedger | Right::AuditLedger | Right::ReadAudit => false,
         }
     }
 
@@ -155,7 +162,7 @@ impl Right {
         if caller.proof() == Proof::None {
             return Err(Refused::Unproved);
         }
-        if self == Right::Known {
+        if matches!(self, Right::Known | Right::ReadAudit) {
             return Ok(());
         }
         if self == Right::Delegate {
@@ -180,7 +187,7 @@ impl Right {
             R::ReadLedger | R::OpenAccounts | R::SetLimits | R::AuditLedger => true,
             R::MoveMoney | R::SettleSagas | R::FreezeAccounts => true,
             R::Anyone | R::Known | R::Delegate | R::Monitor | R::Inspect => false,
-            R::Operate | R::Rescue | R::Administer => false,
+            R::Operate | R::Rescue | R::Administer | R::ReadAudit => false,
         }
     }
 }
@@ -218,6 +225,7 @@ mod tests {
         let all = [
             R::Anyone,
             R::Known,
+            R::ReadAudit,
             R::Delegate,
             R::Monitor,
             R::Inspect,
@@ -232,16 +240,16 @@ mod tests {
             R::FreezeAccounts,
             R::AuditLedger,
         ];
-        let ledger = &all[8..];
-        let any = [R::Anyone, R::Known, R::Delegate];
+        let ledger = &all[9..];
+        let any = [R::Anyone, R::Known, R::ReadAudit, R::Delegate];
         let and = |more: &[Right]| [&any, more].concat();
         let cases: [(&str, Caller, Vec<Right>); 16] = [
             ("unasked", Caller::unasked(), all.to_vec()),
             ("nobody", Caller::nobody(), vec![R::Anyone]),
             ("no group", of(&[]), and(&[])),
             ("admin", of(&[ADMINS]), all.to_vec()),
-            ("operator", of(&[OPERATORS]), all[..7].to_vec()),
-            ("monitor", of(&[MONITORS]), all[..4].to_vec()),
+            ("operator", of(&[OPERATORS]), all[..8].to_vec()),
+            ("monitor", of(&[MONITORS]), all[..5].to_vec()),
             ("opener", of(&[LEDGER_OPEN]), and(&[R::OpenAccounts, R::SetLimits])),
             ("teller", of(&[LEDGER_MOVE]), and(&[R::MoveMoney, R::SettleSagas])),
             ("auditor", of(&[LEDGER_AUDIT]), and(&[R::ReadLedger, R::AuditLedger])),
@@ -253,9 +261,9 @@ mod tests {
                 and(&[R::FreezeAccounts]),
             ),
             ("admin of a tenant", of(&[ADMINS, "tenant:a-"]), all.to_vec()),
-            ("a machine", machine(&[]), any[..2].to_vec()),
+            ("a machine", machine(&[]), any[..3].to_vec()),
             ("an administrator's machine", machine(&[ADMINS]), all.to_vec()),
-            ("an issuer's", issued("ada"), any[..2].to_vec()),
+            ("an issuer's", issued("ada"), any[..3].to_vec()),
         ];
         for (who, caller, expected) in cases {
             let has: Vec<Right> = all.into_iter().filter(|r| r.check(&caller).is_ok()).collect();

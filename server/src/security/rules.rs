@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use daybook_model::{Act, Denied, StreamName};
-use daybook_store::{Delivery, Direction, From, ReadError, ReadStream, Store, SubscribeFrom};
+use daybook_store::{
+    Delivery, Direction, From, ReadError, ReadStream, Store, StreamState, SubscribeFrom,
+};
 
 use super::Caller;
 use super::acl::{self, Defaults, SETTINGS_STREAM};
@@ -42,15 +44,27 @@ impl Rules {
         let _reading = self.reading.lock().await;
         let stream = StreamName::new(SETTINGS_STREAM).expect("the name is valid");
         let direction = Direction::Backwards;
-        let query = ReadStream { stream, from: From::End, direction, count: 1 };
+        let query = ReadStream { stream: stream.clone(), from: From::End, direction, count: 1 };
         let page = match store.read_stream(query).await {
             Ok(mut reader) => reader.next().await?,
             Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => None,
             Err(error) => return Err(error),
         };
         let last = page.as_ref().and_then(|page| page.last());
-        let defaults =
-            last.map_or_else(Defaults::built_in, |event| Defaults::of_settings(event.data));
+        let defaults = match last {
+            Some(event) => Defaults::of_settings(event.data),
+            None if store.stream_info(&stream).await?.state == StreamState::Missing => {
+                Defaults::built_in()
+            }
+            // Deleted, or older than its metadata lets it be: that must not open what was closed.
+            None => {
+                tracing::warn!(
+                    "$settings is deleted: streams without lists are $admins' alone; append to it \
+                     what shall hold, or an event with the data {{}} for what is built in"
+                );
+                Defaults::nobody()
+            }
+        };
         self.defaults.store(defaults.into());
         Ok(())
     }

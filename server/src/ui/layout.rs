@@ -59,7 +59,7 @@ const PAGES: &[(&str, Links)] = &[
             ("/ui/operations", "Upkeep", Right::Monitor),
             ("/ui/users", "Users", Right::Administer),
             ("/ui/tokens", "API tokens", Right::Known),
-            ("/ui/audit", "Audit log", Right::Administer),
+            ("/ui/audit", "Audit log", Right::ReadAudit),
             ("/ui/config", "Configuration", Right::Inspect),
             ("/ui/api", "API", Right::Known),
         ],

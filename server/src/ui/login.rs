@@ -16,8 +16,8 @@ use super::visitor::{Visit, Visitor, safe_next, set_cookie};
 use super::{ROOT, Ui};
 use crate::http::body::Held;
 use crate::node::listener::Peer;
-use crate::security::Proof;
 use crate::security::authenticate::{Asked, Refusal};
+use crate::security::{Proof, audit};
 
 /// Bytes of a login: names and passwords are short.
 const LOGIN_SIZE_MAX: usize = 8 * 1024;
@@ -83,6 +83,8 @@ pub async fn begin(
         sessions.end(session);
     }
     tracing::info!(login = caller.login(), %peer, "logged in to the console");
+    let what = "log in to the console";
+    ui.context.audit().done(audit::Asked { caller: &caller, peer: Some(peer), what });
     let id = sessions.begin(caller);
     let cookie = [(header::SET_COOKIE, set_cookie(&ui, Some(&id)))];
     Ok((cookie, Redirect::to(next)).into_response())
@@ -92,6 +94,7 @@ pub async fn begin(
 pub async fn end(visit: Visit, _own: Fields) -> Response {
     if let Some(session) = visit.visitor().session() {
         visit.ui().context.console().sessions().end(session);
+        visit.node().door().did("log out of the console");
     }
     let cookie = [(header::SET_COOKIE, set_cookie(visit.ui(), None))];
     (cookie, Redirect::to("/ui/login")).into_response()

@@ -15,6 +15,8 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use daybook_model::stream::AUDIT_STREAM;
+use daybook_model::{Act, StreamName};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -51,6 +53,8 @@ pub struct Visitor {
     token: blake3::Hash,
     feeds: Arc<Semaphore>,
     path: String,
+    /// Whether the list of the audit log names it.
+    reads_audit: bool,
 }
 
 impl Visitor {
@@ -88,7 +92,7 @@ impl Visitor {
     /// Whether it has `right`: for what is offered, not for what is done.
     #[must_use]
     pub fn may(&self, right: Right) -> bool {
-        right.check(&self.caller).is_ok()
+        right.check(&self.caller).is_ok() && (right != Right::ReadAudit || self.reads_audit)
     }
 
     /// Whether anybody is asked who they are.
@@ -236,9 +240,19 @@ async fn visitor(ui: &Ui, request: &mut Request) -> Option<Visitor> {
     // Whoever sent a form goes on at the beginning.
     let path = request.uri().path_and_query().filter(|_| request.method().is_safe());
     let path = path.map_or(ROOT, |path| path.as_str()).to_owned();
-    let visitor = Visitor { caller, session, token, feeds, path };
+    let wants = Wants::of(request.method(), request.headers());
+    let reads_audit = wants == Wants::Page && reads_audit(ui, &caller).await;
+    let visitor = Visitor { caller, session, token, feeds, path, reads_audit };
     request.extensions_mut().insert(visitor.clone());
     Some(visitor)
+}
+
+/// Whether a page offers the audit log.
+async fn reads_audit(ui: &Ui, caller: &Caller) -> bool {
+    let stream = StreamName::new(AUDIT_STREAM).expect("the name is valid");
+    let admitted = Admitted::new(ui.context.clone(), caller.clone(), None);
+    // If its list cannot be read, nobody who needs one is offered anything.
+    admitted.door().may(Act::Read, &stream).await.unwrap_or_default()
 }
 
 /// Who asks: pages that keep themselves up to date say so.

@@ -51,6 +51,8 @@ const OPERATE: &str = "ufff.fffff.f";
 const ADMINISTER: &str = "ufffffffff.f";
 /// What users may do for themselves; asked of the one called `low`.
 const OWN: &str = "u.ffffffff..";
+/// The same, by whom no token has: another password would outlive it.
+const OWN_PASSWORD: &str = "u.ffffffff.f";
 /// What only who proved to be a user may do: no machine, whose token would make others.
 const DELEGATE: &str = "u..........f";
 const READ_LEDGER: &str = "uffff.fff..f";
@@ -267,7 +269,7 @@ pub(super) const GRPC: &[(&str, &str)] = &[
     ("event_store.client.users.Users/Delete", ADMINISTER),
     ("event_store.client.users.Users/Enable", ADMINISTER),
     ("event_store.client.users.Users/Disable", ADMINISTER),
-    ("event_store.client.users.Users/ChangePassword", OWN),
+    ("event_store.client.users.Users/ChangePassword", OWN_PASSWORD),
     ("event_store.client.users.Users/ResetPassword", ADMINISTER),
     ("event_store.client.users.Users/Details", OWN),
     ("event_store.client.operations.Operations/StartScavenge", OPERATE),

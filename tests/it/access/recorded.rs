@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daybook::node::Admitted;
 use daybook::security::Caller;
 use daybook::users::NewUser;
 use daybook_log::disk::sim::{Fault, Operation, Repeat, SimDisk};
@@ -78,7 +79,10 @@ async fn what_operators_do_is_recorded_with_who_what_and_how_it_came_out() {
     let data = |at: usize, member: &str| events[at]["data"][member].clone();
     assert_eq!((data(0, "who"), data(0, "proof")), ("ops".into(), "password".into()));
     assert_eq!((data(1, "outcome"), data(3, "outcome")), ("200".into(), "404".into()));
-    assert_eq!((data(5, "outcome"), data(5, "about")), ("grpc-status 0".into(), "eve".into()));
+    assert_eq!(
+        (data(5, "outcome"), data(5, "about")),
+        ("grpc-status 0".into(), "eve: no groups".into())
+    );
     assert_eq!((data(4, "id"), data(4, "who")), (data(5, "id"), "root".into()));
     let text = Value::from(events).to_string();
     assert!(!text.contains("nobody may find"), "no password: {text}");
@@ -98,7 +102,8 @@ async fn denials_are_recorded_and_a_guesser_does_not_fill_the_log() {
     let details = framed(&users::DetailsReq { options: Some(options) });
     let path = "/event_store.client.users.Users/Details";
     assert_eq!(desk.grpc(&ada, path, details).await.grpc_status().await, 7);
-    let events = desk.audit().await;
+    let all = desk.audit().await;
+    let events: Vec<Value> = all.into_iter().filter(|event| event["type"] == "$Denied").collect();
     let denied = "$Denied".to_owned();
     assert_eq!(
         told(&events, "what"),
@@ -114,8 +119,9 @@ async fn denials_are_recorded_and_a_guesser_does_not_fill_the_log() {
     for _ in 0..200 {
         assert_eq!(desk.http(&ada, "GET /v1/streams/a-1", "").await.status, 403);
     }
-    let most = daybook::security::audit::DENIALS_MAX as usize;
-    assert!(desk.audit().await.len() <= 4 + most);
+    let most = daybook::security::audit::quota::KEPT_PER_CALLER_MAX as usize;
+    // Of ada, and of nobody; and the metadata that was set at the beginning.
+    assert!(desk.audit().await.len() <= 2 * most + 4, "a minute may have begun meanwhile");
     let metrics = desk.http(&admin(), "GET /metrics", "").await.text().await;
     assert!(metrics.contains("daybook_access_denied_total 204"), "all are counted");
     desk.server.stop().await;
@@ -137,14 +143,179 @@ async fn nobody_writes_the_audit_log_and_administrators_say_who_reads_it() {
     let read = "GET /v1/streams/$audit";
     assert_eq!(desk.http(&auditor, read, "").await.status, 403);
     assert_eq!(desk.http(&ops(), "PUT /v1/streams/$audit/metadata", "{}").await.status, 403);
-    desk.set_metadata("$audit", r#"{"$maxCount":1,"$acl":{"$r":"auditors"}}"#).await;
+    desk.set_metadata("$audit", r#"{"$acl":{"$r":"auditors"},"$maxAge":7776000}"#).await;
     desk.server.context().audit().flush().await;
     let page = desk.http(&auditor, read, "").await.json().await;
-    let events = page["events"].as_array().expect("events");
-    assert_eq!(events.len(), 1, "kept as long as it says");
-    let last = told(events, "what");
+    let last = told(page["events"].as_array().expect("events"), "what").pop();
     let expected = ("$ActionEnded".to_owned(), "write the metadata of $audit".into());
-    assert_eq!(last, [expected], "nobody shortens it unseen");
+    assert_eq!(last, Some(expected), "nobody changes how long it is kept unseen");
+    desk.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hides_what_was_recorded() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.http(&ops(), "POST /admin/scavenge", "").await.status, 200);
+    let before = desk.audit().await.len();
+    let set = |metadata: &str| {
+        format!(r#"{{"stream":"$$$audit","events":[{{"type":"$metadata","data":{metadata}}}]}}"#)
+    };
+    let decoy = r#"{"stream":"$$$decoy","events":[{"type":"$metadata","data":{"$maxCount":9}}]}"#;
+    for metadata in [r#"{"$tb":1000000000}"#, r#"{"$maxCount":1}"#, r#"{"$maxAge":60}"#] {
+        let several = format!(r#"{{"streams":[{decoy},{}]}}"#, set(metadata));
+        for caller in [admin(), Caller::unasked()] {
+            let put = desk.http(&caller, "PUT /v1/streams/$audit/metadata", metadata).await;
+            assert_eq!(put.status, 403, "{metadata}");
+            let behind = desk.http(&caller, "POST /v1/append", several.clone()).await;
+            assert_eq!(behind.status, 403, "{metadata}");
+        }
+    }
+    for route in [
+        "DELETE /v1/streams/$$$audit",
+        "DELETE /v1/streams/$$$audit?hard=true",
+        "POST /v1/streams/$$$audit",
+        "PUT /v1/streams/$$$audit/metadata",
+    ] {
+        assert_eq!(desk.http(&admin(), route, EVENT).await.status, 403, "{route}");
+    }
+    let events = desk.audit().await;
+    let tried = events[before..].iter().filter(|event| event["type"] == "$Denied");
+    assert!(tried.count() > 0, "and who tried is there");
+    // Each of the streams that one append describes is named.
+    let several = format!(r#"{{"streams":[{decoy},{}]}}"#, set(r#"{"$acl":{}}"#));
+    assert_eq!(desk.http(&admin(), "POST /v1/append", several).await.status, 200);
+    let what = "write the metadata of $decoy, write the metadata of $audit";
+    let last = told(&desk.audit().await, "what").pop();
+    assert_eq!(last, Some(("$ActionEnded".to_owned(), what.into())));
+    desk.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_what_with_a_stream_and_what_is_gone_is_recorded_with_who_said_so() {
+    let desk = Desk::new().await;
+    let bob = known("bob", &[]);
+    desk.append("pay-2", EVENT).await;
+    let password = |current: &str| {
+        framed(&users::ChangePasswordReq {
+            options: Some(users::change_password_req::Options {
+                login_name: "bob".to_owned(),
+                current_password: current.to_owned(),
+                new_password: "another long password".to_owned(),
+            }),
+        })
+    };
+    let new = NewUser {
+        login: "bob".to_owned(),
+        full_name: String::new(),
+        groups: Vec::new(),
+        password: PASSWORD.to_owned(),
+    };
+    desk.server.context().users().create(new).await.expect("created");
+    let groups = framed(&users::UpdateReq {
+        options: Some(users::update_req::Options {
+            login_name: "bob".to_owned(),
+            groups: vec!["$ops".to_owned(), "staff".to_owned()],
+            ..Default::default()
+        }),
+    });
+    let path = |method: &str| format!("/event_store.client.users.Users/{method}");
+    let lists = r#"{"$acl":{"$r":["eve"]}}"#;
+    let put = desk.http(&bob, "PUT /v1/streams/pay-2/metadata", lists).await;
+    assert_eq!(put.status, 200);
+    assert_eq!(desk.http(&bob, "DELETE /v1/streams/pay-2?hard=true", "").await.status, 200);
+    for (current, status) in [("wrong", 7), (PASSWORD, 0)] {
+        let mut changed = desk.grpc(&bob, &path("ChangePassword"), password(current)).await;
+        assert_eq!(changed.grpc_status().await, status, "{current}");
+    }
+    assert_eq!(desk.grpc(&admin(), &path("Update"), groups).await.grpc_status().await, 0);
+    let events = desk.audit().await;
+    let ended: Vec<[&str; 4]> = events
+        .iter()
+        .filter(|event| event["type"] == "$ActionEnded")
+        .map(|event| {
+            ["who", "what", "about", "outcome"].map(|m| event["data"][m].as_str().unwrap_or(""))
+        })
+        .collect();
+    let (change, update) = (format!("POST {}", path("ChangePassword")), path("Update"));
+    let update = format!("POST {update}");
+    assert_eq!(
+        ended,
+        [
+            ["bob", "write the metadata of pay-2", "", "done"],
+            ["bob", "delete pay-2 for ever", "", "done"],
+            ["bob", &change, "bob", "grpc-status 7"],
+            ["bob", &change, "bob", "grpc-status 0"],
+            ["root", &update, "bob: groups $ops, staff", "grpc-status 0"],
+        ]
+    );
+    let begun = events.iter().filter(|event| event["type"] == "$ActionBegun");
+    assert_eq!(begun.count(), ended.len(), "each before it was done");
+    desk.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_logins_are_recorded_and_what_is_no_login_is_not() {
+    let directory = TempDir::new().expect("a directory");
+    let node = server(directory.path()).await;
+    let at = node.address();
+    let right = basic("ada", PASSWORD);
+    let proof = [("authorization", right.as_str())];
+    let records = async |query: &str| {
+        let page = call(at, "GET", &format!("/admin/audit?{query}"), &proof, "").await;
+        page.json()["records"].as_array().expect("records").clone()
+    };
+    // Logs in before the attempts: it is known then, and not locked out.
+    assert!(records("").await.is_empty());
+    let ping =
+        async |value: &str| call(at, "GET", "/ping", &[("authorization", value)], "").await.status;
+    assert_eq!(ping(&basic("my secret", "x")).await, 401);
+    assert_eq!(ping("Bearer a.b.c").await, 401);
+    for number in 0..10 {
+        assert_eq!(ping(&basic("ada", &format!("wrong {number}"))).await, 401, "{number}");
+    }
+    for _ in 0..3 {
+        assert_eq!(ping(&basic("ada", "wrong again")).await, 429);
+    }
+    let refused = "outcome=refused";
+    // Of one address ten are kept, and the first lock-out.
+    until("all is recorded", || async { records(refused).await.len() == 11 }).await;
+    let found = records(refused).await;
+    let (who, why) = ("who=ada&outcome=refused", |record: &Value| record["why"].to_string());
+    let lock_outs = found.iter().filter(|record| why(record).contains("too many")).count();
+    assert_eq!((lock_outs, records(who).await.len()), (1, 9));
+    assert!(found.iter().all(|record| record["peer"] == "127.0.0.1"), "{found:?}");
+    let proofs = |proof: &str| found.iter().filter(|record| record["proof"] == proof).count();
+    assert_eq!((proofs("password"), proofs("token")), (10, 1));
+    let text = Value::from(found).to_string();
+    assert!(!text.contains("secret") && !text.contains("wrong again"), "{text}");
+    // Who comes into the console, too; credentials that were right are not locked out.
+    let form = format!("login=ada&password={}", PASSWORD.replace(' ', "+"));
+    assert_eq!(call(at, "POST", "/ui/login", &[], form).await.status, 303);
+    until("the login is recorded", || async { records("what=console").await.len() == 1 }).await;
+    let login = &records("what=console").await[0];
+    assert_eq!((&login["who"], &login["outcome"]), (&"ada".into(), &"done".into()));
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_on_a_stream_whose_caller_leaves_has_an_end_in_the_log() {
+    let desk = Desk::new().await;
+    let admitted = Admitted::new(desk.server.context().clone(), admin(), None);
+    let event = NewEvent::json(Uuid::from_u128(1), "settings", "{}");
+    let append = Append::to_stream(name("$settings"), ExpectedRevision::Any, [event]);
+    let mut appending = Box::pin(admitted.door().append(append));
+    assert!(futures_util::poll!(appending.as_mut()).is_pending());
+    until("it is begun", || async { desk.audit().await.len() == 1 }).await;
+    drop(appending);
+    until("it has an end", || async { desk.audit().await.len() == 2 }).await;
+    let events = desk.audit().await;
+    assert_eq!(
+        (&events[1]["type"], &events[1]["data"]["who"]),
+        (&"$ActionEnded".into(), &"root".into())
+    );
+    assert_eq!(events[0]["data"]["id"], events[1]["data"]["id"]);
+    let outcome = events[1]["data"]["outcome"].as_str().expect("one");
+    assert!(outcome.starts_with("the caller left before it was"), "{outcome}");
     desk.server.stop().await;
 }
 
@@ -281,6 +452,7 @@ async fn the_audit_log_is_listed_page_by_page_to_whom_it_may_be_read() {
     }
     let ada = known("ada", &[]);
     assert_eq!(desk.http(&ada, "POST /admin/scavenge", "").await.status, 403);
+    assert_eq!(desk.http(&ada, "GET /v1/streams/$a%22b", "").await.status, 403);
     let list = async |query: &str| {
         desk.server.context().audit().flush().await;
         let answer = desk.http(&admin(), &format!("GET /admin/audit{query}"), "").await;
@@ -294,20 +466,28 @@ async fn the_audit_log_is_listed_page_by_page_to_whom_it_may_be_read() {
             .collect::<Vec<_>>()
     };
     let all = list("").await;
-    assert_eq!(outcomes(&all), ["denied", "404", "begun", "404", "begun", "404", "begun"]);
+    assert_eq!(
+        outcomes(&all),
+        ["denied", "denied", "404", "begun", "404", "begun", "404", "begun"]
+    );
     assert_eq!(all["next"], Value::Null);
     assert_eq!(
-        (&all["records"][0]["who"], &all["records"][1]["who"]),
+        (&all["records"][0]["who"], &all["records"][2]["who"]),
         (&"ada".into(), &"ops".into())
     );
     for (query, found) in [
-        ("?who=ada", &["denied"][..]),
+        ("?who=ada", &["denied", "denied"][..]),
+        ("?who=ad", &[]),
+        ("?what=a%22b", &["denied"]),
         ("?outcome=40", &["404", "404", "404"]),
         ("?what=scavenge&outcome=den", &["denied"]),
         ("?what=nothing", &[]),
         ("?since=2100-01-01T00:00:00Z", &[]),
         ("?until=2000-01-01T00:00:00Z", &[]),
-        ("?since=2000-01-01T00:00:00Z&until=2100-01-01T00:00:00Z&limit=2", &["denied", "404"]),
+        (
+            "?since=2000-01-01T00:00:00Z&until=2100-01-01T00:00:00Z&limit=3",
+            &["denied", "denied", "404"],
+        ),
     ] {
         assert_eq!(outcomes(&list(query).await), found, "{query}");
     }
@@ -318,7 +498,7 @@ async fn the_audit_log_is_listed_page_by_page_to_whom_it_may_be_read() {
         let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
-    assert_eq!(found, 7, "each once");
+    assert_eq!(found, 8, "each once");
     for query in ["?limit=0", "?limit=1001", "?since=yesterday", "?by=ada"] {
         let refused = desk.http(&admin(), &format!("GET /admin/audit{query}"), "").await;
         assert_eq!(refused.status, 400, "{query}");

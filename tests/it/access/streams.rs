@@ -160,10 +160,27 @@ async fn what_settings_say_holds_at_once_and_after_a_restart() {
     let desk = desk.restarted().await;
     assert_eq!(statuses(&desk, &ada(), &reads).await, [403, 403]);
     assert_eq!(statuses(&desk, &bob(), &reads).await, [200, 200]);
-    // What cannot be read closes; taking it away is back to what is built in.
+    // The audit log is not among the streams that the defaults open.
+    let log = [("GET /v1/streams/$audit", ""), ("GET /admin/audit", "")];
+    assert_eq!(statuses(&desk, &bob(), &log).await, [403, 403]);
+    // What cannot be read closes, and so does taking it away, or hiding it, for good or for now.
     desk.append("$settings", r#"{"type":"settings","data":"all"}"#).await;
     assert_eq!(statuses(&desk, &bob(), &reads).await, [403, 403]);
+    desk.append("$settings", closed).await;
+    for unfit in ["$settings", "$$$settings", "$$$all"] {
+        let route = format!("DELETE /v1/streams/{unfit}?hard=true");
+        for caller in [admin(), Caller::unasked()] {
+            assert_eq!(desk.http(&caller, &route, "").await.status, 403, "{unfit}");
+        }
+    }
+    assert_eq!(statuses(&desk, &bob(), &reads).await, [200, 200], "nothing was done");
     assert_eq!(desk.http(&admin(), "DELETE /v1/streams/$settings", "").await.status, 200);
+    assert_eq!(statuses(&desk, &ada(), &reads).await, [403, 403]);
+    let desk = desk.restarted().await;
+    assert_eq!(statuses(&desk, &ada(), &reads).await, [403, 403]);
+    assert_eq!(statuses(&desk, &bob(), &reads).await, [403, 403]);
+    // What is built in is what settings that say nothing leave.
+    desk.append("$settings", r#"{"type":"settings","data":{}}"#).await;
     assert_eq!(statuses(&desk, &ada(), &reads).await, [200, 403]);
     desk.server.stop().await;
 }

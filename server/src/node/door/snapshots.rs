@@ -6,7 +6,7 @@ use daybook_model::{Position, Revision, StreamName};
 use daybook_store::AppendError;
 use daybook_store::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 
-use super::check;
+use super::guarded::owned;
 
 /// Why a client's snapshot was not put, or its snapshots not deleted.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ impl SnapshotDoor {
     /// # Errors
     /// [`SnapshotRefused`]
     pub fn put(&self, snapshot: &Snapshot, committed: Position) -> Result<(), SnapshotRefused> {
-        check(&self.stream).map_err(SnapshotRefused::Reserved)?;
+        owned(&self.stream).map_err(SnapshotRefused::Reserved)?;
         Ok(self.snapshots.put(&self.stream, snapshot, committed)?)
     }
 
@@ -56,7 +56,7 @@ impl SnapshotDoor {
     /// # Errors
     /// [`SnapshotRefused`]
     pub fn delete(&self) -> Result<u64, SnapshotRefused> {
-        check(&self.stream).map_err(SnapshotRefused::Reserved)?;
+        owned(&self.stream).map_err(SnapshotRefused::Reserved)?;
         Ok(self.snapshots.delete(&self.stream)?)
     }
 }

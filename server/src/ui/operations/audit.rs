@@ -16,6 +16,7 @@ const RECORDS_LEN: u64 = 50;
 const OUTCOMES: &[(&str, &str)] = &[
     ("", "any"),
     ("denied", "denied"),
+    ("refused", "login refused"),
     ("begun", "begun"),
     ("2", "done"),
     ("4", "refused"),

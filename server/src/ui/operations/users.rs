@@ -5,6 +5,7 @@ use axum::response::{Redirect, Response};
 use http::StatusCode;
 use maud::{Markup, html};
 
+use crate::security::audit::user_in;
 use crate::ui::api::{Trouble, segment};
 use crate::ui::form::Fields;
 use crate::ui::layout::token;
@@ -150,7 +151,7 @@ fn delete_form(visit: &Visit, login: &str) -> Markup {
 /// [`Trouble`]: the form cannot be used, or why the user was not created.
 pub async fn create(visit: Visit, fields: Fields) -> Result<Redirect, Trouble> {
     let login = fields.needed("login")?.to_owned();
-    visit.node().is_about(&login);
+    visit.node().is_about(&user_in(&login, &groups(&fields)));
     let user = NewUser {
         login: login.clone(),
         full_name: fields.text("full_name").to_owned(),
@@ -219,8 +220,8 @@ pub async fn set_groups(
     Path(login): Path<String>,
     fields: Fields,
 ) -> Result<Redirect, Trouble> {
-    visit.node().is_about(&login);
     let groups = listed(fields.text("groups"));
+    visit.node().is_about(&user_in(&login, &groups));
     visit.node().users().update(&login, fields.text("full_name"), &groups).await?;
     Ok(back(&login))
 }
