@@ -189,6 +189,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "files of the test")]
     fn the_least_counts_and_what_cannot_be_read_does_not() {
         const GIB: u64 = 1 << 30;
         let unlimited = "9223372036854771712\n";

@@ -350,6 +350,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "files of the test")]
     fn what_does_not_fit_is_not_copied_and_that_is_said() {
         let directory = TempDir::new().expect("a directory");
         SnapshotStore::open(directory.path(), identity(3)).close();
