@@ -16,6 +16,7 @@
 
 mod acks;
 pub mod admitted;
+pub mod answers;
 pub mod context;
 pub mod door;
 pub mod entrance;
@@ -23,6 +24,7 @@ pub mod hosts;
 pub mod life;
 pub mod listener;
 pub mod listeners;
+pub mod shares;
 pub mod tls;
 
 use std::io;
