@@ -75,7 +75,7 @@ use door::Works;
 use entrance::Entrance;
 use hosts::Hosts;
 use listener::{Bounds, Connections};
-use listeners::{Listening, OPERATORS_CONNECTIONS_MAX};
+use listeners::{Listening, OPERATORS_CONNECTIONS_MAX, OPERATORS_PER_ADDRESS_MAX};
 
 /// How often a stop looks whether calls are still being answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -444,21 +444,18 @@ fn listen(
 ) -> io::Result<Vec<Listening>> {
     let Listeners { clients, operators } = listeners;
     let side = if operators.is_some() { Side::Clients } else { Side::All };
-    let start = |listener: TcpListener, side, connections_max| {
+    let start = |listener: TcpListener, side, (connections_max, bounds)| {
         let is_local = listener.local_addr()?.ip().to_canonical().is_loopback();
         let hosts = doors.host_names.as_ref().filter(|_| is_local).map(|names| Hosts::new(names));
         let entrance = Entrance::new(context.clone(), side).traced(tracer.cloned()).called(hosts);
         let shared = (context.security().tls().cloned(), context.life().clone());
-        Listening::start(
-            listener,
-            entrance,
-            Connections::new(connections_max, doors.bounds),
-            shared,
-        )
+        Listening::start(listener, entrance, Connections::new(connections_max, bounds), shared)
     };
-    let mut listening = vec![start(clients, side, doors.connections_max)?];
+    let mut listening = vec![start(clients, side, (doors.connections_max, doors.bounds))?];
     if let Some(operators) = operators {
-        listening.push(start(operators, Side::All, OPERATORS_CONNECTIONS_MAX)?);
+        let per_address = doors.bounds.per_address.min(OPERATORS_PER_ADDRESS_MAX);
+        let bounds = Bounds { per_address, ..doors.bounds };
+        listening.push(start(operators, Side::All, (OPERATORS_CONNECTIONS_MAX, bounds))?);
     }
     Ok(listening)
 }

@@ -44,6 +44,7 @@ const SHORT: Bounds = Bounds {
     handshake: Duration::from_secs(4),
     ping: Duration::from_secs(1),
     body: Duration::from_secs(2),
+    unused: Duration::from_secs(2),
 };
 /// What begins HTTP/2, and an empty frame of settings: then nothing, not even an answer to a ping.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -232,5 +233,18 @@ async fn calls_that_anyone_may_begin_are_small_and_end_in_time() {
         drop(sender);
         soon("the connection's end", connection).await.expect("no panic");
     }
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_only_answers_pings_is_closed() {
+    let directory = TempDir::new().expect("a directory");
+    let node = node(directory.path(), Settings::default()).await;
+    let client = client(node.address());
+    let events = vec![event(1)];
+    client.append(&name("orders-1"), ExpectedRevision::Any, events).await.expect("appended");
+    let (_sender, silent) = connected(node.address()).await;
+    soon("its end", silent).await.expect("no panic");
+    assert!(node.context().metrics().connections.get() >= 1, "who has called stays");
     node.stop(PATIENCE).await;
 }

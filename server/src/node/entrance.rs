@@ -32,7 +32,7 @@ use tower::Service;
 
 use super::answers;
 use super::hosts::Hosts;
-use super::listener::Peer;
+use super::listener::{Call, Peer};
 use super::shares::{Holder, Share, Shares};
 use super::{Context, Life};
 use crate::grpc::{call, status};
@@ -98,10 +98,11 @@ impl Entrance {
         Entrance { hosts, ..self }
     }
 
-    /// Answers one request.
+    /// Answers one request, which is a call of its `connection`.
     pub fn enter(
         &self,
         mut request: Request<Incoming>,
+        connection: Call,
     ) -> impl Future<Output = Result<Response<CountedBody>, Infallible>> + Send + use<> {
         let is_grpc = request
             .headers()
@@ -123,21 +124,24 @@ impl Entrance {
         let metrics = self.life.metrics().clone();
         let answer = async move {
             if let Err(problem) = named {
-                return (misdirected(problem, is_grpc), None);
+                return (misdirected(problem, is_grpc), (None, connection));
             }
             let found = match asks {
                 // In a box: most of what may happen there is rare, and each request has room for it.
                 Some(asks) => Box::pin(identify(&asks, &request)).await,
                 None => Ok(anyone),
             };
+            if found.as_ref().is_ok_and(|caller| caller.proof() != Proof::None) {
+                connection.proved();
+            }
             let Ok(place) = place(found.as_ref().ok(), &request) else {
                 metrics.security.stranger_refused();
-                return (crowded(tongue), None);
+                return (crowded(tongue), (None, connection));
             };
             let caller = match found {
                 Ok(caller) => caller,
-                Err(refused) if is_grpc => return (refused.to_grpc(), place),
-                Err(refused) => return (refused.to_http(), place),
+                Err(refused) if is_grpc => return (refused.to_grpc(), (place, connection)),
+                Err(refused) => return (refused.to_http(), (place, connection)),
             };
             request.extensions_mut().insert(caller.clone());
             let response = match room.call(request).await {
@@ -149,7 +153,7 @@ impl Entrance {
             } else {
                 response
             };
-            (response, place)
+            (response, (place, connection))
         };
         // Not a block that awaits it: that would have room for it twice.
         trace::current::scoped(current, answer).map(move |(response, held)| {
@@ -373,8 +377,8 @@ fn grpc_status(headers: &HeaderMap) -> Option<&'static str> {
 pub struct CountedBody {
     body: Body,
     visit: Visit,
-    /// Its place among strangers', if its caller is one.
-    _held: Place,
+    /// Its place among strangers', if its caller is one, and among those of its connection.
+    _held: (Place, Call),
 }
 
 impl HttpBody for CountedBody {
