@@ -133,6 +133,9 @@ impl Entrance {
             };
             if found.as_ref().is_ok_and(|caller| caller.proof() != Proof::None) {
                 connection.proved();
+            } else {
+                // What strangers want to have recorded does not count.
+                trace::current::doubt();
             }
             let Ok(place) = place(found.as_ref().ok(), &request) else {
                 metrics.security.stranger_refused();
