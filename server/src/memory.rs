@@ -23,8 +23,10 @@ use daybook_store::{Memory as StoreMemory, Options, Sizes};
 
 pub use limit::{By, Limit};
 
+use crate::grpc::call;
 use crate::grpc::streams::budget as appends;
 use crate::http::body;
+use crate::node::answers;
 use crate::persistent::budget as groups;
 
 const MIB: u64 = 1024 * 1024;
@@ -33,7 +35,7 @@ const MIB: u64 = 1024 * 1024;
 pub const FULL: u64 = 4096 * MIB;
 /// The least to run in: an idle server takes some 60 MiB; one append of the largest size is in
 /// memory three times over while it is written, and one body of HTTP beside it.
-pub const LIMIT_MIN: u64 = 384 * MIB;
+pub const LIMIT_MIN: u64 = 448 * MIB;
 /// Bytes of a segment at least, if there is little memory: with smaller ones a large log is too
 /// many files. The index of the active segment takes up to 40 % of its size.
 const SEGMENT_MIN: u64 = 128 * MIB;
@@ -63,8 +65,12 @@ pub struct Memory {
 pub struct Budgets {
     /// Of appends over gRPC, from when they are received until they are answered.
     pub appends: usize,
-    /// Of requests and answers over HTTP that are held whole.
+    /// Of requests over HTTP that are held whole.
     pub bodies: usize,
+    /// Of answers that are held until they are read.
+    pub answers: usize,
+    /// Of messages over gRPC that are not whole.
+    pub messages: usize,
     /// Of messages that groups of consumers hold.
     pub groups: usize,
     /// Of index blocks.
@@ -116,6 +122,8 @@ impl Budgets {
         Budgets {
             appends: size(appends::HELD_SIZE_MAX, appends::HELD_SIZE_MIN),
             bodies: size(body::BODIES_SIZE_MAX, body::APPEND_BODY_SIZE_MAX),
+            answers: size(answers::ANSWERS_SIZE_MAX, answers::ANSWER_SIZE_MAX),
+            messages: size(call::PARTIAL_SIZE_MAX, call::PARTIAL_SIZE_MIN),
             groups: size(groups::HELD_SIZE_MAX, GROUPS_MIN as usize),
             blocks: share(store.blocks, CACHE_MIN),
             tail: size(store.tail, TAIL_MIN as usize),
@@ -142,6 +150,13 @@ impl Budgets {
         sled::Memory { cache: self.read_models, recent: self.rows }
     }
 
+    /// Has requests and answers of this process keep within them.
+    pub fn bound_requests(&self) {
+        body::bound(self.bodies);
+        answers::bound(self.answers);
+        call::bound(self.messages);
+    }
+
     /// How many accounts' states are kept.
     #[must_use]
     pub fn accounts(&self) -> usize {
@@ -150,10 +165,12 @@ impl Budgets {
 
     /// Each in bytes, with a name for people.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 10] {
+    pub fn named(&self) -> [(&'static str, u64); 12] {
         [
             ("appends", self.appends as u64),
             ("bodies", self.bodies as u64),
+            ("answers", self.answers as u64),
+            ("messages", self.messages as u64),
             ("consumerGroups", self.groups as u64),
             ("indexBlocks", self.blocks),
             ("tail", self.tail as u64),
@@ -219,6 +236,8 @@ mod tests {
         let full = Budgets {
             appends: appends::HELD_SIZE_MAX,
             bodies: body::BODIES_SIZE_MAX,
+            answers: answers::ANSWERS_SIZE_MAX,
+            messages: call::PARTIAL_SIZE_MAX,
             groups: groups::HELD_SIZE_MAX,
             blocks: StoreMemory::default().blocks,
             tail: StoreMemory::default().tail,
@@ -266,6 +285,6 @@ mod tests {
         assert_eq!(Memory::default().holds_a_store(), Ok(()));
         let refused = within(LIMIT_MIN - 1).holds_a_store().expect_err("too little");
         let said = refused.to_string();
-        assert!(said.contains("383 MiB") && said.contains("at least 384 MiB"), "{said}");
+        assert!(said.contains("447 MiB") && said.contains("at least 448 MiB"), "{said}");
     }
 }

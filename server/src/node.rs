@@ -17,6 +17,7 @@
 
 mod acks;
 pub mod admitted;
+pub mod answers;
 pub mod context;
 pub mod door;
 pub mod entrance;
@@ -24,6 +25,7 @@ pub mod hosts;
 pub mod life;
 pub mod listener;
 pub mod listeners;
+pub mod shares;
 pub mod tls;
 
 use std::io;
@@ -54,7 +56,6 @@ use crate::backup::{ArchiveSettings, Archiver};
 use crate::builtin::Builtin;
 use crate::config::Setting;
 use crate::connectors::{self, metrics::ConnectorMetrics};
-use crate::http;
 use crate::ledger::{self, Ledger};
 use crate::memory::Memory;
 use crate::persistent::Persistent;
@@ -77,7 +78,7 @@ use door::Works;
 use entrance::Entrance;
 use hosts::Hosts;
 use listener::{Bounds, Connections};
-use listeners::{Listening, OPERATORS_CONNECTIONS_MAX};
+use listeners::{Listening, OPERATORS_CONNECTIONS_MAX, OPERATORS_PER_ADDRESS_MAX};
 
 /// How often a stop looks whether calls are still being answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -254,7 +255,7 @@ impl Node {
         let clock = environment.clock.clone();
         let entropy = environment.entropy.clone();
         let memory = config.memory;
-        http::body::bound(memory.budgets.bodies);
+        memory.budgets.bound_requests();
         metrics.memory_limit.set(memory.limit_metric());
         let options = memory.budgets.of_store(config.options.clone());
         let store = blocking(move || Store::open(environment, options)).await??;
@@ -478,21 +479,18 @@ fn listen(
 ) -> io::Result<Vec<Listening>> {
     let Listeners { clients, operators } = listeners;
     let side = if operators.is_some() { Side::Clients } else { Side::All };
-    let start = |listener: TcpListener, side, connections_max| {
+    let start = |listener: TcpListener, side, (connections_max, bounds)| {
         let is_local = listener.local_addr()?.ip().to_canonical().is_loopback();
         let hosts = doors.host_names.as_ref().filter(|_| is_local).map(|names| Hosts::new(names));
         let entrance = Entrance::new(context.clone(), side).traced(tracer.cloned()).called(hosts);
         let shared = (context.security().tls().cloned(), context.life().clone());
-        Listening::start(
-            listener,
-            entrance,
-            Connections::new(connections_max, doors.bounds),
-            shared,
-        )
+        Listening::start(listener, entrance, Connections::new(connections_max, bounds), shared)
     };
-    let mut listening = vec![start(clients, side, doors.connections_max)?];
+    let mut listening = vec![start(clients, side, (doors.connections_max, doors.bounds))?];
     if let Some(operators) = operators {
-        listening.push(start(operators, Side::All, OPERATORS_CONNECTIONS_MAX)?);
+        let per_address = doors.bounds.per_address.min(OPERATORS_PER_ADDRESS_MAX);
+        let bounds = Bounds { per_address, ..doors.bounds };
+        listening.push(start(operators, Side::All, (OPERATORS_CONNECTIONS_MAX, bounds))?);
     }
     Ok(listening)
 }

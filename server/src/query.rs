@@ -24,7 +24,6 @@ use daybook_projections::postgres::Postgres;
 use utoipa::OpenApi;
 
 use crate::front::{Front, FrontError, Reception};
-use crate::http::body;
 use crate::http::ledger::schema;
 use crate::http::openapi::{Proofs, published};
 use crate::http::readside;
@@ -69,7 +68,7 @@ pub fn start(
     memory: &Memory,
     reception: Reception,
 ) -> Result<Front, FrontError> {
-    body::bound(memory.budgets.bodies);
+    memory.budgets.bound_requests();
     let metrics = Arc::new(Metrics::new());
     metrics.memory_limit.set(memory.limit_metric());
     let life = Life::new(Arc::new(SystemClock::new()), metrics);

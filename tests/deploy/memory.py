@@ -186,7 +186,7 @@ def main():
             server = group.start(["serve", "--data", str(SCRATCH / "none")], out)
         code = server.wait(START_MAX)
         said = refused.read_text()
-        is_told = code == 1 and "at least 384 MiB" in said
+        is_told = code == 1 and "at least 448 MiB" in said
         outcome("a limit that is too small is refused", is_told, said)
     finally:
         group.close()

@@ -1,28 +1,37 @@
 //! A thousand clients that begin and never end: they are let go of in time, and who is honest is
 //! served meanwhile.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use daybook::node::listener::Bounds;
 use daybook::node::{Config, Node};
+use daybook::security::rights::Right;
 use daybook::security::tls::{TlsSettings, Version};
 use daybook::security::{Asks, Settings};
 use daybook_client::{Client, ExpectedRevision};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::support::events::{event, name};
 use crate::support::http::get;
 use crate::support::node::client;
 use crate::support::pki::{Authority, write};
 use crate::support::secure::Visitor;
-use crate::support::{PATIENCE, skipped, until};
+use crate::support::{PATIENCE, skipped, soon, until};
 
 /// Connections that never come to anything.
 const STRANGERS: usize = 1000;
@@ -35,6 +44,7 @@ const SHORT: Bounds = Bounds {
     handshake: Duration::from_secs(4),
     ping: Duration::from_secs(1),
     body: Duration::from_secs(2),
+    unused: Duration::from_secs(2),
 };
 /// What begins HTTP/2, and an empty frame of settings: then nothing, not even an answer to a ping.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -169,5 +179,72 @@ async fn who_never_ends_a_handshake_keeps_nobody_from_being_served() {
     .await;
     let (_, page) = visitor.get(at, "/metrics").await.expect("an answer");
     assert!(page.contains("daybook_silent_connections_total 0\n"), "{page}");
+    node.stop(PATIENCE).await;
+}
+
+type Unended =
+    StreamBody<futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+/// A connection that does all that HTTP/2 asks for, and when it ends.
+async fn connected(to: SocketAddr) -> (SendRequest<Unended>, JoinHandle<()>) {
+    let socket = TcpStream::connect(to).await.expect("a connection");
+    let begun = handshake(TokioExecutor::new(), TokioIo::new(socket)).await;
+    let (sender, connection) = begun.expect("HTTP/2");
+    let ended = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    (sender, ended)
+}
+
+/// A call that sends `bytes` and neither more nor an end.
+fn unended(path: &str, bytes: &[u8]) -> http::Request<Unended> {
+    let first = Frame::data(Bytes::copy_from_slice(bytes));
+    let frames = stream::iter([Ok(first)]).chain(stream::pending()).boxed();
+    http::Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .body(StreamBody::new(frames))
+        .expect("a request")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_anyone_may_begin_are_small_and_end_in_time() {
+    const CALLS: usize = 64;
+    let directory = TempDir::new().expect("a directory");
+    let node = node(directory.path(), Settings::default()).await;
+    let open = daybook::grpc::rights(node.context())
+        .into_iter()
+        .filter(|row| row.right == Right::Anyone)
+        .map(|row| row.path)
+        .collect::<Vec<_>>();
+    assert!(open.iter().any(|path| path.ends_with("Gossip/Read")), "{open:?}");
+    // All but the last byte of 4 KiB, and the first ones of a message that is larger.
+    let mut cut = vec![0, 0, 0, 0x10, 0];
+    cut.extend(vec![0; 4095]);
+    for (bytes, status) in [(&cut[..], "4"), (&[0, 0, 0, 0x10, 1][..], "8")] {
+        let (sender, connection) = connected(node.address()).await;
+        let mut calls = Vec::new();
+        for path in open.iter().cycle().take(CALLS) {
+            calls.push(sender.clone().send_request(unended(path, bytes)));
+        }
+        for answer in soon("all answers", futures_util::future::join_all(calls)).await {
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.headers()["grpc-status"], status);
+        }
+        drop(sender);
+        soon("the connection's end", connection).await.expect("no panic");
+    }
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_only_answers_pings_is_closed() {
+    let directory = TempDir::new().expect("a directory");
+    let node = node(directory.path(), Settings::default()).await;
+    let client = client(node.address());
+    let events = vec![event(1)];
+    client.append(&name("orders-1"), ExpectedRevision::Any, events).await.expect("appended");
+    let (_sender, silent) = connected(node.address()).await;
+    soon("its end", silent).await.expect("no panic");
+    assert!(node.context().metrics().connections.get() >= 1, "who has called stays");
     node.stop(PATIENCE).await;
 }

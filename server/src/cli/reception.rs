@@ -75,6 +75,14 @@ impl ReceptionArgs {
                  --tls-client-ca, or say --auth off"
             );
         }
+        let mut sources = settings.sources().into_iter();
+        if let Some(held) = sources.find_map(|source| source.held().cloned()) {
+            bail!(
+                "{} is in Vault, which is asked by `daybook serve` alone; give a file, as an agent \
+                 of Vault's writes it",
+                held.place().display()
+            );
+        }
         if grouped && !certificates {
             bail!("--tls-client-groups has no use without --tls-client-ca; give that, too");
         }
@@ -130,6 +138,8 @@ mod tests {
             (format!("{tls} --tls-client-ca a --tls-client-groups x,y"), Ok(Asks::Everyone)),
             (format!("{tls} --jwt j --tls-client-groups x"), Err("--tls-client-ca")),
             ("--tls-client-groups x".to_owned(), Err("--tls-client-groups")),
+            ("--tls-cert vault:a/b#c --tls-key k --auth off".to_owned(), Err("give a file")),
+            ("--auth required --jwt vault:a/b#c".to_owned(), Err("give a file")),
             ("--auth required".to_owned(), Err("--jwt")),
             ("--auth required --jwt j".to_owned(), Ok(Asks::Everyone)),
         ] {

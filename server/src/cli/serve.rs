@@ -78,7 +78,7 @@ pub struct ServeArgs {
     host_names: Vec<String>,
 
     /// A service that is asked about each transfer that the built-in risk rules let through:
-    /// http://HOST:PORT/PATH
+    /// https://HOST/PATH, or http://localhost:PORT/PATH on this machine
     #[arg(long, env = "DAYBOOK_RISK_URL", value_name = "URL")]
     risk_url: Option<RiskUrl>,
 

@@ -84,6 +84,13 @@ impl TraceArgs {
             return Ok(None);
         }
         if let Some(headers) = headers {
+            if let Some(exposed) = targets.iter().find(|target| target.is_exposed()) {
+                let host = exposed.url.host().unwrap_or_default();
+                bail!(
+                    "--trace-headers would be sent to {host} in the clear, where others could read \
+                     its tokens; give grpcs:// or https://, or a collector on this machine"
+                );
+            }
             let headers = Headers::load(headers).context("--trace-headers cannot be used")?;
             targets =
                 targets.into_iter().map(|target| target.with_headers(headers.clone())).collect();
@@ -96,5 +103,41 @@ impl TraceArgs {
                 targets.into_iter().map(|target| target.trusting(authorities.clone())).collect();
         }
         Ok(Some(Settings { targets, ratio: self.trace_ratio, slow: self.trace_slow }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use clap::Parser;
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        traces: TraceArgs,
+    }
+
+    #[test]
+    fn headers_are_sent_where_nobody_is_between() {
+        let mut file = NamedTempFile::new().expect("a file");
+        file.write_all(b"authorization: Bearer secret\n").expect("written");
+        let headers = Source::File(file.path().to_owned());
+        for (target, good) in [
+            ("--trace-otlp=https://collector.example", true),
+            ("--trace-otlp=grpcs://collector.example:4317", true),
+            ("--trace-otlp=grpc://127.0.0.1:4317", true),
+            ("--trace-zipkin=http://localhost:9411/api/v2/spans", true),
+            ("--trace-otlp=grpc://collector.example:4317", false),
+            ("--trace-zipkin=http://collector.example:9411/api/v2/spans", false),
+        ] {
+            let cli = Cli::try_parse_from(["daybook", target]).expect("flags");
+            let with = cli.traces.settings(Some(&headers));
+            assert_eq!(with.is_ok(), good, "{target}: {with:?}");
+            assert!(cli.traces.settings(None).is_ok(), "{target}: what is told is no secret");
+        }
     }
 }

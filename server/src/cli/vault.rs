@@ -10,7 +10,7 @@ use clap::Args;
 use crate::security::source::Source;
 use crate::security::vault::{
     Auth, CertificateWish, Held, Keeper, POLL_DEFAULT, Seams, Settings, TIMEOUT, TOKEN_FILE,
-    VaultUrl,
+    VaultUrl, check_path,
 };
 
 /// How often secrets may be looked at: no more often than this.
@@ -172,11 +172,14 @@ impl VaultArgs {
         let url = url.map_err(|reason| anyhow::anyhow!("--vault-url cannot be used: {reason}"))?;
         let auth = match (&self.vault_token_file, &self.vault_kubernetes_role) {
             (Some(file), _) => Auth::TokenFile(file.clone()),
-            (None, Some(role)) => Auth::Kubernetes {
-                mount: self.vault_kubernetes_mount.clone(),
-                role: role.clone(),
-                token_file: self.vault_kubernetes_token_file.clone(),
-            },
+            (None, Some(role)) => {
+                let mount = self.vault_kubernetes_mount.clone();
+                check_path(&mount).map_err(|reason| {
+                    anyhow::anyhow!("--vault-kubernetes-mount cannot be used: {reason}")
+                })?;
+                let token_file = self.vault_kubernetes_token_file.clone();
+                Auth::Kubernetes { mount, role: role.clone(), token_file }
+            }
             (None, None) => bail!(
                 "--vault-url needs to know who this server is; give --vault-token-file, or \
                  --vault-kubernetes-role"
@@ -239,6 +242,11 @@ mod tests {
             ("--vault-url https://v", secret, "--vault-kubernetes-role"),
             ("--vault-url http://v --vault-token-file t", secret, "https://HOST:8200"),
             ("--vault-token-file t --vault-kubernetes-role r", secret, "cannot be used with"),
+            (
+                "--vault-url https://v --vault-kubernetes-role r --vault-kubernetes-mount ../sys/x?y",
+                secret,
+                "--vault-kubernetes-mount",
+            ),
             ("--vault-poll 1ms", secret, "1s to 1day"),
             ("--tls-vault-names db", secret, "--tls-vault-pki"),
             ("--tls-vault-ttl 1s --tls-vault-pki p/d", secret, "15s"),

@@ -8,34 +8,68 @@
 //!
 //! Compression is not offered; clients of this protocol do not use it unless told to.
 //!
-//! INVARIANT: never holds more of a call than one message and one frame; reads on only when asked,
-//! so that HTTP/2's flow control is the back-pressure.
+//! What is held of a message that is not whole counts from [`SMALL_SIZE`] on: as a share of its
+//! caller, and it has a time to become whole. So does all that a unary call sends, however small,
+//! because anyone may make some of them.
+//!
+//! INVARIANT: never holds more of a call than one message and one frame, and less than
+//! [`SMALL_SIZE`] of it that is not counted; reads on only when asked, so that HTTP/2's flow control
+//! is the back-pressure.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
-use daybook_model::limits::MESSAGE_SIZE_MAX;
+use daybook_model::limits::{MESSAGE_SIZE_MAX, RECORDS_MESSAGE_SIZE_MAX};
 use daybook_wire::frame::{PREFIX_SIZE, Prefix, put_message};
 use futures_util::future::Either;
 use futures_util::{FutureExt as _, Stream};
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame};
-use http_body_util::BodyExt as _;
 use prost::Message;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use super::status;
+use crate::http::body::{BODY_TIMEOUT, BodyWait};
+use crate::node::answers::{PIECE_SIZE, Whole};
 use crate::node::entrance::WithoutEnd;
+use crate::node::shares::{Holder, Share, Shares};
 
 /// The media type of every answer.
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 /// Digits of a `grpc-timeout`; gRPC's own limit.
 const TIMEOUT_DIGITS_MAX: usize = 8;
+
+/// Bytes of a message that are not counted: no more than an open call costs in any case. Appends of
+/// small events pay for no counting. What anyone may call takes no larger ones.
+pub const SMALL_SIZE: usize = 4 * 1024;
+/// Bytes of the message of a unary call that asks, or sets, and brings no data of its own: forty
+/// names of streams, of the longest there are.
+pub const ASKED_SIZE_MAX: usize = 64 * 1024;
+/// Bytes of messages that are not whole, of all calls together, unless there is less memory: eight
+/// of the largest.
+pub const PARTIAL_SIZE_MAX: usize = 8 * MESSAGE_SIZE_MAX;
+/// Bytes of those of one caller.
+pub const PARTIAL_OF_ONE_MAX: usize = PARTIAL_SIZE_MAX / 4;
+
+static PARTIAL: Shares = Shares::new(PARTIAL_SIZE_MAX, PARTIAL_OF_ONE_MAX);
+
+/// Bytes of the largest message that is not whole.
+pub const PARTIAL_SIZE_MIN: usize = RECORDS_MESSAGE_SIZE_MAX + PREFIX_SIZE;
+
+/// Bounds the bytes of all messages that are not whole in this process.
+pub fn bound(size: usize) {
+    PARTIAL.bound(size, PARTIAL_SIZE_MIN);
+}
+
+const _: () = assert!(SMALL_SIZE < ASKED_SIZE_MAX && ASKED_SIZE_MAX < MESSAGE_SIZE_MAX);
+const _: () = assert!(RECORDS_MESSAGE_SIZE_MAX + PREFIX_SIZE <= PARTIAL_OF_ONE_MAX);
 
 /// The messages of a request, one after the other.
 pub struct Messages {
@@ -46,19 +80,36 @@ pub struct Messages {
     partial: BytesMut,
     /// Bytes one message may have.
     size_max: usize,
+    /// What the request brought with it: who asks, looked at when a message is large.
+    extensions: Extensions,
+    /// Whether the only message, however small, and the end have to come in time.
+    is_timed: bool,
+    /// What is held of a large message.
+    share: Option<Box<Share>>,
+    /// When the wait for it is over, once there was one.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 impl Messages {
-    /// The messages of `body`, of at most [`MESSAGE_SIZE_MAX`] bytes each.
+    /// The messages of `request`, of at most [`MESSAGE_SIZE_MAX`] bytes each.
     #[must_use]
-    pub fn new(body: Body) -> Messages {
-        Messages::up_to(MESSAGE_SIZE_MAX, body)
+    pub fn new(request: Request<Body>) -> Messages {
+        Messages::up_to(MESSAGE_SIZE_MAX, request)
     }
 
-    /// The messages of `body`, of at most `size_max` bytes each.
+    /// The messages of `request`, of at most `size_max` bytes each.
     #[must_use]
-    pub fn up_to(size_max: usize, body: Body) -> Messages {
-        Messages { body, chunk: Bytes::new(), partial: BytesMut::new(), size_max }
+    pub fn up_to(size_max: usize, request: Request<Body>) -> Messages {
+        let (Parts { extensions, .. }, body) = request.into_parts();
+        let (chunk, partial) = (Bytes::new(), BytesMut::new());
+        let (is_timed, share, late) = (false, None, None);
+        Messages { body, chunk, partial, size_max, extensions, is_timed, share, late }
+    }
+
+    /// The same, whose only message has to come in time, with the end of the request.
+    #[must_use]
+    pub fn in_time(self) -> Messages {
+        Messages { is_timed: true, ..self }
     }
 
     /// The next message; none when the client has half-closed. May be dropped and called again
@@ -66,28 +117,65 @@ impl Messages {
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED if it is larger than one may be; CANCELLED if the client went away;
-    /// UNIMPLEMENTED if it is compressed; INVALID_ARGUMENT if the request ends within it.
+    /// UNIMPLEMENTED if it is compressed; INVALID_ARGUMENT if the request ends within it;
+    /// UNAVAILABLE if too much is held of such as are not whole; DEADLINE_EXCEEDED if the rest of it
+    /// does not come in time.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        let message = poll_fn(|task| self.poll_next(task)).await;
+        // It is whole: who asked for it holds it from now on.
+        (self.share, self.late) = (None, None);
+        message
+    }
+
+    fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             if let Some(message) = self.take()? {
-                return Ok(Some(message));
+                return Poll::Ready(Ok(Some(message)));
             }
-            let data = match self.body.frame().await {
-                None if self.chunk.is_empty() && self.partial.is_empty() => return Ok(None),
-                None => return Err(Status::invalid_argument("the request ends in a message")),
-                Some(Err(error)) => return Err(Status::cancelled(error.to_string())),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => data,
-                    Err(_trailers) => continue,
-                },
-            };
-            if self.chunk.is_empty() && self.partial.is_empty() {
-                self.chunk = data;
-            } else {
-                self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
-                self.partial.extend_from_slice(&data);
+            // A few bytes of a message do not keep the frame that they came in.
+            self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
+            self.count(self.partial.len())?;
+            match ready!(self.poll_data(task))? {
+                Some(data) if self.partial.is_empty() => self.chunk = data,
+                Some(data) => self.partial.extend_from_slice(&data),
+                None if self.partial.is_empty() => return Poll::Ready(Ok(None)),
+                None => {
+                    let ended = Status::invalid_argument("the request ends in a message");
+                    return Poll::Ready(Err(ended));
+                }
             }
         }
+    }
+
+    /// What comes next; none at the end of the request.
+    fn poll_data(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(task) {
+            let Some(frame) = frame else { return Poll::Ready(Ok(None)) };
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) => return Poll::Ready(Ok(Some(data))),
+                Ok(Err(_trailers)) => {}
+                Err(error) => return Poll::Ready(Err(Status::cancelled(error.to_string()))),
+            }
+        }
+        if !self.is_timed && self.share.is_none() {
+            return Poll::Pending;
+        }
+        let wait = self.extensions.get::<BodyWait>().map_or(BODY_TIMEOUT, |wait| wait.0);
+        let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        ready!(late.as_mut().poll(task));
+        let text = format!("the request did not arrive within {} s", wait.as_secs());
+        Poll::Ready(Err(Status::deadline_exceeded(text)))
+    }
+
+    /// Holds `size` bytes of a message.
+    fn count(&mut self, size: usize) -> Result<(), Status> {
+        if size <= SMALL_SIZE {
+            return Ok(());
+        }
+        let share = self
+            .share
+            .get_or_insert_with(|| Box::new(PARTIAL.begin(Holder::asking(&self.extensions))));
+        if share.grow_to(size) { Ok(()) } else { Err(status::too_busy()) }
     }
 
     /// The only message of a unary call.
@@ -95,10 +183,14 @@ impl Messages {
     /// # Errors
     /// As [`Messages::next`]; INVALID_ARGUMENT unless there is exactly one.
     pub async fn only(&mut self) -> Result<Bytes, Status> {
-        let Some(message) = self.next().await? else {
+        let Some(message) = poll_fn(|task| self.poll_next(task)).await? else {
             return Err(Status::invalid_argument("the request has no message; send one"));
         };
-        match self.next().await? {
+        if !self.body.is_end_stream() {
+            // It is held until the end comes.
+            self.count(message.len())?;
+        }
+        match poll_fn(|task| self.poll_next(task)).await? {
             None => Ok(message),
             Some(_) => Err(Status::invalid_argument("the request has two messages; send one")),
         }
@@ -182,15 +274,33 @@ pub fn decoded<Q: Message + Default>(message: Bytes) -> Result<Q, Status> {
     Q::decode(message).map_err(|error| status::invalid(&error.into()))
 }
 
-/// Serves a unary call: decodes its message, answers with what `handle` makes of it.
-pub async fn unary<Q, A, F>(request: Request<Body>, handle: impl FnOnce(Q) -> F) -> Response<Body>
+/// Serves a unary call: decodes its message, of at most [`ASKED_SIZE_MAX`] bytes, answers with what
+/// `handle` makes of it.
+pub fn unary<Q, A, F>(
+    request: Request<Body>,
+    handle: impl FnOnce(Q) -> F,
+) -> impl Future<Output = Response<Body>>
+where
+    Q: Message + Default,
+    A: Message,
+    F: Future<Output = Result<A, Status>>,
+{
+    unary_up_to(ASKED_SIZE_MAX, request, handle)
+}
+
+/// Serves a unary call whose message has at most `size_max` bytes.
+pub async fn unary_up_to<Q, A, F>(
+    size_max: usize,
+    request: Request<Body>,
+    handle: impl FnOnce(Q) -> F,
+) -> Response<Body>
 where
     Q: Message + Default,
     A: Message,
     F: Future<Output = Result<A, Status>>,
 {
     let deadline = deadline(request.headers());
-    let mut messages = Messages::new(request.into_body());
+    let mut messages = Messages::up_to(size_max, request).in_time();
     let answer = within(deadline, async {
         let message = messages.only().await?;
         handle(decoded(message)?).await
@@ -204,7 +314,13 @@ pub fn answered(answer: Result<impl Message, Status>) -> Response<Body> {
         Ok(message) => {
             let mut buf = BytesMut::new();
             put_message(&message, &mut buf);
-            with_body(Body::new(Once { message: Some(buf.freeze()), ended: false }))
+            let size = buf.len();
+            let mut response =
+                with_body(Body::new(Once { message: Some(buf.freeze()), ended: false }));
+            if size > PIECE_SIZE {
+                response.extensions_mut().insert(Whole(size));
+            }
+            response
         }
         Err(status) => refused(&status),
     }
@@ -335,10 +451,12 @@ impl<S: Stream<Item = Result<Bytes, Status>>> HttpBody for Replies<S> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::BodyExt as _;
     use tonic::Code;
 
     use super::*;
+    use crate::security::{Caller, Proof};
 
     fn framed(message: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0];
@@ -347,8 +465,78 @@ mod tests {
         bytes
     }
 
-    fn body(frames: Vec<Vec<u8>>) -> Body {
-        Body::from_stream(stream::iter(frames.into_iter().map(Ok::<_, Infallible>)))
+    fn body(frames: Vec<Vec<u8>>) -> Request<Body> {
+        let frames = frames.into_iter().map(Ok::<_, Infallible>);
+        Request::new(Body::from_stream(stream::iter(frames)))
+    }
+
+    /// A request of `login` whose frames come and whose end does not.
+    fn begun(login: &str, frames: Vec<Vec<u8>>) -> Request<Body> {
+        let frames = stream::iter(frames.into_iter().map(Ok::<_, Infallible>));
+        let mut request = Request::new(Body::from_stream(frames.chain(stream::pending())));
+        let caller = Caller::known(login.to_owned(), Vec::new(), Proof::Password, None);
+        request.extensions_mut().insert(caller);
+        request
+    }
+
+    /// `request`, for which there is no time.
+    fn hurried(mut request: Request<Body>) -> Request<Body> {
+        request.extensions_mut().insert(BodyWait(Duration::ZERO));
+        request
+    }
+
+    #[tokio::test]
+    async fn a_unary_call_that_does_not_come_to_its_end_is_over_in_time() {
+        for frames in [vec![], vec![vec![0, 0]], vec![framed(b"a")]] {
+            let answer = unary(hurried(begun("ada", frames)), |(): ()| async { Ok(()) }).await;
+            assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+        }
+        let large = framed(&vec![0; ASKED_SIZE_MAX + 1]);
+        let answer = unary(begun("ada", vec![large]), |(): ()| async { Ok(()) }).await;
+        assert_eq!(answer.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
+    }
+
+    #[tokio::test]
+    async fn a_large_message_has_a_time_to_become_whole_and_a_call_between_two_has_not() {
+        let large = framed(&vec![0; 2 * SMALL_SIZE]);
+        for frames in [vec![], vec![large[..SMALL_SIZE].to_vec()]] {
+            let mut messages = Messages::new(begun("eve", frames));
+            assert!(messages.next().now_or_never().is_none());
+            assert!(messages.late.is_none(), "nothing much is held: it may wait");
+        }
+        let cut = begun("eve", vec![large[..=SMALL_SIZE].to_vec()]);
+        let mut messages = Messages::new(hurried(cut));
+        let refused = messages.next().await.expect_err("the rest does not come");
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+        let half = large[..large.len() / 2 + PREFIX_SIZE].to_vec();
+        let rest = large[half.len()..].to_vec();
+        let mut messages = Messages::new(begun("eve", vec![half, rest]));
+        messages.next().await.expect("a message").expect("one");
+        assert!(messages.next().now_or_never().is_none());
+        assert!(messages.late.is_none(), "a whole message has no time any more");
+    }
+
+    #[tokio::test]
+    async fn one_caller_holds_a_share_of_what_is_not_whole_and_others_theirs() {
+        let large = framed(&vec![0; MESSAGE_SIZE_MAX]);
+        let cut = vec![large[..large.len() - 1].to_vec()];
+        let mut held = Vec::new();
+        let refused = loop {
+            let mut messages = Messages::new(begun("bob", cut.clone()));
+            match messages.next().now_or_never() {
+                None => held.push(messages),
+                Some(refused) => break refused.expect_err("no message is whole"),
+            }
+        };
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(held.len() * MESSAGE_SIZE_MAX <= PARTIAL_OF_ONE_MAX, "{}", held.len());
+        let mut other = Messages::new(begun("carl", cut.clone()));
+        assert!(other.next().now_or_never().is_none(), "another has its own");
+        held.pop();
+        let mut again = Messages::new(begun("bob", cut));
+        assert!(again.next().now_or_never().is_none(), "what was held is given back");
+        let whole = Messages::new(begun("bob", vec![large])).only().now_or_never();
+        assert!(whole.is_some_and(|it| it.is_err()), "whole, but without its end, it counts, too");
     }
 
     #[tokio::test]

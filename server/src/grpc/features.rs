@@ -9,7 +9,7 @@ use axum::response::Response;
 use daybook_wire::proto::server_features::{SupportedMethod, SupportedMethods};
 use daybook_wire::proto::shared::Empty;
 
-use super::call;
+use super::call::{self, SMALL_SIZE};
 use crate::COMPATIBLE_VERSION;
 use crate::node::Context;
 
@@ -72,7 +72,7 @@ pub async fn get_supported_methods(
     State(_context): State<Context>,
     request: Request<Body>,
 ) -> Response<Body> {
-    call::unary(request, |Empty {}| async { Ok(supported()) }).await
+    call::unary_up_to(SMALL_SIZE, request, |Empty {}| async { Ok(supported()) }).await
 }
 
 fn supported() -> SupportedMethods {

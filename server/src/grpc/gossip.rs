@@ -9,7 +9,7 @@ use daybook_wire::proto::shared::Empty;
 use daybook_wire::{UuidForm, time, uuid};
 use http::header::HOST;
 
-use super::call;
+use super::call::{self, SMALL_SIZE};
 use crate::node::Context;
 
 /// Answers Read: this node, at the address the client dialled, because clients connect to exactly
@@ -25,5 +25,6 @@ pub async fn read(State(context): State<Context>, request: Request<Body>) -> Res
         is_alive: true,
         http_end_point: Some(EndPoint { address, port: u32::from(port) }),
     };
-    call::unary(request, |Empty {}| async { Ok(ClusterInfo { members: vec![member] }) }).await
+    let answer = |Empty {}| async { Ok(ClusterInfo { members: vec![member] }) };
+    call::unary_up_to(SMALL_SIZE, request, answer).await
 }

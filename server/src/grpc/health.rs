@@ -1,32 +1,27 @@
 //! The standard gRPC health service: serving while the node is ready, as `/health/ready` says it.
+//!
+//! Anyone may ask. It is served as our own services are, so that what strangers send to it has their
+//! limits of size and time.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
-use tonic::{Request, Response, Status};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::BytesMut;
+use daybook_wire::frame::put_message;
+use futures_util::stream;
+use tonic::Status;
 use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::SERVICES;
+use super::call::{self, Messages, SMALL_SIZE};
+use crate::node::entrance::WithoutEnd;
 use crate::node::{Context, Phase};
 
 /// How often a watch looks. Nothing that changes a node's readiness is faster for an operator.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The health of a node, asked each time.
-pub struct HealthService {
-    context: Context,
-}
-
-impl HealthService {
-    /// The health of the node that `context` belongs to.
-    #[must_use]
-    pub fn new(context: Context) -> HealthService {
-        HealthService { context }
-    }
-}
 
 fn look(context: &Context) -> ServingStatus {
     if context.not_ready().is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing }
@@ -36,34 +31,40 @@ fn is_known(service: &str) -> bool {
     service.is_empty() || SERVICES.contains(&service)
 }
 
-#[tonic::async_trait]
-impl Health for HealthService {
-    async fn check(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
-        if !is_known(&request.get_ref().service) {
+/// Answers Check.
+pub async fn check(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    call::unary_up_to(SMALL_SIZE, request, |asked: HealthCheckRequest| async move {
+        if !is_known(&asked.service) {
             return Err(Status::not_found("this server has no such service"));
         }
-        Ok(Response::new(HealthCheckResponse { status: look(&self.context).into() }))
-    }
+        Ok(HealthCheckResponse { status: look(&context).into() })
+    })
+    .await
+}
 
-    type WatchStream =
-        Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static>>;
-
-    async fn watch(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let known = is_known(&request.get_ref().service);
-        let endless = self.context.endless();
-        let watch = Watch { context: self.context.clone(), known, said: None, _endless: endless };
-        let answers = stream::unfold(watch, |mut watch| async move {
-            let status = watch.change().await?;
-            Some((Ok(HealthCheckResponse { status: status.into() }), watch))
-        });
-        Ok(Response::new(Box::pin(answers)))
-    }
+/// Answers Watch: what it is, and each time that it changes.
+pub async fn watch(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    let deadline = call::deadline(request.headers());
+    let mut messages = Messages::up_to(SMALL_SIZE, request).in_time();
+    let asked = call::within(deadline, async {
+        call::decoded::<HealthCheckRequest>(messages.only().await?)
+    });
+    let known = match asked.await {
+        Err(refused) => return call::refused(&refused),
+        Ok(asked) => is_known(&asked.service),
+    };
+    let endless = context.endless();
+    let watch = Watch { context, known, said: None, _endless: endless };
+    let answers = stream::unfold(watch, |mut watch| async move {
+        let status = watch.change().await?;
+        let mut answer = BytesMut::new();
+        put_message(&HealthCheckResponse { status: status.into() }, &mut answer);
+        Some((Ok(answer.freeze()), watch))
+    });
+    let mut response = call::streamed(deadline, answers);
+    // Anyone may watch: it does not end with a proof.
+    response.extensions_mut().remove::<WithoutEnd>();
+    response
 }
 
 struct Watch {

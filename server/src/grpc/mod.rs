@@ -9,7 +9,8 @@
 //!   event_store.client.persistent_subscriptions.…        persistent/  groups of consumers
 //!   daybook.v1.Snapshots                                 snapshots  ours
 //!   daybook.v1.Transactions                              transactions  ours
-//!   grpc.health.v1.Health, grpc.reflection               health     by tonic's generated code
+//!   grpc.health.v1.Health                                health     the standard one
+//!   grpc.reflection                                                by tonic's generated code
 //!
 //!   socket ─> node::entrance ─> routes ─> call: Messages ─> wire: decode ─> store
 //!                                         call: replies  <─ wire: encode <─┘
@@ -52,13 +53,11 @@ use daybook_wire::FILE_DESCRIPTOR_SET;
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTOR_SET;
-use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
 use crate::node::Context;
 use crate::security::gate::{Gate, Routes, Row, Side, Tongue};
 use crate::security::rights::Right;
-use health::HealthService;
 use streams::Hall;
 
 /// All services of a node.
@@ -103,11 +102,19 @@ fn standard(gate: &Gate, context: &Context) -> Routes<()> {
     };
     let v1 = describe().build_v1().expect("our own descriptors are valid");
     let v1alpha = describe().build_v1alpha().expect("our own descriptors are valid");
-    let health = HealthServer::new(HealthService::new(context.clone()));
-    Routes::new(gate)
-        .service(&all_of(&health), Right::Anyone, health)
-        .service(&all_of(&v1), Right::Known, v1)
-        .service(&all_of(&v1alpha), Right::Known, v1alpha)
+    let (v1, v1alpha) = (
+        v1.max_decoding_message_size(call::ASKED_SIZE_MAX),
+        v1alpha.max_decoding_message_size(call::ASKED_SIZE_MAX),
+    );
+    let health = Routes::new(gate)
+        .post("/grpc.health.v1.Health/Check", Right::Anyone, health::check)
+        .post("/grpc.health.v1.Health/Watch", Right::Anyone, health::watch)
+        .with_state(context.clone());
+    Routes::new(gate).merge(health).service(&all_of(&v1), Right::Known, v1).service(
+        &all_of(&v1alpha),
+        Right::Known,
+        v1alpha,
+    )
 }
 
 /// What may be done with a stream, its lists say: see [`crate::node::door`].

@@ -23,7 +23,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use futures_util::stream::try_unfold;
 use parking_lot::Mutex;
 
-use super::call::{self, Messages};
+use super::call::{self, ASKED_SIZE_MAX, Messages};
 use super::status;
 use super::streams::shown_position;
 use crate::http::event::rfc3339;
@@ -100,7 +100,7 @@ impl<T: Clone + Send + Sync + 'static> Latest<T> {
 /// Answers Stats.
 pub async fn stats(State(monitor): State<Monitor>, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let mut messages = Messages::new(request.into_body());
+    let mut messages = Messages::up_to(ASKED_SIZE_MAX, request);
     let asked = call::within(deadline, async { call::decoded::<StatsReq>(messages.only().await?) });
     let period = match asked.await {
         Err(refused) => return call::refused(&refused),

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::BytesMut;
 use daybook_model::Position;
+use daybook_script::SOURCE_SIZE_MAX;
 use daybook_wire::InvalidRequest;
 use daybook_wire::frame::put_message;
 use daybook_wire::proto::projections as proto;
@@ -19,7 +20,7 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use tonic::Status;
 
-use super::call::{self, Messages};
+use super::call::{self, ASKED_SIZE_MAX, Messages};
 use super::status;
 use super::streams::shown_position;
 use crate::builtin::{Builtin, NAMES, Running};
@@ -29,9 +30,12 @@ use crate::scripted::host::{Halt, Show};
 use crate::scripted::spec::{Mode, Spec};
 use crate::scripted::{Change, Leavings};
 
+/// Bytes of a message that brings a program: it, and what it is called.
+const PROGRAM_MESSAGE_SIZE_MAX: usize = SOURCE_SIZE_MAX + ASKED_SIZE_MAX;
+
 /// Answers Create.
 pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body> {
-    call::unary(request, |asked: proto::CreateReq| async move {
+    call::unary_up_to(PROGRAM_MESSAGE_SIZE_MAX, request, |asked: proto::CreateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
         let spec = match options.mode.ok_or_else(|| missing("mode"))? {
             // KurrentDB's handler fails on it, and clients know the text.
@@ -62,7 +66,7 @@ pub async fn create(context: Admitted, request: Request<Body>) -> Response<Body>
 
 /// Answers Update.
 pub async fn update(context: Admitted, request: Request<Body>) -> Response<Body> {
-    call::unary(request, |asked: proto::UpdateReq| async move {
+    call::unary_up_to(PROGRAM_MESSAGE_SIZE_MAX, request, |asked: proto::UpdateReq| async move {
         let options = asked.options.ok_or_else(no_options)?;
         context.is_about(&options.name);
         changeable(&options.name)?;
@@ -177,7 +181,7 @@ pub async fn restart(State(context): State<Context>, request: Request<Body>) -> 
 /// Answers Statistics.
 pub async fn statistics(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let mut messages = Messages::new(request.into_body());
+    let mut messages = Messages::up_to(ASKED_SIZE_MAX, request);
     let told = call::within(deadline, async {
         let asked: proto::StatisticsReq = call::decoded(messages.only().await?)?;
         let which = asked.options.ok_or_else(no_options)?.mode.ok_or_else(|| missing("mode"))?;

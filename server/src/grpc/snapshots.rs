@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use daybook_model::limits::MESSAGE_SIZE_MAX;
 use daybook_model::{Act, Revision, StreamName};
 use daybook_store::snapshot::Snapshot;
 use daybook_wire::proto::snapshots as proto;
@@ -17,7 +18,7 @@ use crate::node::door::{SnapshotDoor, SnapshotRefused};
 
 /// Answers Put.
 pub async fn put(context: Admitted, request: Request<Body>) -> Response<Body> {
-    call::unary(request, |put: proto::PutSnapshotRequest| async move {
+    call::unary_up_to(MESSAGE_SIZE_MAX, request, |put: proto::PutSnapshotRequest| async move {
         let stream = name(&put.stream)?;
         let snapshot =
             put.snapshot.ok_or_else(|| Status::invalid_argument("'snapshot' is not set"))?;

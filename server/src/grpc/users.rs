@@ -16,7 +16,7 @@ use daybook_wire::{InvalidRequest, time};
 use futures_util::stream;
 use tonic::Status;
 
-use super::call::{self, Messages};
+use super::call::{self, ASKED_SIZE_MAX, Messages};
 use super::status;
 use crate::node::Admitted;
 use crate::security::audit::user_in;
@@ -127,7 +127,7 @@ pub async fn reset_password(context: Admitted, request: Request<Body>) -> Respon
 /// Answers Details: one user, or all of them.
 pub async fn details(context: Admitted, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let mut messages = Messages::new(request.into_body());
+    let mut messages = Messages::up_to(ASKED_SIZE_MAX, request);
     let found = call::within(deadline, async {
         let asked: proto::DetailsReq = call::decoded(messages.only().await?)?;
         let login = asked.options.map_or_else(String::new, |options| options.login_name);

@@ -1,83 +1,56 @@
-//! Bodies that are held in memory whole, of requests and of pages, within bounds.
+//! Bodies of requests that are held in memory whole, within bounds.
 //!
 //! One body is bounded by its route's limit and a time; all that are held together by
-//! [`BODIES_SIZE_MAX`]. Above it requests are refused with 503 at once, before a byte is read:
-//! memory does not grow with the number of clients, nor with how slowly they read.
+//! [`BODIES_SIZE_MAX`], and those of one caller by a share of that. Above it requests are refused with
+//! 503 at once, before a byte is read of those that say how long they are: memory does not grow with
+//! the number of clients. Answers have [room of their own](crate::node::answers): who does not read
+//! keeps nobody from writing.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::BoxError;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use daybook_model::limits::APPEND_SIZE_MAX;
 use http::header::CONTENT_LENGTH;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use http_body_util::BodyExt as _;
 
 use super::problem::{Kind, Problem, body_too_large};
+use crate::node::shares::{Holder, Share, Shares};
 
 /// Bytes of an append's body. Base64 makes events a third larger than they are stored.
 pub const APPEND_BODY_SIZE_MAX: usize = APPEND_SIZE_MAX / 3 * 4 + 1024 * 1024;
 /// Bytes of all bodies that are held at a time, unless there is less memory.
-pub const BODIES_SIZE_MAX: usize = 512 * 1024 * 1024;
+pub const BODIES_SIZE_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of those of one caller: the largest append, and many others.
+pub const BODIES_OF_ONE_MAX: usize = BODIES_SIZE_MAX / 2;
 /// Time in which a body must have arrived: the largest at 1.5 MB/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// That a body must have arrived in another time than [`BODY_TIMEOUT`]; among a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyWait(pub Duration);
 
-/// One permit is worth so many bytes.
-const PERMIT_SIZE: usize = 4096;
+/// Bytes of a body that does not say how long it is, until it turns out to be longer.
+const UNSAID_SIZE: usize = 64 * 1024;
 
-const _: () = assert!(APPEND_BODY_SIZE_MAX <= BODIES_SIZE_MAX);
+const _: () = assert!(APPEND_BODY_SIZE_MAX <= BODIES_OF_ONE_MAX);
 
-/// Of the process: bodies are made where nothing else of a server is known.
-static ROOM: OnceLock<Arc<Semaphore>> = OnceLock::new();
+static ROOM: Shares = Shares::new(BODIES_SIZE_MAX, BODIES_OF_ONE_MAX);
 
-/// Bounds the bytes of all bodies that this process holds at a time. The first bound stays.
+/// Bounds the bytes of all bodies that this process holds at a time.
 pub fn bound(size: usize) {
-    // Another server of this process was first.
-    let _ = ROOM.set(Arc::new(Semaphore::new(size / PERMIT_SIZE)));
+    ROOM.bound(size, APPEND_BODY_SIZE_MAX);
 }
 
-fn all_room() -> &'static Arc<Semaphore> {
-    ROOM.get_or_init(|| Arc::new(Semaphore::new(BODIES_SIZE_MAX / PERMIT_SIZE)))
-}
-
-/// Room for `size` bytes, until dropped.
-fn room(size: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let permits = u32::try_from(size.div_ceil(PERMIT_SIZE)).unwrap_or(u32::MAX);
-    all_room().clone().try_acquire_many_owned(permits).map_err(|_| {
-        let detail = "too many large requests and answers at a time; try again later";
-        Problem::new(Kind::Overloaded, detail)
-    })
-}
-
-/// Makes `bytes` an answer's body that counts as held until its client has read it.
-///
-/// # Errors
-/// [`Problem`] if there is no room for it.
-pub fn hold(bytes: Vec<u8>) -> Result<Body, Problem> {
-    struct Kept {
-        bytes: Vec<u8>,
-        _room: OwnedSemaphorePermit,
-    }
-    impl AsRef<[u8]> for Kept {
-        fn as_ref(&self) -> &[u8] {
-            &self.bytes
-        }
-    }
-    let room = room(bytes.len())?;
-    Ok(Body::from(Bytes::from_owner(Kept { bytes, _room: room })))
+fn overloaded() -> Problem {
+    Problem::new(Kind::Overloaded, "too many large requests at a time; try again later")
 }
 
 /// A body of at most `LIMIT` bytes. Hold it while its bytes are in use: it is their room.
 pub struct Held<const LIMIT: usize> {
     /// The body.
     pub bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Share,
 }
 
 impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
@@ -86,20 +59,17 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
     async fn from_request(request: Request, _: &S) -> Result<Held<LIMIT>, Problem> {
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        // A body that does not say how long it is may be as long as it may.
-        let expected = length.unwrap_or(LIMIT);
-        if expected > LIMIT {
+        if length.is_some_and(|length| length > LIMIT) {
             return Err(body_too_large(LIMIT));
         }
-        let room = room(expected)?;
+        let mut room = ROOM.begin(Holder::asking(request.extensions()));
+        if !room.grow_to(length.unwrap_or_else(|| LIMIT.min(UNSAID_SIZE))) {
+            return Err(overloaded());
+        }
         let wait = request.extensions().get::<BodyWait>().map_or(BODY_TIMEOUT, |wait| wait.0);
-        let body = Limited::new(request.into_body(), LIMIT);
-        match tokio::time::timeout(wait, collected(body, length.unwrap_or(0))).await {
-            Ok(Ok(bytes)) => Ok(Held { bytes, _room: room }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(body_too_large(LIMIT)),
-            Ok(Err(error)) => {
-                Err(Problem::new(Kind::InvalidRequest, format!("the body broke off: {error}")))
-            }
+        let collecting = collect::<LIMIT>(request.into_body(), &mut room);
+        match tokio::time::timeout(wait, collecting).await {
+            Ok(collected) => Ok(Held { bytes: collected?, _room: room }),
             Err(_) => {
                 let detail = format!("the body did not arrive within {} s", wait.as_secs());
                 Err(Problem::new(Kind::BodyTimeout, detail))
@@ -108,28 +78,68 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
     }
 }
 
-/// All of a body that says it has `length` bytes. Its pieces are not kept beside it.
-async fn collected(mut body: Limited<Body>, length: usize) -> Result<Bytes, BoxError> {
-    let mut bytes = BytesMut::with_capacity(length);
+/// All of `body`, for which `room` grows.
+async fn collect<const LIMIT: usize>(mut body: Body, room: &mut Share) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
+        let frame = frame.map_err(|error| {
+            Problem::new(Kind::InvalidRequest, format!("the body broke off: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let size = first.len() + whole.len() + data.len();
+        if size > LIMIT {
+            return Err(body_too_large(LIMIT));
+        }
+        if !room.grow_to(size) {
+            return Err(overloaded());
+        }
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&data);
         }
     }
-    Ok(bytes.freeze())
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures_util::stream;
 
-    #[test]
-    fn room_is_given_back() {
-        let all = room(BODIES_SIZE_MAX).expect("all of it");
-        let refused = hold(vec![0]).map(|_| ()).expect_err("none is left");
-        assert_eq!(refused.kind(), Kind::Overloaded);
+    use super::*;
+    use crate::security::{Caller, Proof};
+
+    /// A request of `login` with a body of `size` bytes, which it says at the beginning or not.
+    fn request(login: &str, size: usize, says: Option<usize>) -> Request {
+        let pieces = (0..size.div_ceil(4096)).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 4096]));
+        let mut request = Request::new(Body::from_stream(stream::iter(pieces)));
+        if let Some(length) = says {
+            request.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        let caller = Caller::known(login.to_owned(), Vec::new(), Proof::Password, None);
+        request.extensions_mut().insert(caller);
+        request
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_sends_much_at_a_time_holds_up_no_other() {
+        const LIMIT: usize = 64 * 1024 * 1024;
+        let send = |login, size, says| async move {
+            Held::<LIMIT>::from_request(request(login, size, says), &()).await
+        };
+        let all = (send("a", LIMIT, Some(LIMIT)).await, send("a", LIMIT, None).await);
+        assert!(all.0.is_ok() && all.1.is_ok());
+        for says in [Some(1), None] {
+            let refused = send("a", 4096, says).await.map(|_| ()).expect_err("it has its share");
+            assert_eq!(refused.kind(), Kind::Overloaded);
+        }
+        let other = send("b", 8 * 4096, None).await.expect("another has its own");
+        assert_eq!(other.bytes.len(), 8 * 4096);
+        let too_large = send("b", LIMIT + 1, None).await.map(|_| ()).expect_err("refused");
+        assert_eq!(too_large.kind(), Kind::TooLarge);
         drop(all);
-        drop(hold(vec![0]).expect("there is room again"));
-        assert_eq!(all_room().available_permits(), BODIES_SIZE_MAX / PERMIT_SIZE);
+        assert!(send("a", 4096, None).await.is_ok(), "what was held is given back");
     }
 }

@@ -65,9 +65,9 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http::header::{HOST, ORIGIN};
+use http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::uri::Authority;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use utoipa::OpenApi as _;
 
 use crate::node::Context;
@@ -154,7 +154,15 @@ async fn admit(request: Request, next: Next) -> Response {
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }
+    guard(response.headers_mut());
     response
+}
+
+/// Has browsers and proxies take an answer for what it says it is, and keep none that does not say
+/// that they may.
+fn guard(head: &mut HeaderMap) {
+    head.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    head.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
 fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
@@ -172,9 +180,19 @@ fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
+
+    #[test]
+    fn an_answer_is_kept_nowhere_unless_it_says_so() {
+        let mut head = HeaderMap::new();
+        head.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=9"));
+        guard(&mut head);
+        assert_eq!(head[CACHE_CONTROL], "public, max-age=9");
+        assert_eq!(head[X_CONTENT_TYPE_OPTIONS], "nosniff");
+        head.clear();
+        guard(&mut head);
+        assert_eq!(head[CACHE_CONTROL], "no-store");
+    }
 
     #[test]
     fn only_pages_of_this_server_may_use_it() {

@@ -13,8 +13,7 @@ use daybook_store::{Direction, Page};
 use http::header;
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
-use super::{body, event};
+use super::event;
 
 /// Events of one page, unless the request says otherwise.
 pub const LIMIT_DEFAULT: u64 = 100;
@@ -78,10 +77,8 @@ impl PageBuilder {
     }
 
     /// The page as an answer, with `members` after its events.
-    ///
-    /// # Errors
-    /// [`Problem`] if too many answers wait for their clients.
-    pub fn finish(mut self, members: &Map<String, Value>) -> Result<Response, Problem> {
+    #[must_use]
+    pub fn finish(mut self, members: &Map<String, Value>) -> Response {
         self.json.push(b']');
         for (name, value) in members {
             self.json.push(b',');
@@ -90,8 +87,7 @@ impl PageBuilder {
             self.json.extend_from_slice(value.to_string().as_bytes());
         }
         self.json.push(b'}');
-        let body = body::hold(self.json)?;
-        Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+        ([(header::CONTENT_TYPE, "application/json")], self.json).into_response()
     }
 }
 

@@ -153,7 +153,7 @@ async fn stream(
     members.insert("head".to_owned(), head.into());
     members.insert("first".to_owned(), reader.first_revision().map(|r| r.0).into());
     ends(&mut members, next, at_end || is_last(direction, last, head));
-    page.finish(&members)
+    Ok(page.finish(&members))
 }
 
 /// Whether `last` is the last event there is in this direction.
@@ -240,7 +240,7 @@ async fn all(
     let mut members = Map::new();
     members.insert("committed".to_owned(), end.0.into());
     ends(&mut members, next, at_end);
-    page.finish(&members)
+    Ok(page.finish(&members))
 }
 
 /// Events of one category, type or correlation, of all streams.
@@ -293,7 +293,7 @@ async fn index(
     members.insert("index".to_owned(), kind.into());
     members.insert("key".to_owned(), key.into());
     ends(&mut members, next, at_end);
-    page.finish(&members)
+    Ok(page.finish(&members))
 }
 
 #[cfg(test)]

@@ -14,12 +14,14 @@
 //! no time; a bulkhead, so that one that is slow holds up so many transfers and no more; a timeout;
 //! and one retry, only where a connection broke, because a kept one may have been closed meanwhile.
 //!
-//! Left out: TLS (put a proxy beside the server).
+//! Money is decided by what it says: beyond this machine it is spoken to within TLS, and this
+//! machine's authorities vouch for it.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use daybook_client::Tls;
 use daybook_client::resilience::{
     BreakerSettings, Bulkhead, BulkheadSettings, CircuitBreaker, Guard, GuardError,
     InvalidSettings, Retry, RetrySettings, Verdict, Window, Wiring,
@@ -28,11 +30,11 @@ use daybook_ledger::risk::{Assessing, Assessment, RiskRequest, RiskService, Unre
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::security::wire::{Dialler, HTTP_1, Secure, SecureError, is_this_machine};
 use crate::telemetry::trace::current::carry_on;
 
 /// Time the service has for one answer unless the settings say otherwise: long for a person who
@@ -59,30 +61,59 @@ const ANSWER_SIZE_MAX: usize = 64 * 1024;
 const RULE: &str = "risk_service";
 
 /// Where the service is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RiskUrl {
     uri: Uri,
+    dialler: Dialler,
+}
+
+impl std::fmt::Debug for RiskUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.uri)
+    }
 }
 
 /// Why a text is not where a risk service can be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a risk service's URL; give http://HOST:PORT/PATH (without TLS)")]
-pub struct InvalidRiskUrl {
-    text: String,
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRiskUrl {
+    /// It is none, or has more in it than where to ask. It is not repeated: it may hold a password.
+    #[error(
+        "this is no risk service's URL; give https://HOST/PATH, or http://localhost:PORT/PATH, \
+         without a login and a query: settings are shown to operators"
+    )]
+    Form,
+    /// Anybody in between could approve transfers.
+    #[error(
+        "'{host}' is another machine, and http:// is not secure: whoever is between could approve \
+         transfers; give https://, or a proxy on this machine"
+    )]
+    Exposed {
+        /// The host.
+        host: String,
+    },
+    /// Nobody can vouch for it.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
 }
 
 impl FromStr for RiskUrl {
     type Err = InvalidRiskUrl;
 
     fn from_str(text: &str) -> Result<RiskUrl, InvalidRiskUrl> {
-        let invalid = || InvalidRiskUrl { text: text.to_owned() };
-        let uri: Uri = text.parse().map_err(|_| invalid())?;
+        let uri: Uri = text.parse().map_err(|_| InvalidRiskUrl::Form)?;
         let host = uri.host().unwrap_or_default();
         let login = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        if host.is_empty() || uri.scheme_str() != Some("http") || login {
-            return Err(invalid());
+        if host.is_empty() || login || uri.query().is_some() {
+            return Err(InvalidRiskUrl::Form);
         }
-        Ok(RiskUrl { uri })
+        let (secure, port) = match uri.scheme_str() {
+            Some("https") => (Some(Secure::new(&Tls::default(), host, HTTP_1)?), 443),
+            Some("http") if is_this_machine(host) => (None, 80),
+            Some("http") => return Err(InvalidRiskUrl::Exposed { host: host.to_owned() }),
+            _ => return Err(InvalidRiskUrl::Form),
+        };
+        let dialler = Dialler::new(host, uri.port_u16().unwrap_or(port), secure);
+        Ok(RiskUrl { uri, dialler })
     }
 }
 
@@ -102,7 +133,7 @@ enum NoAnswer {
 pub struct HttpRisk {
     url: RiskUrl,
     timeout: Duration,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Dialler, Full<Bytes>>,
     guard: Guard<NoAnswer>,
 }
 
@@ -139,13 +170,11 @@ impl HttpRisk {
     pub fn new(url: RiskUrl, timeout: Duration, wiring: Wiring) -> HttpRisk {
         let timeout = timeout.max(TIMEOUT_MIN);
         let guard = guard(timeout, wiring).expect("its numbers are ours, and the timeout is some");
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(QUESTIONS_MAX as usize)
-            .build(connector);
+            .build(url.dialler.clone());
         HttpRisk { url, timeout, client, guard }
     }
 
@@ -412,17 +441,24 @@ mod tests {
     }
 
     #[test]
-    fn a_url_has_a_host_and_no_tls() {
+    fn money_is_decided_by_who_cannot_be_feigned() {
         for (text, good) in [
-            ("http://127.0.0.1:9000/check?x=1", true),
-            ("http://risk.internal", true),
-            ("https://risk.internal/", false),
+            ("http://127.0.0.1:9000/check", true),
+            ("http://localhost:9000", true),
+            ("http://[::1]:9000/check", true),
+            ("http://127.0.0.1:9000/check?key=secret", false),
+            ("http://risk.internal", false),
+            ("http://127.0.0.1.elsewhere.example/", false),
+            ("https://risk.internal/", true),
+            ("https://risk.internal/check?key=secret", false),
             ("http://user:secret@risk.internal/", false),
             ("risk.internal:9000", false),
             ("/check", false),
             ("", false),
         ] {
-            assert_eq!(text.parse::<RiskUrl>().is_ok(), good, "{text}");
+            let parsed = text.parse::<RiskUrl>();
+            assert_eq!(parsed.is_ok(), good, "{text}");
+            assert!(parsed.err().is_none_or(|error| !error.to_string().contains("secret")));
         }
     }
 }

@@ -5,6 +5,10 @@
 //! there. Before either it is found out who asks; who is not believed is answered here, as is, where
 //! nobody is asked, who calls the server by a strange name.
 //!
+//! Who proves nothing has few calls at a time ([`STRANGERS_CALLS_MAX`]), to the ends of their answers:
+//! a stranger must not hold memory by calls that never end. Large answers have
+//! [bounds](super::answers) of their own.
+//!
 //! INVARIANT: what comes into a room has a [`Caller`] among its extensions.
 
 use std::convert::Infallible;
@@ -26,17 +30,27 @@ use hyper::body::Incoming;
 use tonic::Status;
 use tower::Service;
 
+use super::answers;
 use super::hosts::Hosts;
-use super::listener::Peer;
+use super::listener::{Call, Peer};
+use super::shares::{Holder, Share, Shares};
 use super::{Context, Life};
-use crate::grpc::call;
+use crate::grpc::{call, status};
 use crate::http::problem::Problem;
 use crate::security::authenticate::{Asked, Refusal};
-use crate::security::gate::Side;
+use crate::security::gate::{Side, Tongue};
 use crate::security::tls::ClientCertificate;
-use crate::security::{Asker, Caller};
+use crate::security::{Asker, Caller, Proof};
 use crate::telemetry::trace::visit::Ending;
 use crate::telemetry::trace::{self, Tracer};
+
+/// Calls at a time of all who prove nothing: health checks, gossip, pages to log in at. Some 10 KiB
+/// each.
+pub const STRANGERS_CALLS_MAX: usize = 16 * 1024;
+/// Those of one address: what stands behind one proxy, and the browsers of an office.
+pub const STRANGERS_CALLS_PER_ADDRESS_MAX: usize = STRANGERS_CALLS_MAX / 64;
+
+static STRANGERS: Shares = Shares::new(STRANGERS_CALLS_MAX, STRANGERS_CALLS_PER_ADDRESS_MAX);
 
 /// The routes of a node. A clone shares them.
 #[derive(Clone)]
@@ -84,10 +98,11 @@ impl Entrance {
         Entrance { hosts, ..self }
     }
 
-    /// Answers one request.
+    /// Answers one request, which is a call of its `connection`.
     pub fn enter(
         &self,
         mut request: Request<Incoming>,
+        connection: Call,
     ) -> impl Future<Output = Result<Response<CountedBody>, Infallible>> + Send + use<> {
         let is_grpc = request
             .headers()
@@ -103,32 +118,87 @@ impl Entrance {
             Some(hosts) => hosts.check(request.headers(), request.uri()),
             None => Ok(()),
         };
+        let tongue = if is_grpc { Tongue::Grpc } else { Tongue::Http };
+        // What was changed is answered in any case.
+        let may_refuse = is_grpc || request.method().is_safe();
+        let metrics = self.life.metrics().clone();
         let answer = async move {
             if let Err(problem) = named {
-                return misdirected(problem, is_grpc);
+                return (misdirected(problem, is_grpc), (None, connection));
             }
             let found = match asks {
                 // In a box: most of what may happen there is rare, and each request has room for it.
                 Some(asks) => Box::pin(identify(&asks, &request)).await,
                 None => Ok(anyone),
             };
-            match found {
-                Ok(caller) => {
-                    request.extensions_mut().insert(caller);
-                    match room.call(request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    }
-                }
-                Err(refused) if is_grpc => refused.to_grpc(),
-                Err(refused) => refused.to_http(),
+            if found.as_ref().is_ok_and(|caller| caller.proof() != Proof::None) {
+                connection.proved();
+            } else {
+                // What strangers want to have recorded does not count.
+                trace::current::doubt();
             }
+            let Ok(place) = place(found.as_ref().ok(), &request) else {
+                metrics.security.stranger_refused();
+                return (crowded(tongue), (None, connection));
+            };
+            let caller = match found {
+                Ok(caller) => caller,
+                Err(refused) if is_grpc => return (refused.to_grpc(), (place, connection)),
+                Err(refused) => return (refused.to_http(), (place, connection)),
+            };
+            request.extensions_mut().insert(caller.clone());
+            let response = match room.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            let response = if may_refuse {
+                answers::held(response, &metrics, || reader(&caller, &place, tongue))
+            } else {
+                response
+            };
+            (response, (place, connection))
         };
         // Not a block that awaits it: that would have room for it twice.
-        trace::current::scoped(current, answer).map(move |response| {
+        trace::current::scoped(current, answer).map(move |(response, held)| {
             visit.answered(&response);
-            Ok(response.map(|body| CountedBody { body, visit }))
+            Ok(response.map(|body| CountedBody { body, visit, _held: held }))
         })
+    }
+}
+
+/// A place among the calls of those who prove nothing, to the end of the answer; none for those who
+/// do.
+///
+/// # Errors
+/// If there is none left.
+fn place<B>(caller: Option<&Caller>, request: &Request<B>) -> Result<Place, Crowded> {
+    if caller.is_some_and(|caller| caller.proof() != Proof::None) {
+        return Ok(None);
+    }
+    let holder = Holder::of(caller, request.extensions().get::<Peer>().copied());
+    STRANGERS.hold(holder, 1).map(|share| Some(Box::new(share))).ok_or(Crowded)
+}
+
+/// In a box: most requests have none, and each has room for it.
+type Place = Option<Box<Share>>;
+
+/// Whom a large answer is for.
+fn reader(caller: &Caller, place: &Place, tongue: Tongue) -> answers::Reader {
+    let holder = match place {
+        Some(place) => place.holder().clone(),
+        None => Holder::of(Some(caller), None),
+    };
+    answers::Reader { holder, standing: caller.standing().cloned(), tongue }
+}
+
+/// Too many calls of those who prove nothing are open.
+struct Crowded;
+
+/// The answer to one more of them. It has no body: that would wait for its reader, too.
+fn crowded(tongue: Tongue) -> Response<Body> {
+    match tongue {
+        Tongue::Grpc => call::refused(&status::too_busy()),
+        Tongue::Http => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
@@ -310,6 +380,8 @@ fn grpc_status(headers: &HeaderMap) -> Option<&'static str> {
 pub struct CountedBody {
     body: Body,
     visit: Visit,
+    /// Its place among strangers', if its caller is one, and among those of its connection.
+    _held: (Place, Call),
 }
 
 impl HttpBody for CountedBody {
@@ -320,7 +392,7 @@ impl HttpBody for CountedBody {
         mut self: Pin<&mut Self>,
         task: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let CountedBody { body, visit } = &mut *self;
+        let CountedBody { body, visit, .. } = &mut *self;
         let mut poll = || Pin::new(&mut *body).poll_frame(task);
         let frame = std::task::ready!(match &visit.trace {
             Some(trace) => trace.within(poll),

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after which an idle HTTP/2 connection is pinged, as KurrentDB does; in as much time again it
 /// must answer the ping, or it is dead.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time after which a connection is closed on which nobody has proved anything, if no call was begun
+/// in it and none is open. Its client may be alive, and answer pings: it keeps others out.
+pub const UNUSED_MAX: Duration = Duration::from_secs(60);
 /// Calls open at a time on one connection. A client keeps all its subscriptions on one.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 1024;
 /// Calls a client may reset before they were begun; above, the connection is closed ("rapid
@@ -89,6 +92,8 @@ pub struct Bounds {
     pub ping: Duration,
     /// Time for a body that is held whole.
     pub body: Duration,
+    /// Time for a stranger's connection without a call.
+    pub unused: Duration,
 }
 
 impl Default for Bounds {
@@ -99,6 +104,7 @@ impl Default for Bounds {
             handshake: HANDSHAKE_TIMEOUT,
             ping: KEEP_ALIVE_INTERVAL,
             body: BODY_TIMEOUT,
+            unused: UNUSED_MAX,
         }
     }
 }
@@ -121,10 +127,13 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Room for `max` connections, at least one.
+    /// Room for `max` connections, at least one. One address has three quarters of them at most,
+    /// whatever is said of it: it keeps not all others out.
     #[must_use]
     pub fn new(max: usize, bounds: Bounds) -> Connections {
         let max = max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let per_address = bounds.per_address.min(max - max.div_ceil(4));
+        let bounds = Bounds { per_address, ..bounds };
         let slots = Arc::new(Semaphore::new(max));
         Connections { slots, max, bounds, addresses: Arc::default() }
     }
@@ -296,6 +305,11 @@ async fn converse<S>(
     let heard = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(Heard { stream, heard: heard.clone() });
     let wait = Some(BodyWait(bounds.body)).filter(|wait| wait.0 != BODY_TIMEOUT);
+    let calls = Arc::new(Calls::default());
+    if certificate.is_some() {
+        calls.proved();
+    }
+    let begun = calls.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         if let Some(certificate) = &certificate {
@@ -304,13 +318,14 @@ async fn converse<S>(
         if let Some(wait) = wait {
             request.extensions_mut().insert(wait);
         }
-        entrance.enter(request)
+        entrance.enter(request, Call::begin(&begun))
     });
     let mut serving = pin!(builder.serve_connection(io, service));
     let mut greeting = pin!(tokio::time::sleep(bounds.head));
+    let mut unused = pin!(tokio::time::sleep(bounds.unused));
     let mut draining = pin!(life.reached(Phase::Draining));
     let mut cut = pin!(life.reached(Phase::Cut));
-    let (mut greeted, mut told) = (false, false);
+    let (mut greeted, mut told, mut parting, mut seen) = (false, false, false, 0);
     loop {
         tokio::select! {
             ended = serving.as_mut() => {
@@ -326,12 +341,78 @@ async fn converse<S>(
                 }
                 greeted = true;
             }
+            () = &mut unused, if parting || !calls.is_proved() => {
+                if parting {
+                    return;
+                }
+                let is_used = calls.is_used_since(&mut seen);
+                let next = if is_used { bounds.unused } else { bounds.head };
+                unused.as_mut().reset(tokio::time::Instant::now() + next);
+                if !is_used {
+                    // A call that comes now is not lost: its client is told that it was not begun.
+                    life.metrics().silent_connections.inc();
+                    serving.as_mut().graceful_shutdown();
+                    (told, parting) = (true, true);
+                }
+            }
             () = &mut draining, if !told => {
                 serving.as_mut().graceful_shutdown();
                 told = true;
             }
             () = &mut cut => return,
         }
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug, Default)]
+struct Calls {
+    open: AtomicUsize,
+    begun: AtomicUsize,
+    is_proved: AtomicBool,
+}
+
+impl Calls {
+    /// Somebody has proved who it is, or nobody is asked.
+    fn proved(&self) {
+        if !self.is_proved() {
+            self.is_proved.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_proved(&self) -> bool {
+        self.is_proved.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call is open, or was begun since there were `seen` of them; counts them anew.
+    fn is_used_since(&self, seen: &mut usize) -> bool {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let is_used = begun != *seen || self.open.load(Ordering::Relaxed) > 0 || self.is_proved();
+        *seen = begun;
+        is_used
+    }
+}
+
+/// A call of a connection, until it is dropped.
+#[derive(Debug)]
+pub struct Call(Arc<Calls>);
+
+impl Call {
+    fn begin(calls: &Arc<Calls>) -> Call {
+        calls.open.fetch_add(1, Ordering::Relaxed);
+        calls.begun.fetch_add(1, Ordering::Relaxed);
+        Call(calls.clone())
+    }
+
+    /// Who makes it has proved who it is, or is not asked.
+    pub fn proved(&self) {
+        self.0.proved();
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -414,6 +495,32 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_never_has_all_connections() {
+        for (max, per_address, has) in [(4096, 1024, 1024), (500, 1024, 375), (1, 1024, 1)] {
+            let bounds = Bounds { per_address, ..Bounds::default() };
+            let connections = Connections::new(max, bounds);
+            let peer = "10.0.0.1".parse().expect("an address");
+            let places: Vec<_> = (0..=has).map_while(|_| connections.place(peer)).collect();
+            assert_eq!(places.len(), has, "{per_address} of {max}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_used_while_a_call_is_open_or_once_somebody_has_proved_something() {
+        let (calls, mut seen) = (Arc::new(Calls::default()), 0);
+        assert!(!calls.is_used_since(&mut seen), "nobody called");
+        let call = Call::begin(&calls);
+        assert!(calls.is_used_since(&mut seen) && calls.is_used_since(&mut seen), "it is open");
+        drop(call);
+        assert!(!calls.is_used_since(&mut seen), "it is over, and no other was begun");
+        drop(Call::begin(&calls));
+        assert!(calls.is_used_since(&mut seen), "another was");
+        Call::begin(&calls).proved();
+        seen = 3;
+        assert!(calls.is_used_since(&mut seen));
+    }
 
     #[test]
     fn one_address_does_not_keep_all_others_out() {

@@ -21,6 +21,8 @@ use crate::security::tls::Tls;
 
 /// Connections on operators' own listener: people, their tools, and what collects figures.
 pub const OPERATORS_CONNECTIONS_MAX: usize = 256;
+/// Those of one address, whatever clients have: four addresses would have to keep operators out.
+pub const OPERATORS_PER_ADDRESS_MAX: usize = OPERATORS_CONNECTIONS_MAX / 4;
 
 /// Where a node listens.
 #[derive(Debug)]

@@ -23,3 +23,20 @@ pub struct Settings {
     /// The file that says which tokens are believed, if any are.
     pub tokens: Option<Source>,
 }
+
+impl Settings {
+    /// All that it rests on: files, and what is kept of Vault.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&Source> {
+        let tls = self.tls.as_ref();
+        let clients = tls.and_then(|tls| tls.clients.as_ref());
+        let mut sources: Vec<&Source> = Vec::new();
+        sources.extend(tls.map(|tls| &tls.certificate));
+        // One that was issued has its key with it.
+        sources.extend(tls.filter(|tls| tls.key != tls.certificate).map(|tls| &tls.key));
+        sources.extend(clients.map(|clients| &clients.authorities));
+        sources.extend(clients.and_then(|clients| clients.revoked.as_ref()));
+        sources.extend(&self.tokens);
+        sources
+    }
+}

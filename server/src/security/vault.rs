@@ -32,7 +32,7 @@ pub use certificate::CertificateWish;
 pub use fault::{Fault, VaultError};
 pub use held::{Held, Secret, Wish};
 pub use keeper::{Keeper, POLL_DEFAULT, Seams, StartError};
-pub use name::SecretName;
+pub use name::{SecretName, check_path};
 pub use settings::{Auth, Settings, TIMEOUT, TOKEN_FILE, VaultUrl};
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What an HTTP connection of ours to others runs over: TCP, or TLS on it.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,6 +20,12 @@ use tokio_rustls::rustls::pki_types::ServerName;
 pub const HTTP_1: &[u8] = b"http/1.1";
 /// What is spoken within TLS: HTTP/2, as gRPC needs it.
 pub const HTTP_2: &[u8] = b"h2";
+
+/// Whether a URL's host is this machine, so that nobody is between.
+#[must_use]
+pub fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || bare(host).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
 
 /// Why connections cannot be made secure.
 #[derive(Debug, thiserror::Error)]

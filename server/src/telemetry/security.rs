@@ -20,6 +20,8 @@ pub struct SecurityMetrics {
     not_after: IntGauge,
     reload_failures: IntCounter,
     connections_refused: IntCounter,
+    strangers_refused: IntCounter,
+    answers_dropped: IntCounter,
     insecure: IntGauge,
 }
 
@@ -92,6 +94,20 @@ impl SecurityMetrics {
                     "Connections closed at once, because their address has as many as one may.",
                 ),
             ),
+            strangers_refused: register(
+                registry,
+                IntCounter::new(
+                    "daybook_strangers_refused_total",
+                    "Calls without a proof that were refused, because too many such are open.",
+                ),
+            ),
+            answers_dropped: register(
+                registry,
+                IntCounter::new(
+                    "daybook_answers_dropped_total",
+                    "Large answers dropped, because nobody read them or their caller is no more.",
+                ),
+            ),
             insecure: gauge(
                 "daybook_insecure",
                 "1 if other machines reach this server without TLS or without being asked who \
@@ -142,6 +158,16 @@ impl SecurityMetrics {
     /// An address has as many connections as it may, and wanted another.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// More calls of those who prove nothing are open than may.
+    pub fn stranger_refused(&self) {
+        self.strangers_refused.inc();
+    }
+
+    /// An answer was dropped that its client did not read, or may not have any more.
+    pub fn answer_dropped(&self) {
+        self.answers_dropped.inc();
     }
 
     /// Other machines reach the server, and it does not protect itself.

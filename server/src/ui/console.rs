@@ -17,7 +17,8 @@ pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 /// Samples between two looks at the alerts: those read every figure there is.
 const ALERT_SAMPLES: u64 = 5;
 /// Feeds that are open at a time to visitors without a session: of a server that asks nobody, or
-/// whose proxy brings credentials.
+/// those who come with a certificate or whose proxy brings credentials; each login has but
+/// [`FEEDS_OF_SESSION_MAX`](super::session::FEEDS_OF_SESSION_MAX) of them.
 pub const FEEDS_OPEN_MAX: usize = 64;
 
 /// See the module.

@@ -20,19 +20,39 @@ use maud::Markup;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::api::Trouble;
+use super::session::FEEDS_OF_SESSION_MAX;
 use super::visitor::Visit;
 use crate::node::Phase;
 use crate::node::entrance::WithoutEnd;
+use crate::node::shares::{Holder, Share, Shares};
 
-/// Room for one more feed of the visitor, until it is dropped.
+/// Feeds of callers without a session, by their logins. How many there are in all, consoles bound.
+static WITHOUT_SESSION: Shares = Shares::new(usize::MAX, FEEDS_OF_SESSION_MAX);
+
+/// Room for a feed, until it is dropped.
+pub struct Room {
+    _place: OwnedSemaphorePermit,
+    _share: Option<Share>,
+}
+
+/// Room for one more feed of the visitor. Without a session, a login has as much as a session has.
 ///
 /// # Errors
 /// [`Trouble`] if it has too many open.
-pub fn room(visit: &Visit) -> Result<OwnedSemaphorePermit, Trouble> {
-    visit.visitor().feeds().clone().try_acquire_owned().map_err(|_| {
+pub fn room(visit: &Visit) -> Result<Room, Trouble> {
+    let too_many = || {
         let detail = "too many live pages are open in this session: close some, or reload";
         Trouble::of(StatusCode::TOO_MANY_REQUESTS, "Too many live pages", detail)
-    })
+    };
+    let visitor = visit.visitor();
+    let share = if visitor.session().is_none() {
+        let holder = Holder::of(Some(visitor.caller()), None);
+        Some(WITHOUT_SESSION.hold(holder, 1).ok_or_else(too_many)?)
+    } else {
+        None
+    };
+    let place = visitor.feeds().clone().try_acquire_owned().map_err(|_| too_many())?;
+    Ok(Room { _place: place, _share: share })
 }
 
 /// `markup` as a message of this kind.
@@ -44,7 +64,7 @@ pub fn message(kind: &str, markup: &Markup) -> Bytes {
 }
 
 /// An answer that goes on with `messages` until one of its ends.
-pub fn answer<S>(visit: &Visit, room: OwnedSemaphorePermit, messages: S) -> Response
+pub fn answer<S>(visit: &Visit, room: Room, messages: S) -> Response
 where
     S: Stream<Item = Bytes> + Send + 'static,
 {

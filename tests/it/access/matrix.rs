@@ -233,7 +233,8 @@ pub(super) const HTTP: &[(&str, &str)] = &[
 ];
 
 pub(super) const GRPC: &[(&str, &str)] = &[
-    ("grpc.health.v1.Health/{*method}", ANYONE),
+    ("grpc.health.v1.Health/Check", ANYONE),
+    ("grpc.health.v1.Health/Watch", ANYONE),
     ("grpc.reflection.v1.ServerReflection/{*method}", KNOWN),
     ("grpc.reflection.v1alpha.ServerReflection/{*method}", KNOWN),
     ("event_store.client.gossip.Gossip/Read", ANYONE),

@@ -69,7 +69,7 @@ const ANONYMOUS: &str = "anonymous";
 pub async fn read(context: Admitted, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
     let visitor = visitor(&request, context.caller());
-    let messages = Messages::new(request.into_body());
+    let messages = Messages::new(request);
     match call::within(deadline, begin(context, visitor, messages)).await {
         Ok(call) => call::streamed(
             deadline,

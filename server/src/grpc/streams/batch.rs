@@ -61,7 +61,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Answers BatchAppend.
 pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let batch = Box::new(Batch::new(room, Messages::new(request.into_body())));
+    let batch = Box::new(Batch::new(room, Messages::new(request)));
     call::streamed(
         deadline,
         try_unfold(batch, |mut batch| async move {

@@ -33,7 +33,7 @@ use crate::node::{Admitted, Context, Endless};
 /// Answers Read.
 pub async fn read(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let mut messages = Messages::new(request.into_body());
+    let mut messages = Messages::new(request);
     let planned = call::within(deadline, async {
         let request = ReadReq::decode(messages.only().await?)
             .map_err(|error| status::invalid(&error.into()))?;

@@ -25,7 +25,7 @@ use crate::grpc::streams::Room;
 /// Answers AppendRecords.
 pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request.into_body());
+    let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request);
     let answer = call::within(deadline, async { run(&room, messages.only().await?).await });
     call::answered(answer.await)
 }

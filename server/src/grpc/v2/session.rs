@@ -22,7 +22,7 @@ use crate::grpc::streams::{Room, shown_position};
 /// Answers AppendSession.
 pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
     let deadline = call::deadline(request.headers());
-    let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request.into_body());
+    let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request);
     call::answered(call::within(deadline, run(&room, &mut messages)).await)
 }
 

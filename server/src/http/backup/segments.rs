@@ -2,7 +2,6 @@
 //! repository does not have. All of it is durable, and none of it changes while it has its name.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use daybook_log::backup::hex;
@@ -12,7 +11,6 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::super::body;
 use super::super::problem::{Kind, Problem};
 use super::super::query::Params;
 use super::super::shapes::NotRead;
@@ -118,8 +116,8 @@ async fn bytes(
         let mut bytes = vec![0; usize::try_from(range.size).unwrap_or(0)];
         segment.file.read_at(&mut bytes, range.from).map(|()| bytes)
     });
-    let bytes: Body = match read.await {
-        Ok(Ok(bytes)) => body::hold(bytes)?,
+    let bytes = match read.await {
+        Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) => return Err(Problem::new(Kind::Damaged, error.to_string())),
         Err(panicked) => return Err(Problem::new(Kind::Internal, panicked.to_string())),
     };

@@ -110,5 +110,5 @@ async fn list(
     let next = (page.is_full() && next < end).then(|| next.to_string());
     members.insert("next".to_owned(), next.into());
     members.insert("as_of".to_owned(), as_of.into());
-    page.finish(&members)
+    Ok(page.finish(&members))
 }

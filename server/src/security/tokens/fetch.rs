@@ -1,7 +1,9 @@
 //! Keys that an issuer shows at a URL, as they are now.
 //!
 //! INVARIANTS: what is asked has a limit in bytes and time, and is asked at most every so often,
-//! however many tokens name keys that nobody knows. Keys that cannot be renewed stay.
+//! however many tokens name keys that nobody knows. Keys that cannot be renewed stay, for a day:
+//! an issuer that is away stops nobody, and who keeps us from asking it does not keep a key in use
+//! for ever that it has taken back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +21,11 @@ use tokio::sync::Semaphore;
 use super::keys::{self, Key};
 use crate::security::dial::dial;
 
-/// How old keys may grow: one that the issuer takes back is believed no longer than this.
+/// How old keys may grow before they are asked for again: one that the issuer takes back is believed
+/// no longer than this while it answers.
 pub const AGE_MAX: Duration = Duration::from_secs(300);
+/// How old they may grow while it does not: a night, and time to look at what is wrong.
+pub const UNRENEWED_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How soon it may be asked again, for a key that is not known.
 pub const INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// How long it may take to answer.
@@ -99,8 +104,12 @@ impl Source {
         &self.url
     }
 
-    /// What was shown last.
+    /// What was shown last, unless that is too long ago.
     pub fn keys(&self) -> Arc<Vec<Key>> {
+        let (asked, now) = (*self.asked.lock(), self.clock.monotonic());
+        if asked.answered.is_some_and(|at| now.saturating_sub(at) >= UNRENEWED_MAX) {
+            return Arc::default();
+        }
         self.keys.load_full()
     }
 

@@ -18,6 +18,7 @@ use super::*;
 use crate::telemetry::metrics::Metrics;
 
 const NOW: i64 = 1_800_000_000;
+const DAY: i64 = 24 * 3600;
 
 /// A clock that stands until it is moved, in seconds.
 #[derive(Debug)]
@@ -291,6 +292,17 @@ async fn keys_at_a_url_are_asked_for_when_a_token_names_a_new_one_but_not_too_of
     tokens.look().await.expect("asked");
     assert!(tokens.verify(&old.sign(Some("old"), &token)).await.is_ok());
     assert!(tokens.verify(&new.sign(Some("new"), &token)).await.is_err(), "taken back");
+    // Keys that cannot be renewed are believed for a day, and no longer.
+    *shown.lock() = "<html>".to_owned();
+    let answered = 10 + 300;
+    let token =
+        json!({ "iss": "bank", "aud": "daybook", "sub": "ada", "exp": NOW + 2 * DAY, "nbf": NOW });
+    for (second, is_believed) in [(DAY - 1, true), (DAY, false)] {
+        clock.0.store(answered + second, Ordering::Relaxed);
+        let _ = tokens.look().await;
+        let found = tokens.verify(&old.sign(Some("old"), &token)).await;
+        assert_eq!(found.is_ok(), is_believed, "{second} s later: {found:?}");
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ const DOUBT_AGE_MIN: Duration = Duration::from_secs(300);
 pub struct Session {
     auth: Auth,
     token: Option<Token>,
+    /// Whether another token may do where this one was refused; until there is one, it stays.
+    is_doubted: bool,
 }
 
 struct Token {
@@ -71,7 +73,7 @@ impl Life {
 impl Session {
     /// Nobody has logged in yet.
     pub fn new(auth: Auth) -> Session {
-        Session { auth, token: None }
+        Session { auth, token: None, is_doubted: false }
     }
 
     /// The token, once there is one.
@@ -97,7 +99,9 @@ impl Session {
                     return self.adopt(line, text, now).await;
                 }
             }
-            Auth::Kubernetes { .. } if self.token.is_none() => return self.log_in(line, now).await,
+            Auth::Kubernetes { .. } if self.token.is_none() || self.is_doubted => {
+                return self.log_in(line, now).await;
+            }
             Auth::Kubernetes { .. } => {}
         }
         let Some(token) = &self.token else { return Ok(()) };
@@ -120,7 +124,7 @@ impl Session {
     pub fn doubt(&mut self, now: Duration) {
         let old = |token: &Token| now.saturating_sub(token.since) >= DOUBT_AGE_MIN;
         if matches!(self.auth, Auth::Kubernetes { .. }) && self.token.as_ref().is_some_and(old) {
-            self.token = None;
+            self.is_doubted = true;
         }
     }
 
@@ -168,6 +172,7 @@ impl Session {
         let life = Life::begin(now, granted.lease_duration, granted.renewable);
         let text = Secret::new(granted.client_token);
         self.token = Some(Token { text, since: now, life });
+        self.is_doubted = false;
         Ok(())
     }
 }

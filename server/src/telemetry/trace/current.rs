@@ -4,7 +4,7 @@
 //! has none unless it was handed one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use daybook_model::TraceContext;
@@ -48,6 +48,8 @@ pub(super) struct Recording {
     left: AtomicU32,
     /// Whether the request itself carried the trace, and said that it is recorded.
     pub asked: bool,
+    /// Whether nothing is told after all: a stranger asked for it.
+    is_doubted: AtomicBool,
     /// What happened to the span that the task began under.
     pub events: Mutex<Vec<Event>>,
 }
@@ -56,8 +58,8 @@ impl Recording {
     pub fn new(tracer: Tracer, context: TraceContext, asked: bool) -> Arc<Recording> {
         let open = AtomicU64::new(u64::from_be_bytes(context.span_id()));
         let left = AtomicU32::new(SPANS_MAX);
-        let events = Mutex::default();
-        Arc::new(Recording { tracer, context, open, left, asked, events })
+        let (is_doubted, events) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Recording { tracer, context, open, left, asked, is_doubted, events })
     }
 
     /// Takes one of the spans that it may have; whether there was one.
@@ -88,12 +90,18 @@ impl Current {
 
     /// The recording of what this task works for, if it is recorded.
     pub(super) fn recording() -> Option<Arc<Recording>> {
-        CURRENT.try_with(|current| current.recording.clone()).ok().flatten()
+        CURRENT.try_with(|current| current.recorded().cloned()).ok().flatten()
+    }
+
+    /// Its recording, if there is one that counts.
+    pub(super) fn recorded(&self) -> Option<&Arc<Recording>> {
+        let is_doubted = |it: &Arc<Recording>| it.is_doubted.load(Ordering::Relaxed);
+        self.recording.as_ref().filter(|recording| !is_doubted(recording))
     }
 
     /// The same place for another task, which opens and ends spans of its own.
     fn fork(&self) -> Current {
-        let recording = self.recording.as_ref().map(|recording| {
+        let recording = self.recorded().map(|recording| {
             let fork = Recording::new(self.tracer.clone(), self.context.clone(), recording.asked);
             fork.open.store(recording.open.load(Ordering::Relaxed), Ordering::Relaxed);
             fork
@@ -110,6 +118,20 @@ impl Current {
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), work)
     }
+}
+
+/// Who makes the request that this task works for proves nothing: that it carried a trace which is
+/// recorded does not count. The share decides, as if it had carried none; by chance of our own,
+/// because the trace's number is the stranger's choice.
+pub fn doubt() {
+    let _ = CURRENT.try_with(|current| {
+        let asked = current.recording.as_ref().filter(|recording| recording.asked);
+        if let Some(recording) = asked
+            && !current.tracer.begin().is_sampled()
+        {
+            recording.is_doubted.store(true, Ordering::Relaxed);
+        }
+    });
 }
 
 /// `work`, for a task of its own, for what this task works for.
@@ -165,7 +187,7 @@ pub fn part<T>(
     // Not an `async fn`: that would have room for `work` three times, and there are as many of
     // these as a call has appends in flight.
     let around = Current::get();
-    let asked = |it: &Current| it.recording.as_ref().is_some_and(|recording| recording.asked);
+    let asked = |it: &Current| it.recorded().is_some_and(|recording| recording.asked);
     let Some(around) = around.filter(|around| !asked(around)) else { return Either::Left(work) };
     let tracer = around.tracer;
     let began: Duration = tracer.now();
@@ -192,7 +214,11 @@ mod tests {
 
     /// A tracer that sends nothing anywhere.
     fn tracer() -> Tracer {
-        let ratio = Ratio::new(0.0).expect("a ratio");
+        tracer_of(0.0)
+    }
+
+    fn tracer_of(ratio: f64) -> Tracer {
+        let ratio = Ratio::new(ratio).expect("a ratio");
         let settings = Settings { targets: Vec::new(), ratio, slow: Duration::MAX };
         let identity = Identity { store: Uuid::nil(), instance: Uuid::nil() };
         let seams = (Arc::new(SystemClock::new()) as _, Arc::new(SystemEntropy) as _);
@@ -246,6 +272,24 @@ mod tests {
         current(UNSAMPLED).within(|| {
             assert_eq!(carried(), Some((UNSAMPLED.to_owned(), "a=1".to_owned())));
             assert!(Current::recording().is_none());
+        });
+    }
+
+    #[test]
+    fn a_stranger_does_not_decide_what_is_recorded() {
+        for (ratio, records) in [(0.0, false), (1.0, true)] {
+            let context = TraceContext::parse(SAMPLED, None).expect("a place");
+            Current::new(tracer_of(ratio), context, true).within(|| {
+                assert!(Current::recording().is_some(), "it was asked for");
+                doubt();
+                assert_eq!(Current::recording().is_some(), records, "a share of {ratio}");
+            });
+        }
+        // What chance took is recorded, whoever asks.
+        let context = TraceContext::parse(SAMPLED, None).expect("a place");
+        Current::new(tracer(), context, false).within(|| {
+            doubt();
+            assert!(Current::recording().is_some());
         });
     }
 

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Uri};
 
 use crate::security::files::FileError;
 use crate::security::source::Source;
+use crate::security::wire::is_this_machine;
 
 /// Bytes of a file of headers: some tokens fit many times over.
 pub const HEADERS_SIZE_MAX: usize = 64 * 1024;
@@ -135,6 +136,12 @@ impl Target {
     #[must_use]
     pub fn trusting(self, authorities: PathBuf) -> Target {
         Target { authorities: Some(authorities), ..self }
+    }
+
+    /// Whether what is sent to it could be read on its way.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        !self.is_secure() && !self.url.host().is_some_and(is_this_machine)
     }
 
     /// Whether it is spoken to within TLS.

@@ -64,8 +64,8 @@ impl std::fmt::Display for Ending<'_> {
 }
 
 impl Tracer {
-    /// A request that begins. Its headers say whether it is recorded; if they say nothing, chance
-    /// does.
+    /// A request that begins. Its headers say whether it is recorded, unless its caller turns out to
+    /// be [nobody who is known](super::current::doubt); if they say nothing, chance does.
     #[must_use]
     pub fn visit(&self, headers: &HeaderMap) -> Visit {
         let began = self.now();
@@ -110,7 +110,7 @@ impl Visit {
     pub fn end(&self, ending: Ending<'_>) {
         let tracer = &self.current.tracer;
         let error = failure(&ending);
-        let recording = self.current.recording.as_ref();
+        let recording = self.current.recorded();
         let waited = self.answered.map(|answered| answered.saturating_sub(self.began));
         let slow = waited.is_some_and(|waited| waited >= tracer.inner.slow);
         let why = match (recording, &error) {

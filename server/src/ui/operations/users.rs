@@ -151,7 +151,7 @@ fn delete_form(visit: &Visit, login: &str) -> Markup {
 /// [`Trouble`]: the form cannot be used, or why the user was not created.
 pub async fn create(visit: Visit, fields: Fields) -> Result<Redirect, Trouble> {
     let login = fields.needed("login")?.to_owned();
-    visit.node().is_about(&user_in(&login, &groups(&fields)));
+    visit.node().is_about(&user_in(&login, &listed(fields.text("groups"))));
     let user = NewUser {
         login: login.clone(),
         full_name: fields.text("full_name").to_owned(),
