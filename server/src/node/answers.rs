@@ -173,6 +173,8 @@ struct Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.watch.abort();
+        // At once, and not when the task that watches it has noticed.
+        self.held.lock().take();
     }
 }
 

@@ -267,15 +267,18 @@ fn described(asked: Asked<'_>) -> Map<String, Value> {
         members.insert("token".to_owned(), token.into());
     }
     members.insert("peer".to_owned(), asked.peer.map(|peer| peer.to_string()).into());
-    let end = asked.what.floor_char_boundary(ACTION_SIZE_MAX);
-    members.insert("what".to_owned(), asked.what[..end].into());
+    members.insert("what".to_owned(), cut(asked.what, ACTION_SIZE_MAX).into());
     members
+}
+
+fn shortened(text: &str) -> String {
+    cut(text, TEXT_SIZE_MAX)
 }
 
 /// `text` as far as it is kept: who asks for a path with a secret in it must not have it written
 /// down for ever.
-fn shortened(text: &str) -> String {
+fn cut(text: &str, size_max: usize) -> String {
     let mut text = redacted(text);
-    text.truncate(text.floor_char_boundary(TEXT_SIZE_MAX));
+    text.truncate(text.floor_char_boundary(size_max));
     text
 }
