@@ -67,7 +67,8 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
             return Err(overloaded());
         }
         let wait = request.extensions().get::<BodyWait>().map_or(BODY_TIMEOUT, |wait| wait.0);
-        let collecting = collect::<LIMIT>(request.into_body(), &mut room);
+        let said = length.unwrap_or(0);
+        let collecting = collect::<LIMIT>(request.into_body(), said, &mut room);
         match tokio::time::timeout(wait, collecting).await {
             Ok(collected) => Ok(Held { bytes: collected?, _room: room }),
             Err(_) => {
@@ -78,8 +79,12 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for Held<LIMIT> {
     }
 }
 
-/// All of `body`, for which `room` grows.
-async fn collect<const LIMIT: usize>(mut body: Body, room: &mut Share) -> Result<Bytes, Problem> {
+/// All of `body`, which says that it has `said` bytes, and for which `room` grows.
+async fn collect<const LIMIT: usize>(
+    mut body: Body,
+    said: usize,
+    room: &mut Share,
+) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -97,6 +102,10 @@ async fn collect<const LIMIT: usize>(mut body: Body, room: &mut Share) -> Result
         if first.is_empty() && whole.is_empty() {
             first = data;
         } else {
+            if whole.is_empty() {
+                // Once and not in steps, which would need twice the memory for a moment.
+                whole.reserve(said.max(size));
+            }
             whole.extend_from_slice(&std::mem::take(&mut first));
             whole.extend_from_slice(&data);
         }
