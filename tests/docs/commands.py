@@ -37,7 +37,7 @@ def takes(text: str, flag: str) -> bool:
 
 def subcommands(text: str) -> set[str]:
     """The commands that a help lists."""
-    return set(re.findall(r"^  ([a-z]+)  +\S", text.split("Options:")[0], re.M))
+    return set(re.findall(r"^  ([a-z][a-z-]*)  +\S", text.split("Options:")[0], re.M))
 
 
 def every_help(*words: str) -> str:
