@@ -189,11 +189,12 @@ async fn show(users: &Users, login: &str, to: &Json) -> anyhow::Result<()> {
 
 async fn reset(users: &Users, remote: &Remote, args: &PasswdArgs, to: &Json) -> anyhow::Result<()> {
     users.reset_password(&args.login, &args.password.read()?).await?;
+    let half = "the password is changed, and it is not known which API tokens go on";
     let revoked = match args.revoke_tokens {
-        true => tokens::revoke_all(remote, &args.login).await?,
+        true => tokens::revoke_all(remote, &args.login).await.context(half)?,
         false => 0,
     };
-    let left = tokens::of(remote, Some(&args.login)).await?.len();
+    let left = tokens::of(remote, Some(&args.login)).await.context(half)?.len();
     let words = match (revoked, left) {
         (0, 0) => "the password is changed\n".to_owned(),
         (0, left) => format!(

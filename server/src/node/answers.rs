@@ -23,6 +23,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use daybook_model::limits::EVENT_SIZE_MAX;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use super::shares::{Holder, Share, Shares};
 use crate::grpc::{call, status};
 use crate::http::body::BODY_TIMEOUT;
+use crate::http::page::PAGE_SIZE_TARGET;
 use crate::http::problem::{Kind, Problem};
 use crate::security::caller::Standing;
 use crate::security::gate::Tongue;
@@ -40,9 +42,9 @@ use crate::telemetry::metrics::Metrics;
 /// Bytes of all answers that are held at a time, unless there is less memory: 64 full pages of a
 /// read.
 pub const ANSWERS_SIZE_MAX: usize = 256 * 1024 * 1024;
-/// Bytes of the largest answer: a page of one event of the largest size, as base64, with room to
-/// spare.
-pub const ANSWER_SIZE_MAX: usize = 24 * 1024 * 1024;
+/// Bytes of the largest answer: a page that is all but full, and then an event of the largest size,
+/// as base64; with room for what encloses them. One caller may always have that much.
+pub const ANSWER_SIZE_MAX: usize = PAGE_SIZE_TARGET + EVENT_SIZE_MAX / 3 * 4 + 1024 * 1024;
 /// Bytes of those of one caller, so that one who does not read keeps nobody from reading.
 pub const ANSWERS_OF_ONE_MAX: usize = ANSWERS_SIZE_MAX / 4;
 /// Bytes that are handed to HTTP at a time. An answer that is no larger is not counted: HTTP takes
