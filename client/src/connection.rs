@@ -26,6 +26,7 @@ mod channel;
 mod discovery;
 mod route;
 mod tls;
+mod trace;
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -2,17 +2,19 @@
 //! by gRPC and by HTTP at once.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use daybook_log::disk::sim::{CrashMode, Fault, Operation, Repeat, SimDisk};
 use daybook_log::recovery;
 use daybook_model::{ExpectedRevision, Revision, SystemClock, SystemEntropy};
 use daybook_store::{Append, AppendError, Appended, Environment, Health, Options, Store};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::Code;
 
 use crate::support::clock::JumpingClock;
+use crate::support::daemon::{run, said};
 use crate::support::directory::MARK_SIZE;
 use crate::support::directory::{Stored, read_log};
 use crate::support::events::{event, name, sized};
@@ -372,6 +374,47 @@ async fn a_full_volume_of_the_machine_is_met_the_same_way() {
     assert_resumes(&server, acknowledged).await;
     server.stop().await;
     crate::support::daemon::verify(&data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_to_a_full_volume_names_the_object_and_goes_on_when_there_is_room() {
+    let Some(volume) = Volume::new("1m") else {
+        return skipped("a full volume", "only root can mount one, and not everywhere");
+    };
+    let data = TempDir::new().expect("a directory");
+    let server = Server::try_start(data.path(), SMALL).await.expect("a server");
+    for id in 1..=100 {
+        let append = Append::to_stream(name("s-1"), ExpectedRevision::Any, [sized(id, 20_000)]);
+        server.store().append(append).await.expect("appended");
+    }
+    let (url, to) = (format!("http://{}", server.address()), volume.path().join("repository"));
+    let to = to.display().to_string();
+    let backup = ["backup", "--url", &url, "--to", &to];
+    let refused = in_background(&backup).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert_says(&said(&refused), &["segments/", &to, "No space left"]);
+    let listed = in_background(&["backup", "list", "--json", "--from", &to]).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).expect("a list");
+    assert_eq!(listed["backups"], json!([]), "what is not whole is no backup");
+
+    let mut more = Command::new("mount");
+    more.args(["-o", "remount,size=64m"]).arg(volume.path());
+    assert!(more.output().is_ok_and(|output| output.status.success()), "room");
+    for command in [&backup[..], &["backup", "verify", "--from", &to]] {
+        let done = in_background(command).await;
+        assert!(done.status.success(), "{}", said(&done));
+    }
+    server.stop().await;
+}
+
+/// Runs a command while this process' server answers it.
+async fn in_background(arguments: &[&str]) -> Output {
+    let arguments: Vec<String> = arguments.iter().map(|each| (*each).to_owned()).collect();
+    let run = move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(&arguments)
+    };
+    tokio::task::spawn_blocking(run).await.expect("no panic")
 }
 
 #[tokio::test(flavor = "multi_thread")]

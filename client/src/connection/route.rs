@@ -31,10 +31,11 @@ use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::Service;
+use tracing::Instrument as _;
 
 use crate::connection::channel::Dialler;
 use crate::connection::discovery::{Found, NoNode, Search};
-use crate::connection::{ConnectError, Deadline, Headers};
+use crate::connection::{ConnectError, Deadline, Headers, trace};
 use crate::error;
 use crate::settings::{NodeAddress, Settings};
 
@@ -119,8 +120,12 @@ impl Service<http::Request<Body>> for Route {
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let network = Arc::clone(&self.network);
-        Box::pin(async move {
-            let target = network.target_for(&mut request).await?;
+        let span = trace::begin(&mut request);
+        let of_call = span.clone();
+        let sending = async move {
+            let target = network.target_for(&mut request).await;
+            let target = target.inspect_err(|_| trace::failed(&of_call))?;
+            trace::sent_to(&of_call, &target.node);
             let (number, mut channel) = (target.number, target.channel);
             let sent = async {
                 std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
@@ -128,17 +133,20 @@ impl Service<http::Request<Body>> for Route {
             };
             match sent.await {
                 Ok(answer) => {
+                    trace::answered(&of_call, answer.headers());
                     network.heed(number, answer.headers());
                     Ok(answer.map(|body| Watched { body, network, number }))
                 }
                 Err(error) => {
+                    trace::failed(&of_call);
                     if !error::is_late(&error) {
                         network.lost(number, &error);
                     }
                     Err(error.into())
                 }
             }
-        })
+        };
+        Box::pin(sending.instrument(span))
     }
 }
 

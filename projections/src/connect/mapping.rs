@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use daybook_ledger::time::Rfc3339;
-use daybook_model::{ContentType, RecordedEvent};
+use daybook_model::{ContentType, Context, RecordedEvent};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -58,13 +58,6 @@ struct Envelope<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata_base64: Option<String>,
-}
-
-/// What of an event's metadata is passed beside the body.
-#[derive(serde::Deserialize, Default)]
-struct Correlation {
-    #[serde(rename = "$correlationId")]
-    id: Option<String>,
 }
 
 impl Mapping {
@@ -112,7 +105,6 @@ impl Mapping {
                 None => (event.data.clone(), ContentType::Binary),
             },
         };
-        let correlation: Correlation = serde_json::from_slice(&event.metadata).unwrap_or_default();
         Ok(Message {
             id: event.id,
             stream: event.stream.clone(),
@@ -120,7 +112,7 @@ impl Mapping {
             position: event.position,
             event_type: event.event_type.clone(),
             time: event.time,
-            correlation: correlation.id,
+            context: Context::of(&event.metadata),
             body: match content_type {
                 ContentType::Json => on_one_line(body),
                 ContentType::Binary => body,
@@ -210,7 +202,7 @@ mod tests {
         let message = mapping.message(&event(data, r#"{"$correlationId":"c"}"#)).expect("one");
         let expected = r#"{"id":"00000000-0000-0000-0000-000000000001","stream":"account-1","revision":2,"position":7,"type":"Opened","time":"2023-11-14T22:13:20.000000001Z","data":{"amount":   10.10},"metadata":{"$correlationId":"c"}}"#;
         assert_eq!(message.body, expected.as_bytes());
-        assert_eq!(message.correlation.as_deref(), Some("c"));
+        assert_eq!(message.context.correlation.as_deref(), Some("c"));
         let message = mapping.message(&event("\u{1}", "\u{2}")).expect("one");
         let text = String::from_utf8(message.body.to_vec()).expect("text");
         assert!(text.ends_with(r#""data_base64":"AQ==","metadata_base64":"Ag=="}"#), "{text}");

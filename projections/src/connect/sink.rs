@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use daybook_client::resilience::{CircuitBreaker, Wiring};
-use daybook_model::{ContentType, Position, Revision, StreamName, Timestamp};
+use daybook_model::{ContentType, Context, Position, Revision, StreamName, Timestamp};
 use uuid::Uuid;
 
 use super::config::SinkSettings;
@@ -31,8 +31,8 @@ pub struct Message {
     pub event_type: String,
     /// When it was committed.
     pub time: Timestamp,
-    /// Its `$correlationId`, if it has one.
-    pub correlation: Option<String>,
+    /// What it belongs to: its `$correlationId`, and its place in a trace.
+    pub context: Context,
     /// What is sent. JSON is on one line.
     pub body: Bytes,
     /// How the body is to be read.

@@ -126,7 +126,12 @@ impl WebhookSink {
             return Outcome::refused("its data is not JSON and cannot be part of a batch");
         };
         let key = key(messages);
-        match self.guard.call(|| self.poster.post(body.clone(), content_type, key)).await {
+        // Each event says its own in its metadata; a batch has none.
+        let trace = match messages {
+            [message] => message.context.trace.as_ref(),
+            _ => None,
+        };
+        match self.guard.call(|| self.poster.post(body.clone(), content_type, key, trace)).await {
             Ok(Answer::Taken) => Outcome::Confirmed,
             Ok(Answer::Refused(reason)) => Outcome::Refused { reason },
             Err(error) => failed(&error),

@@ -30,6 +30,9 @@ const SECRET: &str = "a secret between us";
 
 type Running = Connectors<OverStore<MemoryStore>>;
 
+/// The place in a trace that the events belong to.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// A store with a feed.
 struct Stage {
     store: MemoryStore,
@@ -46,7 +49,10 @@ impl Stage {
         for number in 0..events {
             let stream = StreamName::new(&format!("order-{}", number % 2)).unwrap();
             let id = Uuid::from_u128(u128::from(number) + 1);
-            let event = NewEvent::json(id, "Placed", format!("{{\"n\":{number}}}"));
+            let event = NewEvent {
+                metadata: format!(r#"{{"traceparent":"{TRACE}"}}"#).into(),
+                ..NewEvent::json(id, "Placed", format!("{{\"n\":{number}}}"))
+            };
             let append = Append::to_stream(stream, ExpectedRevision::Any, [event]);
             stage.store.append(append).await.unwrap();
         }
@@ -115,6 +121,7 @@ async fn each_event_is_posted_once_signed_and_with_its_id() {
         assert!(one.is_signed_with(SECRET) && !one.is_signed_with("another"), "{one:?}");
         assert_eq!(one.headers["idempotency-key"].to_str().unwrap(), one.json()["id"]);
         assert_eq!(one.headers["content-type"], "application/json");
+        assert_eq!(one.headers["traceparent"], TRACE, "where its event belongs");
         assert_eq!((one.path.as_str(), &one.json()["type"]), ("/hook", &"Placed".into()));
     }
     let status = until(&running, live).await;
@@ -191,6 +198,7 @@ async fn of_a_batch_only_what_is_refused_is_parked() {
     assert_eq!(parked[0].position, 4);
     let seen = receiver.seen.borrow().clone();
     assert!(seen.len() < 10, "most came in batches: {}", seen.len());
+    assert!(!seen[0].headers.contains_key("traceparent"), "a batch belongs nowhere");
     let taken = seen.iter().filter(|one| one.taken());
     assert_eq!(numbers(taken), [0, 1, 2, 3, 5, 6, 7, 8, 9]);
     running.stop().await;

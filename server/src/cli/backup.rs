@@ -42,6 +42,10 @@ use crate::http::event::rfc3339;
 /// Times that a backup begins again because a scavenge rewrote what it was about to read.
 const ATTEMPTS: u32 = 3;
 
+/// Bytes a second of a server's backup: what costs the appends of two busy processors less than a
+/// twentieth (docs/benchmarks.md), and copies a terabyte in eighteen hours, once.
+const RATE_DEFAULT: u64 = 16 * 1024 * 1024;
+
 /// Takes a backup of a running server (--url) or of a stopped store (--data): what the repository
 /// does not have yet is copied.
 #[derive(Debug, Args)]
@@ -76,9 +80,10 @@ pub struct BackupArgs {
     #[arg(long, conflicts_with_all = ["recipient", "recipients_file"])]
     plain: bool,
 
-    /// How fast, in MiB a second; as fast as it goes if not given
-    #[arg(long, value_name = "MIB", value_parser = rate)]
-    rate: Option<u64>,
+    /// How fast, in MiB a second, or 'full': as fast as it goes; 16 of a server, so that its appends
+    /// do not feel it, and 'full' of a stopped store
+    #[arg(long, value_name = "MIB", value_parser = speed)]
+    rate: Option<Speed>,
 
     #[command(flatten)]
     json: Json,
@@ -171,7 +176,7 @@ fn take_from(
     let to = args.to.as_deref().unwrap_or_default();
     let objects = Objects::open(to, Access::Write, runtime.handle().clone())?;
     let in_clear = keys.recipients.is_empty();
-    let repository = Repository::open_for(store, objects, keys, Pace::new(args.rate))?;
+    let repository = Repository::open_for(store, objects, keys, args.pace())?;
     if in_clear && !args.plain && repository.is_encrypted()? {
         bail!(
             "the newest backup in {to} is encrypted, and this one would not be; nothing was \
@@ -200,6 +205,32 @@ fn take_remote(args: &BackupArgs, runtime: &Runtime, bar: &ProgressBar) -> anyho
         tracing::warn!(%error, "the server could not be told how the backup went");
     }
     taken
+}
+
+/// How fast a backup may be.
+#[derive(Clone, Copy, Debug)]
+enum Speed {
+    /// As fast as it goes.
+    Full,
+    /// So many bytes a second.
+    Bytes(u64),
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text {
+        "full" => Ok(Speed::Full),
+        _ => rate(text).map(Speed::Bytes).map_err(|error| format!("{error}; or give full")),
+    }
+}
+
+impl BackupArgs {
+    fn pace(&self) -> Pace {
+        Pace::new(match self.rate {
+            Some(Speed::Bytes(rate)) => Some(rate),
+            Some(Speed::Full) => None,
+            None => self.data.is_none().then_some(RATE_DEFAULT),
+        })
+    }
 }
 
 /// Which repository is looked at.

@@ -71,14 +71,20 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     match verified {
         Ok(report) => {
             let index = Index::of(&report, &disk.list()?);
-            let sound = index.wrong.is_empty() && trial.off().is_none() && snapshots.is_sound();
+            let wrong = [
+                ("its index", !index.wrong.is_empty()),
+                ("its books", trial.off().is_some()),
+                ("its snapshots", !snapshots.is_sound()),
+            ];
+            let wrong: Vec<_> = wrong.iter().filter(|it| it.1).map(|it| it.0).collect();
+            let sound = wrong.is_empty();
             let mut value = to_json(&report, &index);
             value["sound"] = json!(sound);
             value["trialBalance"] = trial.to_json();
             value["snapshots"] = snapshots.to_json();
             let mut rows = trial.rows();
             rows.extend(snapshots.rows());
-            let text = to_text(&report, &index, rows);
+            let text = to_text(&report, &wrong, &index, rows);
             args.json.answer(&value, &text)?;
             Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -136,13 +142,26 @@ fn to_json(report: &Report, index: &Index) -> Value {
     })
 }
 
-fn to_text(report: &Report, index: &Index, beside: Vec<(&'static str, String)>) -> String {
-    let sound = index.wrong.is_empty();
-    let state = if sound { "sound" } else { "the log is sound, its index is not" };
-    let state = match (colours(), sound) {
-        (true, true) => state.green().bold().to_string(),
-        (true, false) => state.yellow().bold().to_string(),
-        (false, _) => state.to_owned(),
+/// What of the store is sound, for people: its log is.
+fn state(wrong: &[&str]) -> String {
+    let (is, not) = match wrong {
+        [] => return "sound".to_owned(),
+        [one] => ((*one).to_owned(), if one.ends_with('s') { "are" } else { "is" }),
+        several => (several.join(" and "), "are"),
+    };
+    format!("NOT SOUND: the log is, {is} {not} not")
+}
+
+fn to_text(
+    report: &Report,
+    wrong: &[&str],
+    index: &Index,
+    beside: Vec<(&'static str, String)>,
+) -> String {
+    let state = match (colours(), wrong.is_empty()) {
+        (true, true) => state(wrong).green().bold().to_string(),
+        (true, false) => state(wrong).yellow().bold().to_string(),
+        (false, _) => state(wrong),
     };
     let log = &report.log;
     let mut rows = vec![
@@ -172,4 +191,24 @@ fn to_text(report: &Report, index: &Index, beside: Vec<(&'static str, String)>) 
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_sound_is_said_first() {
+        for (wrong, said) in [
+            (&[][..], "sound"),
+            (&["its index"], "NOT SOUND: the log is, its index is not"),
+            (&["its books"], "NOT SOUND: the log is, its books are not"),
+            (
+                &["its books", "its snapshots"],
+                "NOT SOUND: the log is, its books and its snapshots are not",
+            ),
+        ] {
+            assert_eq!(state(wrong), said);
+        }
+    }
 }

@@ -38,7 +38,7 @@ use tonic::Status;
 use super::status;
 use crate::http::body::{BODY_TIMEOUT, BodyWait};
 use crate::node::answers::{PIECE_SIZE, Whole};
-use crate::node::entrance::WithoutEnd;
+use crate::node::entrance::{REQUEST_TIME_MAX, WithoutEnd};
 use crate::node::shares::{Holder, Share, Shares};
 
 /// The media type of every answer.
@@ -248,6 +248,14 @@ pub fn deadline(headers: &HeaderMap) -> Option<Instant> {
     Instant::now().checked_add(timeout(headers)?)
 }
 
+/// When a call with one answer is over: when its client stops waiting, or after
+/// [`REQUEST_TIME_MAX`].
+#[must_use]
+pub fn end(headers: &HeaderMap) -> Option<Instant> {
+    let wait = timeout(headers).map_or(REQUEST_TIME_MAX, |wait| wait.min(REQUEST_TIME_MAX));
+    Instant::now().checked_add(wait)
+}
+
 /// What `work` comes to, or DEADLINE_EXCEEDED at `deadline`. What it began may still happen.
 ///
 /// # Errors
@@ -299,7 +307,7 @@ where
     A: Message,
     F: Future<Output = Result<A, Status>>,
 {
-    let deadline = deadline(request.headers());
+    let deadline = end(request.headers());
     let mut messages = Messages::up_to(size_max, request).in_time();
     let answer = within(deadline, async {
         let message = messages.only().await?;
@@ -597,6 +605,21 @@ mod tests {
             assert_eq!(timeout(&headers), expected, "{text:?}");
         }
         assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_answered_ends_even_if_its_client_would_wait() {
+        for (waits, seconds) in [(None, 120), (Some("5M"), 120), (Some("3S"), 3)] {
+            let mut request = body(vec![framed(b"")]);
+            if let Some(waits) = waits {
+                request.headers_mut().insert("grpc-timeout", HeaderValue::from_static(waits));
+            }
+            let began = Instant::now();
+            let never = |(): ()| std::future::pending::<Result<(), Status>>();
+            let answer = unary(request, never).await;
+            assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+            assert_eq!(began.elapsed().as_secs(), seconds, "{waits:?}");
+        }
     }
 
     #[tokio::test]

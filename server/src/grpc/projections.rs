@@ -180,7 +180,7 @@ pub async fn restart(State(context): State<Context>, request: Request<Body>) -> 
 
 /// Answers Statistics.
 pub async fn statistics(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
-    let deadline = call::deadline(request.headers());
+    let deadline = call::end(request.headers());
     let mut messages = Messages::up_to(ASKED_SIZE_MAX, request);
     let told = call::within(deadline, async {
         let asked: proto::StatisticsReq = call::decoded(messages.only().await?)?;

@@ -126,7 +126,7 @@ pub async fn reset_password(context: Admitted, request: Request<Body>) -> Respon
 
 /// Answers Details: one user, or all of them.
 pub async fn details(context: Admitted, request: Request<Body>) -> Response<Body> {
-    let deadline = call::deadline(request.headers());
+    let deadline = call::end(request.headers());
     let mut messages = Messages::up_to(ASKED_SIZE_MAX, request);
     let found = call::within(deadline, async {
         let asked: proto::DetailsReq = call::decoded(messages.only().await?)?;

@@ -61,6 +61,8 @@ pub mod subscribe;
 pub mod subscriptions;
 pub mod tokens;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
@@ -71,8 +73,13 @@ use http::{HeaderMap, HeaderValue, Uri};
 use utoipa::OpenApi as _;
 
 use crate::node::Context;
+use crate::node::entrance::REQUEST_TIME_MAX;
 use crate::security::gate::{Described, Routes, Row, Side, Tongue};
 use problem::Problem;
+
+/// Time until a request that only reads is answered: what adds up the books of hundreds of millions
+/// of events again. Most reads have a shorter one of their own.
+const READ_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// All routes of the HTTP API.
 pub fn routes(context: Context) -> Router {
@@ -148,7 +155,7 @@ async fn no_such_method(request: Request) -> Problem {
 async fn admit(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = match check_origin(request.headers(), request.uri()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => in_time(request, next).await,
         Err(problem) => problem.into_response(),
     };
     if let Some(route) = route {
@@ -156,6 +163,29 @@ async fn admit(request: Request, next: Next) -> Response {
     }
     guard(response.headers_mut());
     response
+}
+
+/// Answers a request within the time it may take, whatever it waits for: a disk that does not answer
+/// must not keep callers for ever. Answers that go on once they have begun are not cut.
+async fn in_time(request: Request, next: Next) -> Response {
+    let reads = request.method().is_safe();
+    let limit = if reads { READ_TIME_MAX } else { REQUEST_TIME_MAX };
+    let problem = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => return response,
+        Err(_) if reads => {
+            let detail = format!("there is no answer after {} s", limit.as_secs());
+            Problem::new(problem::Kind::TimedOut, detail)
+        }
+        Err(_) => {
+            let detail = format!(
+                "there is no answer after {} s; what was asked for may still be done: ask again \
+                 with the same ids",
+                limit.as_secs()
+            );
+            Problem::new(problem::Kind::OutcomeUnknown, detail)
+        }
+    };
+    problem.into_response()
 }
 
 /// Has browsers and proxies take an answer for what it says it is, and keep none that does not say
@@ -180,6 +210,13 @@ fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::{Method, StatusCode};
+    use http_body_util::BodyExt as _;
+    use tokio::time::Instant;
+    use tower::ServiceExt as _;
+
     use super::*;
 
     #[test]
@@ -192,6 +229,26 @@ mod tests {
         head.clear();
         guard(&mut head);
         assert_eq!(head[CACHE_CONTROL], "no-store");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_ever_is_answered_in_time() {
+        let never = || std::future::pending::<()>();
+        let routes = Router::new().route("/stuck", get(never).post(never));
+        for (method, limit, word) in [
+            (Method::GET, READ_TIME_MAX, "timed-out"),
+            (Method::POST, REQUEST_TIME_MAX, "outcome-unknown"),
+        ] {
+            let request = Request::builder().method(&method).uri("/stuck").body(Body::empty());
+            let began = Instant::now();
+            let asked = admitted(routes.clone()).oneshot(request.expect("a request"));
+            let answer = asked.await.expect("an answer");
+            assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT, "{method}");
+            assert_eq!(began.elapsed().as_secs(), limit.as_secs(), "{method}");
+            let body = answer.into_body().collect().await.expect("a body").to_bytes();
+            let problem: serde_json::Value = serde_json::from_slice(&body).expect("a problem");
+            assert!(problem["type"].as_str().is_some_and(|kind| kind.ends_with(word)), "{problem}");
+        }
     }
 
     #[test]

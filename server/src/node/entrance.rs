@@ -50,6 +50,10 @@ pub const STRANGERS_CALLS_MAX: usize = 16 * 1024;
 /// Those of one address: what stands behind one proxy, and the browsers of an office.
 pub const STRANGERS_CALLS_PER_ADDRESS_MAX: usize = STRANGERS_CALLS_MAX / 64;
 
+/// Time until a request is answered, or an answer that goes on begins: a minute for what it brings,
+/// and another for a disk that is slow. A client may say that it waits shorter.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(120);
+
 static STRANGERS: Shares = Shares::new(STRANGERS_CALLS_MAX, STRANGERS_CALLS_PER_ADDRESS_MAX);
 
 /// The routes of a node. A clone shares them.
@@ -98,17 +102,18 @@ impl Entrance {
         Entrance { hosts, ..self }
     }
 
-    /// Answers one request, which is a call of its `connection`.
+    /// Answers one request, which is a call of its `connection`, made over `scheme`.
     pub fn enter(
         &self,
         mut request: Request<Incoming>,
         connection: Call,
+        scheme: &'static str,
     ) -> impl Future<Output = Result<Response<CountedBody>, Infallible>> + Send + use<> {
         let is_grpc = request
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        let mut visit = Visit::begin(&self.life, is_grpc, &request);
+        let mut visit = Visit::begin(&self.life, is_grpc, &request, scheme);
         visit.trace = self.tracer.as_ref().map(|tracer| tracer.visit(request.headers()));
         let current = visit.trace.as_ref().map(trace::visit::Visit::current);
         // A router is always ready; the clone is a reference count.
@@ -240,6 +245,7 @@ struct Visit {
 
 enum Kind {
     Http {
+        scheme: &'static str,
         method: &'static str,
         route: Option<MatchedPath>,
         status: Option<StatusCode>,
@@ -253,14 +259,19 @@ enum Kind {
 }
 
 impl Visit {
-    fn begin(life: &Life, is_grpc: bool, request: &Request<Incoming>) -> Visit {
+    fn begin(
+        life: &Life,
+        is_grpc: bool,
+        request: &Request<Incoming>,
+        scheme: &'static str,
+    ) -> Visit {
         life.metrics().calls_open.inc();
         let kind = if is_grpc {
             let path = request.uri().path_and_query().cloned();
             Kind::Grpc { path, known: false, status: None }
         } else {
             let method = method_label(request.method());
-            Kind::Http { method, route: None, status: None, endless: false }
+            Kind::Http { scheme, method, route: None, status: None, endless: false }
         };
         Visit { life: life.clone(), kind, began: life.clock().monotonic(), trace: None }
     }
@@ -296,7 +307,7 @@ impl Drop for Visit {
         metrics.calls_open.dec();
         let took = self.life.clock().monotonic().saturating_sub(self.began);
         match &self.kind {
-            Kind::Http { method, route, status, endless } => {
+            Kind::Http { method, route, status, endless, .. } => {
                 let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
                 let status = status.as_ref().map_or("abandoned", StatusCode::as_str);
                 metrics.http_request(route, method, status, (!endless).then_some(took));
@@ -322,9 +333,9 @@ impl Kind {
     /// How it ended, for a trace.
     fn ending(&self) -> Ending<'_> {
         match self {
-            Kind::Http { method, route, status, .. } => {
+            Kind::Http { scheme, method, route, status, .. } => {
                 let route = route.as_ref().map(MatchedPath::as_str);
-                Ending::Http { method, route, status: *status }
+                Ending::Http { scheme, method, route, status: *status }
             }
             Kind::Grpc { path, known, status } => {
                 Ending::Grpc { method: known_method(path.as_ref(), *known), status: *status }

@@ -310,6 +310,7 @@ async fn converse<S>(
         calls.proved();
     }
     let begun = calls.clone();
+    let scheme = if house.tls.is_some() { "https" } else { "http" };
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         if let Some(certificate) = &certificate {
@@ -318,7 +319,7 @@ async fn converse<S>(
         if let Some(wait) = wait {
             request.extensions_mut().insert(wait);
         }
-        entrance.enter(request, Call::begin(&begun))
+        entrance.enter(request, Call::begin(&begun), scheme)
     });
     let mut serving = pin!(builder.serve_connection(io, service));
     let mut greeting = pin!(tokio::time::sleep(bounds.head));

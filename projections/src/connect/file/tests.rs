@@ -1,7 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests look at the file from outside")]
 
 use bytes::Bytes;
-use daybook_model::{Position, Revision, StreamName, Timestamp};
+use daybook_model::{Context, Position, Revision, StreamName, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ fn message(number: u64, size: usize) -> Message {
         position: Position(number),
         event_type: "Placed".to_owned(),
         time: Timestamp(0),
-        correlation: None,
+        context: Context::default(),
         body: Bytes::from(body),
         content_type: ContentType::Json,
     }

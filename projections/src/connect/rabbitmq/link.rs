@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use daybook_model::trace::{TRACEPARENT, TRACESTATE};
 use daybook_model::{ContentType, Position};
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
@@ -162,6 +163,13 @@ fn properties(message: &Message) -> BasicProperties {
     headers.insert("daybook-stream".into(), stream);
     headers.insert("daybook-revision".into(), number(message.revision.0));
     headers.insert(POSITION_HEADER.into(), number(message.position.0));
+    if let Some(trace) = &message.context.trace {
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        headers.insert(TRACEPARENT.into(), text(&trace.to_string()));
+        if let Some(state) = trace.tracestate() {
+            headers.insert(TRACESTATE.into(), text(state));
+        }
+    }
     let seconds = message.time.0.div_euclid(1_000_000_000);
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
@@ -171,7 +179,7 @@ fn properties(message: &Message) -> BasicProperties {
         .with_content_type(content_type(message.content_type))
         .with_app_id("daybook".into())
         .with_headers(headers);
-    match &message.correlation {
+    match &message.context.correlation {
         Some(id) if id.len() <= super::SHORT_TEXT_MAX => {
             properties.with_correlation_id(id.as_str().into())
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use daybook_model::{Clock, ContentType};
+use daybook_model::trace::{TRACEPARENT, TRACESTATE};
+use daybook_model::{Clock, ContentType, TraceContext};
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -62,23 +63,30 @@ impl Poster {
         Ok(Poster { client, settings: settings.clone(), clock })
     }
 
-    /// Posts `body`. It is signed anew each time, so that its age is the call's.
+    /// Posts `body`, as a part of `trace`. It is signed anew each time, so that its age is the call's.
     pub(super) async fn post(
         &self,
         body: Bytes,
         content_type: ContentType,
         key: Uuid,
+        trace: Option<&TraceContext>,
     ) -> Result<Answer, SendError> {
         let url = &self.settings.url;
         let seconds = self.clock.now().0.div_euclid(1_000_000_000);
         let signature = sign(self.settings.secret.reveal().as_bytes(), seconds, &body);
-        let request = Request::post(url.0.clone())
+        let mut request = Request::post(url.0.clone())
             .header(header::CONTENT_TYPE, content_type.as_str())
             .header(header::USER_AGENT, concat!("daybook/", env!("CARGO_PKG_VERSION")))
             .header(SIGNATURE_HEADER, signature)
-            .header(IDEMPOTENCY_HEADER, key.to_string())
-            .body(Full::new(body))
-            .map_err(|error| SendError::new(error.to_string()))?;
+            .header(IDEMPOTENCY_HEADER, key.to_string());
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.to_string());
+            if let Some(state) = trace.tracestate() {
+                request = request.header(TRACESTATE, state);
+            }
+        }
+        let request =
+            request.body(Full::new(body)).map_err(|error| SendError::new(error.to_string()))?;
         let answer = self.client.request(request).await.map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             SendError::new(format!("{url} cannot be asked: {error}{cause}"))

@@ -24,6 +24,7 @@ mod resume;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::BytesMut;
 use daybook_log::backup::{Cut, Extent, hex};
 use daybook_log::segment::Segment;
 use daybook_model::{Position, Timestamp};
@@ -186,8 +187,13 @@ impl Archive {
         moved: &mut Moved,
     ) -> Result<(), RepositoryError> {
         let known = std::mem::take(&mut self.known);
-        let mut copier =
-            Copier { repository: &self.repository, known, moved: *moved, progress: &mut |_| {} };
+        let mut copier = Copier {
+            repository: &self.repository,
+            known,
+            moved: *moved,
+            spare: BytesMut::new(),
+            progress: &mut |_| {},
+        };
         let copied = copier.sealed(segment, next.header.first, &next.header.chain);
         (self.known, *moved) = (copier.known, copier.moved);
         let copy = copied?;
@@ -232,7 +238,7 @@ impl Archive {
         let mut cut = tail.cut;
         let until = advance(&mut cut, segment, below, tail.copy.size)?;
         let (from, kept) = fold(&tail.copy, cut.size);
-        let plain = read(segment, from, cut.size)?;
+        let plain = read(segment, (from, cut.size), BytesMut::new())?;
         // What is taken in was sound when it was first read; it must be so still.
         for piece in &tail.copy.pieces[kept..] {
             let at = (piece.from - from) as usize;
@@ -243,7 +249,7 @@ impl Archive {
                 );
             }
         }
-        let piece = self.repository.put_piece(prefix, &segment.name, from, plain)?;
+        let piece = self.repository.put_piece(prefix, &segment.name, from, plain.freeze())?;
         moved.objects += 1;
         moved.bytes += piece.size;
         // The same bytes have the same name: it may be one that was given up before.

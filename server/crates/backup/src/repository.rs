@@ -254,13 +254,18 @@ impl Repository {
         Ok(segments)
     }
 
+    /// Waits until `bytes` more may have been moved.
+    pub(crate) fn spend(&self, bytes: u64) {
+        self.pace.spend(bytes, &self.objects);
+    }
+
     /// Writes some bytes of a segment as an object under `prefix`.
     pub(crate) fn put_piece(
         &self,
         prefix: &str,
         segment: &str,
         from: u64,
-        plain: Vec<u8>,
+        plain: Bytes,
     ) -> Result<Piece, RepositoryError> {
         self.go_on()?;
         let (size, crc32, blake3) = (plain.len() as u64, crc32fast::hash(&plain), hash(&plain));
@@ -269,13 +274,13 @@ impl Repository {
         } else {
             let stored = self.keys.recipients.encrypt(&plain)?;
             let encrypted = Encrypted { size: stored.len() as u64, blake3: hash(&stored) };
-            (stored, Some(encrypted), ".age")
+            (stored.into(), Some(encrypted), ".age")
         };
         let name = short(encrypted.as_ref().map_or(&blake3, |encrypted| &encrypted.blake3));
         let key = format!("{prefix}/{segment}/{from:012}-{name}{suffix}");
         let stored_size = stored.len() as u64;
-        self.objects.put(&key, stored.into())?;
-        self.pace.spend(stored_size, &self.objects);
+        self.objects.put(&key, stored)?;
+        self.spend(stored_size);
         Ok(Piece { key, from, size, crc32, blake3, encrypted })
     }
 
@@ -283,7 +288,7 @@ impl Repository {
     pub(crate) fn stored(&self, piece: &Piece) -> Result<Bytes, RepositoryError> {
         self.go_on()?;
         let stored = self.objects.get(&piece.key)?;
-        self.pace.spend(stored.len() as u64, &self.objects);
+        self.spend(stored.len() as u64);
         if stored.len() as u64 != piece.stored_size() {
             let (found, wanted) = (stored.len(), piece.stored_size());
             return Err(self.damaged(&piece.key, format!("it has {found} bytes and not {wanted}")));

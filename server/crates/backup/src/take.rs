@@ -1,5 +1,6 @@
 //! Takes a backup: copies what the repository does not have, then writes the manifest.
 
+use bytes::BytesMut;
 use daybook_log::OpenError;
 use daybook_log::backup::Extent;
 use daybook_model::{Position, Timestamp};
@@ -43,6 +44,7 @@ pub fn take(
         repository,
         known: Known::of(repository)?,
         moved: Moved::default(),
+        spare: BytesMut::new(),
         progress: &mut |bytes| {
             done += bytes;
             progress(done, total);

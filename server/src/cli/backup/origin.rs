@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use daybook_log::backup::Extent;
 use daybook_log::disk::{DiskError, DiskFile};
 use daybook_log::segment::{SEGMENT_HEADER_SIZE, Segment, SegmentHeader};
@@ -85,6 +85,8 @@ struct Kept {
     segment: String,
     /// By their number: answers of [`BYTES_MAX`], the newest few.
     answers: BTreeMap<u64, Bytes>,
+    /// The memory of an answer that is not kept any more, for the next one.
+    spare: BytesMut,
 }
 
 impl fmt::Debug for RemoteFile {
@@ -98,7 +100,7 @@ impl RemoteFile {
     fn chunk(&self, number: u64) -> anyhow::Result<Bytes> {
         let mut kept = self.kept.lock();
         if kept.segment != self.name {
-            *kept = Kept { segment: self.name.clone(), answers: BTreeMap::new() };
+            (kept.segment, kept.answers) = (self.name.clone(), BTreeMap::new());
         }
         if let Some(bytes) = kept.answers.get(&number) {
             return Ok(bytes.clone());
@@ -107,11 +109,21 @@ impl RemoteFile {
         let size = BYTES_MAX.min(self.size - from);
         let name = percent_encode(&self.name);
         let path = format!("/admin/backup/segments/{name}?from={from}&size={size}");
+        let mut bytes = std::mem::take(&mut kept.spare);
+        bytes.clear();
         let (status, bytes) = self.runtime.block_on(async {
             let answer = self.remote.begin("GET", &path, Bytes::new()).await?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await.context("the answer broke off")?;
-            anyhow::Ok((status, body.to_bytes()))
+            let (status, mut body) = (answer.status(), answer.into_body());
+            while let Some(frame) = body.frame().await {
+                let frame = frame.context("the answer broke off")?;
+                if let Some(data) = frame.data_ref() {
+                    if (bytes.len() + data.len()) as u64 > BYTES_MAX {
+                        bail!("the server sent more of {} than was asked for", self.name);
+                    }
+                    bytes.extend_from_slice(data);
+                }
+            }
+            anyhow::Ok((status, bytes.freeze()))
         })?;
         if !status.is_success() {
             accepted(status, &bytes)?;
@@ -119,8 +131,11 @@ impl RemoteFile {
         if bytes.len() as u64 != size {
             bail!("the server sent {} bytes of {}, not {size}", bytes.len(), self.name);
         }
-        if kept.answers.len() >= KEPT {
-            kept.answers.pop_first();
+        if kept.answers.len() >= KEPT
+            && let Some((_, oldest)) = kept.answers.pop_first()
+            && let Ok(spare) = oldest.try_into_mut()
+        {
+            kept.spare = spare;
         }
         kept.answers.insert(number, bytes.clone());
         Ok(bytes)

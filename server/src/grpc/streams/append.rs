@@ -21,7 +21,7 @@ use crate::node::door::Works;
 
 /// Answers Append.
 pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
-    let deadline = call::deadline(request.headers());
+    let deadline = call::end(request.headers());
     let mut messages = Messages::new(request);
     call::answered(call::within(deadline, run(&room, &mut messages)).await)
 }

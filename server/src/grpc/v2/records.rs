@@ -24,7 +24,7 @@ use crate::grpc::streams::Room;
 
 /// Answers AppendRecords.
 pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
-    let deadline = call::deadline(request.headers());
+    let deadline = call::end(request.headers());
     let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request);
     let answer = call::within(deadline, async { run(&room, messages.only().await?).await });
     call::answered(answer.await)

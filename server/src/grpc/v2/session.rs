@@ -21,7 +21,7 @@ use crate::grpc::streams::{Room, shown_position};
 
 /// Answers AppendSession.
 pub async fn append(room: Room, request: Request<Body>) -> Response<Body> {
-    let deadline = call::deadline(request.headers());
+    let deadline = call::end(request.headers());
     let mut messages = Messages::up_to(RECORDS_MESSAGE_SIZE_MAX, request);
     call::answered(call::within(deadline, run(&room, &mut messages)).await)
 }

@@ -32,6 +32,8 @@ pub struct Visit {
 pub enum Ending<'a> {
     /// Over HTTP.
     Http {
+        /// `http` or `https`.
+        scheme: &'static str,
         /// The method, of a fixed set.
         method: &'static str,
         /// The pattern of the route; none if there is no such route.
@@ -52,7 +54,7 @@ pub enum Ending<'a> {
 impl std::fmt::Display for Ending<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Ending::Http { method, route, status } => {
+            Ending::Http { method, route, status, .. } => {
                 let status = status.as_ref().map_or("abandoned", StatusCode::as_str);
                 write!(f, "{method} {}: {status}", route.unwrap_or("unmatched"))
             }
@@ -178,11 +180,11 @@ pub fn is_failure(status: &str) -> bool {
 /// The name of the span, and what the conventions want to know of it.
 fn described(ending: &Ending<'_>) -> (String, Vec<KeyValue>) {
     match *ending {
-        Ending::Http { method, route, status } => {
+        Ending::Http { scheme, method, route, status } => {
             let route = route.unwrap_or("unmatched").to_owned();
             let mut attributes = vec![
                 KeyValue::new("http.request.method", method),
-                KeyValue::new("url.scheme", "http"),
+                KeyValue::new("url.scheme", scheme),
                 // The pattern here too: a path names streams and accounts.
                 KeyValue::new("url.path", route.clone()),
                 KeyValue::new("http.route", route.clone()),
@@ -226,6 +228,7 @@ mod tests {
     #[test]
     fn only_what_is_our_fault_is_a_failure() {
         let http = |code| Ending::Http {
+            scheme: "http",
             method: "GET",
             route: None,
             status: StatusCode::from_u16(code).ok(),
@@ -249,6 +252,7 @@ mod tests {
     #[test]
     fn a_span_is_named_after_its_route_and_never_after_a_stream() {
         let http = Ending::Http {
+            scheme: "https",
             method: "POST",
             route: Some("/v1/streams/{name}"),
             status: Some(StatusCode::CREATED),
@@ -256,6 +260,7 @@ mod tests {
         let (name, attributes) = described(&http);
         assert_eq!(name, "POST /v1/streams/{name}");
         assert!(attributes.contains(&KeyValue::new("http.response.status_code", 201)));
+        assert!(attributes.contains(&KeyValue::new("url.scheme", "https")));
         let method = Some("event_store.client.streams.Streams/Append");
         let (name, attributes) = described(&Ending::Grpc { method, status: Some("INTERNAL") });
         assert_eq!(name, "event_store.client.streams.Streams/Append");
