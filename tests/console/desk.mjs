@@ -304,8 +304,9 @@ async function backups() {
   await verify("backup", "sound");
   ensure((await shown.locator("#verification").innerText()).includes("backups/"), "it says which");
   for (const [kind, which] of [["archive", "--to-position"], ["backup", "--backup backups/"]]) {
-    await row(kind).getByText("How to").click();
-    const command = await row(kind).locator("pre").innerText();
+    const more = row(kind).locator("xpath=following-sibling::tr[1]");
+    await more.getByText("how to restore it").click();
+    const command = await more.locator("pre").innerText();
     ensure(command.includes(which), `it names that backup: ${command}`);
     const said = command.replace(/^daybook/, DAYBOOK_BIN).replace("--data restored", `--data restored-${kind}`);
     execFileSync("sh", ["-c", said], { cwd: SCRATCH_DIR, stdio: "ignore" });
@@ -328,7 +329,7 @@ async function backups() {
   bytes[bytes.length >> 1] ^= 1;
   writeFileSync(object, bytes);
   await verify("backup", "damaged");
-  const alert = await shown.locator("#verification [role=alert]").innerText();
+  const alert = await shown.locator("#verification .notice").innerText();
   ensure(alert.includes(path.relative(ARCHIVE, object)), `it names the object: ${alert}`);
   await shot(shown, "backups-damaged", true);
   const damaged = await seriousOf(shown);

@@ -7,7 +7,6 @@ use daybook::backup::ArchiveSettings;
 use daybook::node::{Config, Node};
 use daybook::security::{Asks, Settings};
 use daybook::users::NewUser;
-use daybook_backup::Recipients;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -55,11 +54,14 @@ async fn metric(server: &Server, name: &str) -> u64 {
     line.expect("the metric").parse().expect("a number")
 }
 
-/// The files in the directories of `place`'s archive that begin with `prefix`.
+/// The files in the directories of `place`'s archive that are under `prefix`.
 fn objects(place: &Place, prefix: &str) -> Vec<PathBuf> {
-    let top = PathBuf::from(place.text("archive")).join(prefix);
-    let within = names(&top).into_iter().map(|name| top.join(name));
-    within.flat_map(|sub| names(&sub).into_iter().map(move |name| sub.join(name))).collect()
+    let top = Path::new(&place.text("archive")).join(prefix);
+    let within = top.read_dir().expect("a directory").map(|sub| sub.expect("one").path());
+    let mut found: Vec<PathBuf> =
+        within.flat_map(|sub| names(&sub).into_iter().map(move |name| sub.join(name))).collect();
+    found.sort();
+    found
 }
 
 /// How a message names an object.
@@ -209,9 +211,9 @@ async fn of_an_encrypted_backup_is_said_what_was_not_checked() {
     let place = Place::new();
     let key = place.text("key");
     let made = done(&run(&["backup", "keygen", "--json", "--to", &key]));
-    let mut recipients = Recipients::default();
-    recipients.add(made["recipient"].as_str().expect("a recipient")).expect("a recipient");
-    let server = place.server(Some(ArchiveSettings { recipients, ..place.archive() })).await;
+    let mut archive = place.archive();
+    archive.recipients.add(made["recipient"].as_str().expect("words")).expect("a recipient");
+    let server = place.server(Some(archive)).await;
     append(&server, 1, 60).await;
     until_archived(&server).await;
     let listed = get(server.address(), LIST).await.json();

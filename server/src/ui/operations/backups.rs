@@ -97,25 +97,24 @@ fn outcome(last: &Value) -> Markup {
     let problems = found["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
     let more = found["moreProblems"].as_u64().unwrap_or(0);
     html! {
-        p {
-            (state(last["result"].as_str().unwrap_or_default())) " " (time_of(&last["ended"])) " "
-            (name(&last["backup"]))
-        }
-        @if let Some(reason) = last["reason"].as_str() {
-            div.notice.bad role="alert" { p { (reason) } }
-        }
+        (facts(&[
+            ("Last one", html! {
+                (state(last["result"].as_str().unwrap_or_default())) " " (time_of(&last["ended"]))
+            }),
+            ("Backup", name(&last["backup"])),
+        ]))
+        // No alert: what keeps itself up to date would say it again and again.
+        @if let Some(reason) = last["reason"].as_str() { div.notice.bad { p { (reason) } } }
         @if !problems.is_empty() {
-            div.notice.bad role="alert" {
+            div.notice.bad {
                 @for problem in problems { p { (text(problem)) } }
                 @if more > 0 { p { "And " (more) " more." } }
             }
         }
         @if !found.is_null() {
             (facts(&[
-                ("It read", html! {
-                    (bytes(found["bytesRead"].as_u64().unwrap_or(0))) " in "
-                    (count(&found["objects"])) " objects"
-                }),
+                ("It read", html! { (bytes(found["bytesRead"].as_u64().unwrap_or(0))) }),
+                ("Objects", count(&found["objects"])),
                 ("Checked", text(&found["checked"])),
                 ("Not checked", text(&found["notChecked"])),
             ]))
@@ -123,8 +122,7 @@ fn outcome(last: &Value) -> Markup {
     }
 }
 
-const COLUMNS: &[&str] =
-    &["Taken", "Kind", ">Epoch", ">Ends before", ">Size", "Encrypted", "", "Restore"];
+const COLUMNS: &[&str] = &["Taken", "Kind", "", ">Ends before", ">Size", "Encrypted", ">Epoch"];
 
 fn list(visit: &Visit, found: &Value, is_older: bool) -> Markup {
     let backups = found["backups"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -158,29 +156,31 @@ fn list(visit: &Visit, found: &Value, is_older: bool) -> Markup {
 fn row(visit: &Visit, found: &Value, backup: &Value, is_newest_archive: bool) -> Markup {
     let manifest = &backup["manifest"];
     let own = backup["name"].as_str().unwrap_or_default();
-    html! { tr {
-        td.when { (time_of(&manifest["taken"])) }
-        td { (text(&manifest["kind"])) }
-        td.right { (count(&manifest["epoch"])) }
-        td.right { (count(&manifest["end"])) }
-        td.right { (bytes(manifest["size"].as_u64().unwrap_or(0))) }
-        td { @if is_encrypted(manifest) { "yes" } @else { "no" } }
-        td { @if visit.may(Right::Operate) {
-            form.inline method="post" action=(format!("{PATH}/verify")) {
-                (token(visit.visitor()))
-                input type="hidden" name="backup"
-                    value=(if is_newest_archive { ARCHIVES } else { own });
-                button type="submit" { "Verify" }
-            }
-        } }
-        td {
+    html! {
+        tr {
+            td.when { (time_of(&manifest["taken"])) }
+            td { (text(&manifest["kind"])) }
+            td { @if visit.may(Right::Operate) {
+                form.inline method="post" action=(format!("{PATH}/verify")) {
+                    (token(visit.visitor()))
+                    input type="hidden" name="backup"
+                        value=(if is_newest_archive { ARCHIVES } else { own });
+                    button type="submit" { "Verify" }
+                }
+            } }
+            td.right { (count(&manifest["end"])) }
+            td.right { (bytes(manifest["size"].as_u64().unwrap_or(0))) }
+            td { @if is_encrypted(manifest) { "yes" } @else { "no" } }
+            td.right { (count(&manifest["epoch"])) }
+        }
+        tr.more { td colspan=(COLUMNS.len()) {
             details {
-                summary { "How to" }
+                summary { "Its name, and how to restore it" }
                 p { (name(&backup["name"])) }
                 pre.body tabindex="0" { (restore(found, backup)) }
             }
-        }
-    } }
+        } }
+    }
 }
 
 /// A name that may be long.
