@@ -11,6 +11,7 @@
 //!
 //! INVARIANT: nothing here is awaited by an append.
 
+pub mod kept;
 pub mod metrics;
 
 use std::sync::Arc;
@@ -25,7 +26,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use self::kept::Kept;
 use crate::security::source::Source;
+use crate::telemetry::safeguards::Safeguards;
 
 /// The longest wait after a round that failed.
 const RETRY_MAX: Duration = Duration::from_secs(300);
@@ -45,6 +48,14 @@ pub struct ArchiveSettings {
     pub rate: Option<u64>,
     /// The keys of an S3 bucket, if they do not come from the environment.
     pub keys: Option<BucketKeySources>,
+}
+
+impl ArchiveSettings {
+    /// The place, within a runtime.
+    fn objects(&self, access: Access) -> Result<Objects, RepositoryError> {
+        let source = self.keys.clone().map(|keys| Arc::new(keys) as Arc<dyn KeySource>);
+        Objects::open_with(&self.url, access, Handle::current(), source)
+    }
 }
 
 /// Where the keys of an S3 bucket come from: read for each request, so that what is changed there is
@@ -96,6 +107,7 @@ pub struct Archiver {
 
 struct Inner {
     status: Mutex<Status>,
+    kept: Kept,
     stopping: watch::Sender<bool>,
     wanted: Notify,
     halt: Mutex<Option<Halt>>,
@@ -105,7 +117,13 @@ struct Inner {
 impl Archiver {
     /// Begins to archive `store`.
     #[must_use]
-    pub fn start(settings: ArchiveSettings, store: Store, clock: Arc<dyn Clock>) -> Archiver {
+    pub fn start(
+        settings: ArchiveSettings,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        safeguards: Safeguards,
+    ) -> Archiver {
+        let settings = Arc::new(settings);
         let status = Status {
             location: settings.url.clone(),
             every: settings.every,
@@ -118,8 +136,10 @@ impl Archiver {
             bytes: 0,
         };
         let (stopping, _) = watch::channel(false);
+        let id = store.about().store_id;
         let inner = Arc::new(Inner {
             status: Mutex::new(status),
+            kept: Kept::new(settings.clone(), id, clock.clone(), safeguards),
             stopping,
             wanted: Notify::new(),
             halt: Mutex::default(),
@@ -136,6 +156,12 @@ impl Archiver {
         self.inner.status.lock().clone()
     }
 
+    /// The backups that are there.
+    #[must_use]
+    pub fn kept(&self) -> &Kept {
+        &self.inner.kept
+    }
+
     /// Begins a round now; if one is at work, another follows it.
     pub fn begin(&self) {
         self.inner.wanted.notify_one();
@@ -144,6 +170,7 @@ impl Archiver {
     /// Archives once more, and ends. What cannot be brought in time is brought after the next
     /// start.
     pub async fn stop(&self) {
+        self.inner.kept.stop();
         self.inner.stopping.send_replace(true);
         let Some(mut task) = self.inner.task.lock().take() else { return };
         if tokio::time::timeout(STOP_MAX, &mut task).await.is_err() {
@@ -157,7 +184,12 @@ impl Archiver {
     }
 }
 
-async fn run(inner: Arc<Inner>, settings: ArchiveSettings, store: Store, clock: Arc<dyn Clock>) {
+async fn run(
+    inner: Arc<Inner>,
+    settings: Arc<ArchiveSettings>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+) {
     let mut stopping = inner.stopping.subscribe();
     let mut archive = None;
     let mut failed = 0u32;
@@ -207,9 +239,7 @@ fn round(
     let archive = match archive {
         Some(archive) => archive,
         None => {
-            let source = settings.keys.clone().map(|keys| Arc::new(keys) as Arc<dyn KeySource>);
-            let runtime = Handle::current();
-            let objects = Objects::open_with(&settings.url, Access::Write, runtime, source)?;
+            let objects = settings.objects(Access::Write)?;
             let keys = Keys { recipients: settings.recipients.clone(), ..Keys::default() };
             let pace = Pace::new(settings.rate);
             let repository = Repository::open_for(store.about().store_id, objects, keys, pace)?;

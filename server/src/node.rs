@@ -295,8 +295,9 @@ impl Node {
             Persistent::start(store.clone(), clock.clone(), entropy.clone(), held).await;
         let scripted = Scripted::start(store.clone(), clock.clone(), entropy.clone()).await;
         let safeguards = metrics.safeguards.clone();
-        let archive =
-            config.archive.map(|settings| Archiver::start(settings, store.clone(), clock.clone()));
+        let archive = config.archive.map(|settings| {
+            Archiver::start(settings, store.clone(), clock.clone(), safeguards.clone())
+        });
         if let Some(archive) = &archive {
             metrics.register(Box::new(ArchiveMetrics::new(archive.clone())));
         }

@@ -9,16 +9,18 @@
 //! INVARIANTS: one is at work at a time. It reads files alone: no lock of the store's is held, and
 //! appends go on. What it found stays known until the next one has ended.
 
+pub mod single;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use daybook_log::verify::verify_extent;
 use daybook_model::{Clock, Position, Timestamp};
 use daybook_store::Store;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+pub use self::single::Begun;
+use self::single::Single;
 use crate::telemetry::safeguards::Safeguards;
 
 /// Bytes read a second: a third of what a slow disk gives, and a terabyte in three hours.
@@ -29,25 +31,14 @@ const STEP: u64 = 1024 * 1024;
 /// The verifications of a node. A clone is another handle.
 #[derive(Clone)]
 pub struct Verification {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
     safeguards: Safeguards,
-    status: Mutex<Status>,
-    stopping: AtomicBool,
+    work: Single<Progress, Finished>,
 }
 
 /// What is known of verifications.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// The one that is at work.
-    pub running: Option<Progress>,
-    /// The last one that ended.
-    pub last: Option<Finished>,
-}
+pub type Status = single::Status<Progress, Finished>;
 
 /// How far one has come.
 #[derive(Clone, Debug)]
@@ -88,54 +79,40 @@ pub enum Found {
     Stopped,
 }
 
-/// Whether a verification was begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begun {
-    /// It was.
-    Started,
-    /// Another one is at work.
-    InProgress,
-}
-
 impl Verification {
     /// Of the log of `store`; nothing is done until [`Verification::start`].
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, safeguards: Safeguards) -> Verification {
-        let (status, stopping) = (Mutex::default(), AtomicBool::new(false));
-        Verification { inner: Arc::new(Inner { store, clock, safeguards, status, stopping }) }
+        Verification { store, clock, safeguards, work: Single::default() }
     }
 
     /// Begins to verify all that is durable now. Must be called within a runtime.
     #[must_use]
     pub fn start(&self) -> Begun {
-        let inner = self.inner.clone();
-        let started = inner.clock.now();
-        let mut status = self.inner.status.lock();
-        if status.running.is_some() || inner.stopping.load(Ordering::Acquire) {
-            return Begun::InProgress;
-        }
-        let total = inner.store.stats().log_bytes;
-        status.running = Some(Progress { started, file: String::new(), done: 0, total });
-        drop(status);
-        let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || inner.verify(started, &runtime));
-        Begun::Started
+        let started = self.clock.now();
+        let total = self.store.stats().log_bytes;
+        let first = Progress { started, file: String::new(), done: 0, total };
+        let (own, runtime) = (self.clone(), Handle::current());
+        self.work.start(first, move |work| own.verify(work, started, &runtime))
     }
 
     /// What is known of them.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.inner.status.lock().clone()
+        self.work.status()
     }
 
     /// Ends the one that is at work, soon; there will be no other.
     pub fn stop(&self) {
-        self.inner.stopping.store(true, Ordering::Release);
+        self.work.stop();
     }
-}
 
-impl Inner {
-    fn verify(&self, started: Timestamp, runtime: &Handle) {
+    fn verify(
+        &self,
+        work: &Single<Progress, Finished>,
+        started: Timestamp,
+        runtime: &Handle,
+    ) -> Finished {
         let extent = self.store.extent();
         let began = self.clock.monotonic();
         let (mut done, mut shown) = (0, 0);
@@ -145,13 +122,13 @@ impl Inner {
                 return true;
             }
             shown = done;
-            if let Some(running) = &mut self.status.lock().running {
+            work.note(|running| {
                 running.done = done;
                 file.clone_into(&mut running.file);
-            }
+            });
             let due = began + Duration::from_secs_f64(done as f64 / RATE as f64);
             runtime.block_on(tokio::time::sleep(due.saturating_sub(self.clock.monotonic())));
-            !self.stopping.load(Ordering::Acquire)
+            !work.is_stopping()
         });
         let found = match verified {
             Ok(Some(_)) => Found::Sound,
@@ -167,9 +144,6 @@ impl Inner {
             Found::Damaged(_) => self.safeguards.log_verified(false, ended),
             Found::Stopped => {}
         }
-        let committed = extent.committed;
-        let mut status = self.status.lock();
-        status.last = Some(Finished { started, ended, committed, bytes: done, found });
-        status.running = None;
+        Finished { started, ended, committed: extent.committed, bytes: done, found }
     }
 }

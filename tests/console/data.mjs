@@ -35,6 +35,7 @@ export const PAGES = {
   subscriptions: "/ui/subscriptions",
   connectors: "/ui/connectors",
   operations: "/ui/operations",
+  backups: "/ui/operations/backups",
   users: "/ui/users",
   tokens: "/ui/tokens",
   audit: "/ui/audit",

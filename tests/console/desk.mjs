@@ -2,12 +2,15 @@
 // projections and connectors that are stopped and go on. A server of its own, whose risk service
 // and webhook are here and answer as they are told.
 
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import path from "node:path";
 
-import { SCRATCH_DIR, apiOf, check, ensure, open, require, serve, shot, until, untroubled } from "./browser.mjs";
+import {
+  DAYBOOK_BIN, NARROW, SCRATCH_DIR, WIDE, apiOf, check, ensure, open, require, seriousOf, serve, shot, until, untroubled,
+} from "./browser.mjs";
 
 const { KurrentDBClient, PARK, START, jsonEvent, persistentSubscriptionToStreamSettingsFromDefaults } =
   require("@kurrent/kurrentdb-client");
@@ -17,6 +20,7 @@ const LARGEST_AMOUNT = "1000000000000000";
 const DEPOSITS = 1000;
 const PAYERS = 10;
 const OWNER = randomUUID();
+const ARCHIVE = path.join(SCRATCH_DIR, "archive");
 
 const said = { risk: "nothing", hook: 400 };
 let url;
@@ -42,9 +46,8 @@ allow_http = true
 secret_env = "HOOK_SECRET"
 select = { streams = ["hooked-"] }
 `);
-  const archive = path.join(SCRATCH_DIR, "archive");
   const server = await serve("desk", [
-    "--risk-url", `${risk}/check`, "--risk-timeout", "200ms", "--connectors", connectors, "--archive", archive,
+    "--risk-url", `${risk}/check`, "--risk-timeout", "200ms", "--connectors", connectors, "--archive", ARCHIVE,
   ], { HOOK_SECRET: "hunter2" });
   url = server.url;
   api = apiOf(url);
@@ -55,6 +58,7 @@ select = { streams = ["hooked-"] }
   await check("a projection is paused and resumed, and rebuilt to its end", projection);
   await check("a projection that a user wrote is paused, resumed and reset", program);
   await check("the archive is brought up at once", archived);
+  await check("backups are verified, and restored as their page says; a damaged one is found", backups);
   await check("nothing of it made the server panic", async () => {
     ensure(!server.said().includes("panicked"), server.said().slice(-2000));
   });
@@ -281,5 +285,55 @@ async function archived() {
   await shown.getByText("It has begun.").waitFor();
   await until("a round to end", async () => (await api("GET", "/admin/backup/status")).archive.lastSuccess !== null);
   await shot(shown, "operations-archive", true);
+  await shown.context().close();
+}
+
+async function backups() {
+  execFileSync(DAYBOOK_BIN, ["backup", "--to", ARCHIVE, "--url", url]);
+  const shown = await page("/ui/operations");
+  await shown.getByRole("link", { name: "All backups" }).click();
+  const row = (kind) => shown.locator("tbody tr", { has: shown.getByRole("cell", { name: kind, exact: true }) }).first();
+  const outcome = shown.locator("#verification .badge");
+  const verify = async (kind, result) => {
+    // By the keyboard; the outcome comes by itself.
+    await row(kind).getByRole("button", { name: "Verify" }).press("Enter");
+    await shown.getByText("It has begun.").waitFor();
+    await outcome.filter({ hasText: result }).waitFor();
+  };
+  await verify("archive", "sound");
+  await verify("backup", "sound");
+  ensure((await shown.locator("#verification").innerText()).includes("backups/"), "it says which");
+  for (const [kind, which] of [["archive", "--to-position"], ["backup", "--backup backups/"]]) {
+    const more = row(kind).locator("xpath=following-sibling::tr[1]");
+    await more.getByText("how to restore it").click();
+    const command = await more.locator("pre").innerText();
+    ensure(command.includes(which), `it names that backup: ${command}`);
+    const said = command.replace(/^daybook/, DAYBOOK_BIN).replace("--data restored", `--data restored-${kind}`);
+    execFileSync("sh", ["-c", said], { cwd: SCRATCH_DIR, stdio: "ignore" });
+    const events = (await row(kind).locator("td").nth(3).innerText()).replace(/\D/g, "");
+    const found = execFileSync(DAYBOOK_BIN, ["verify", "--json", "--data", path.join(SCRATCH_DIR, `restored-${kind}`)]);
+    ensure(String(JSON.parse(found).events) === events, `${kind}: ${events} events, and ${found}`);
+  }
+  await shot(shown, "backups-how-to", true);
+  await shown.setViewportSize(NARROW);
+  const width = await shown.evaluate(() => document.documentElement.scrollWidth);
+  ensure(width <= NARROW.width, `${width} pixels wide, with all of it open`);
+  await shot(shown, "backups-how-to-narrow", true);
+  const serious = await seriousOf(shown);
+  ensure(serious === "", serious);
+  await shown.setViewportSize(WIDE);
+  // One byte of one object.
+  const within = readdirSync(path.join(ARCHIVE, "segments"), { recursive: true, withFileTypes: true });
+  const object = within.filter((one) => one.isFile()).map((one) => path.join(one.parentPath, one.name)).sort()[0];
+  const bytes = readFileSync(object);
+  bytes[bytes.length >> 1] ^= 1;
+  writeFileSync(object, bytes);
+  await verify("backup", "damaged");
+  const alert = await shown.locator("#verification .notice").innerText();
+  ensure(alert.includes(path.relative(ARCHIVE, object)), `it names the object: ${alert}`);
+  await shot(shown, "backups-damaged", true);
+  const damaged = await seriousOf(shown);
+  ensure(damaged === "", damaged);
+  untroubled(shown);
   await shown.context().close();
 }

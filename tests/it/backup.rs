@@ -24,18 +24,21 @@ use crate::support::{assert_says, until};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Directories of one test.
-struct Place(TempDir);
+pub struct Place(TempDir);
 
 impl Place {
-    fn new() -> Place {
+    /// None of them is there yet.
+    pub fn new() -> Place {
         Place(TempDir::new().expect("a directory"))
     }
 
-    fn text(&self, name: &str) -> String {
+    /// Where one of this name is.
+    pub fn text(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
 
-    fn archive(&self) -> ArchiveSettings {
+    /// Archiving to one of them.
+    pub fn archive(&self) -> ArchiveSettings {
         ArchiveSettings {
             url: self.text("archive"),
             every: Duration::from_millis(20),
@@ -45,7 +48,8 @@ impl Place {
         }
     }
 
-    async fn server(&self, archive: Option<ArchiveSettings>) -> Server {
+    /// A server on one of them.
+    pub async fn server(&self, archive: Option<ArchiveSettings>) -> Server {
         let config = Config {
             options: Options { sizes: SMALL, ..Options::default() },
             archive,
@@ -56,7 +60,7 @@ impl Place {
 }
 
 /// Appends `count` events, the first with the id `from`, to five streams.
-async fn append(server: &Server, from: u128, count: u128) {
+pub async fn append(server: &Server, from: u128, count: u128) {
     for id in from..from + count {
         let stream = name(&format!("s-{}", id % 5));
         let append = Append::to_stream(stream, ExpectedRevision::Any, [sized(id, 500)]);
@@ -65,7 +69,7 @@ async fn append(server: &Server, from: u128, count: u128) {
 }
 
 /// The answer of a command that must succeed.
-fn done(output: &Output) -> Value {
+pub fn done(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", said(output));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
@@ -97,7 +101,8 @@ async fn archived(server: &Server) -> u64 {
     status["archive"]["position"].as_u64().unwrap_or(0)
 }
 
-async fn until_archived(server: &Server) {
+/// Waits until everything is archived.
+pub async fn until_archived(server: &Server) {
     let committed = server.store().committed().0;
     until("the archive to have it all", || async { archived(server).await >= committed }).await;
 }

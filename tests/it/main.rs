@@ -22,6 +22,7 @@
 //!   console      the web console: sessions, forms, what its pages may use and show
 //!   readside…    lists from views, their freshness, pauses and rebuilds; views over the network
 //!   backup       repositories of backups, archiving, restores to a position or a time
+//!   backup_kept  what the server says of the backups in its archive, and one of them verified
 //!   lifecycle    signals, restarts, index files that are gone
 //!   moving       what another server or a file holds, brought in, and written out
 //!   scripted     projections that users write
@@ -40,6 +41,7 @@ mod access;
 mod admin;
 mod authentication;
 mod backup;
+mod backup_kept;
 mod client_bulk;
 mod client_examples;
 mod client_proxy;

@@ -36,6 +36,7 @@ use tokio::runtime::Runtime;
 use super::archive::{place, rate};
 use super::remote::Remote;
 use super::report::{Json, facts};
+use crate::http::backup::list::ManifestView;
 use crate::http::backup::status::{Outcome, Report};
 use crate::http::event::rfc3339;
 
@@ -143,7 +144,7 @@ fn run_take(args: &BackupArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         "bytesWritten": taken.moved.bytes,
         "bytesReused": taken.moved.reused,
         "segments": taken.segments,
-        "manifest": described(&taken.manifest),
+        "manifest": ManifestView::new(&taken.manifest),
     });
     let rows = [
         ("repository", to.to_owned()),
@@ -266,21 +267,6 @@ fn text(file: &std::path::Path) -> anyhow::Result<String> {
 
 fn now() -> Timestamp {
     SystemClock::new().now()
-}
-
-/// A manifest without its pieces, of which there may be thousands.
-fn described(manifest: &Manifest) -> serde_json::Value {
-    json!({
-        "kind": manifest.kind,
-        "store": manifest.store,
-        "epoch": manifest.epoch,
-        "end": manifest.end,
-        "chain": manifest.chain,
-        "taken": rfc3339(Timestamp(manifest.taken)),
-        "size": manifest.size,
-        "format": manifest.format,
-        "recipients": manifest.recipients,
-    })
 }
 
 fn of_manifest(manifest: &Manifest) -> String {

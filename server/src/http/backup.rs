@@ -10,8 +10,10 @@
 //! Unpack it into a directory, and that is what `daybook restore` takes. The files are read on a
 //! thread that blocks, no faster than the client takes them.
 
+pub mod list;
 pub mod segments;
 pub mod status;
+pub mod verify;
 
 use std::io::{self, BufWriter, Read, Write};
 
@@ -50,6 +52,8 @@ pub fn routes() -> Described<Context> {
         .routes(Right::Administer, routes!(download))
         .merge(segments::routes())
         .merge(status::routes())
+        .merge(list::routes())
+        .merge(verify::routes())
 }
 
 /// A backup of everything that is durable, as a tar file: segments, and a manifest at the end.

@@ -65,6 +65,12 @@ pub enum Kind {
     ReadModelsOff,
     /// The node archives nowhere.
     ArchiveOff,
+    /// What the node archives to did not answer.
+    ArchiveUnread,
+    /// There is no such backup where the node archives to.
+    BackupNotFound,
+    /// A backup is being verified already.
+    VerificationRunning,
     /// No such connector runs here.
     ConnectorNotFound,
     /// A connector cannot do what it is told in the state that it is in.
@@ -174,6 +180,13 @@ impl Kind {
                 (S::NOT_FOUND, "read-models-off", "The node keeps no read models")
             }
             Kind::ArchiveOff => (S::NOT_FOUND, "archive-off", "The node archives nowhere"),
+            Kind::ArchiveUnread => {
+                (S::BAD_GATEWAY, "archive-unread", "The archive does not answer")
+            }
+            Kind::BackupNotFound => (S::NOT_FOUND, "backup-not-found", "There is no such backup"),
+            Kind::VerificationRunning => {
+                (S::CONFLICT, "verification-running", "A backup is being verified already")
+            }
             Kind::NotThereYet => {
                 (S::GATEWAY_TIMEOUT, "not-there-yet", "The read model is not that far yet")
             }

@@ -221,6 +221,26 @@ pub enum NotRead {
     TimedOut(ProblemShape),
 }
 
+/// What a question to the archive may be answered with instead.
+#[derive(IntoResponses)]
+pub enum NotAsked {
+    /// A part of the request is not valid; `field` names it.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(ProblemShape),
+    /// The server archives nowhere, or there is no such backup.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(ProblemShape),
+    /// The archive refuses, or is not there.
+    #[response(status = 502, content_type = "application/problem+json")]
+    Unread(ProblemShape),
+    /// As many ask it as may; try again later.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemShape),
+    /// The archive did not answer in time.
+    #[response(status = 504, content_type = "application/problem+json")]
+    TimedOut(ProblemShape),
+}
+
 /// What a write may be answered with instead. Nothing was written, except perhaps after 504.
 #[derive(IntoResponses)]
 pub enum NotWritten {

@@ -11,6 +11,8 @@ use super::metrics::register;
 pub struct Safeguards {
     backups: IntCounterVec,
     backup_time: IntGauge,
+    backup_damaged: IntGauge,
+    backup_verified_time: IntGauge,
     trial_balance_off: IntGauge,
     trial_balance_time: IntGauge,
     log_damaged: IntGauge,
@@ -33,6 +35,15 @@ impl Safeguards {
                 "daybook_backup_last_success_timestamp_seconds",
                 "When the last whole backup had been sent, in seconds since 1970; 0 if none was \
                  since the start.",
+            ),
+            backup_damaged: gauge(
+                "daybook_backup_damaged",
+                "1 if the last verification of a backup in the archive found damage: alert on it.",
+            ),
+            backup_verified_time: gauge(
+                "daybook_backup_verified_timestamp_seconds",
+                "When a verification of a backup in the archive last ended, in seconds since 1970; \
+                 0 if none did since the start.",
             ),
             trial_balance_off: gauge(
                 "daybook_trial_balance_off",
@@ -66,6 +77,12 @@ impl Safeguards {
     pub fn backup_complete(&self, now: Timestamp) {
         self.backups.with_label_values(&["complete"]).inc();
         self.backup_time.set(seconds(now));
+    }
+
+    /// A backup in the archive was read: whether it is sound.
+    pub fn backup_verified(&self, sound: bool, now: Timestamp) {
+        self.backup_damaged.set(i64::from(!sound));
+        self.backup_verified_time.set(seconds(now));
     }
 
     /// When the last whole backup was taken, to the second; none if none was since the start.

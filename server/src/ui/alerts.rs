@@ -153,6 +153,15 @@ const RULES: &[Rule] = &[
         page: "/ui/operations",
     },
     Rule {
+        name: "DaybookBackupDamaged",
+        severity: Critical,
+        figure: "daybook_backup_damaged",
+        fires: |_, value, _| value == 1.0,
+        summary: "The last verification of a backup found damage.",
+        todo: "See which objects; take a backup to another place, and look at the disk or bucket.",
+        page: "/ui/operations/backups",
+    },
+    Rule {
         name: "DaybookTrialBalanceOff",
         severity: Critical,
         figure: "daybook_trial_balance_off",

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   /ui/operations                    backups, scavenges, verification, certificates    upkeep
+//!   /ui/operations/backups            those that are there; one verified             backups
 //!   /ui/users[/{login}[/…]]           who may call                                      users
 //!   /ui/tokens[/{id}/revoke]          by what machines call                           tokens
 //!   /ui/password                      one's own                                     password
@@ -11,6 +12,7 @@
 //! ```
 
 pub mod audit;
+pub mod backups;
 pub mod password;
 pub mod reference;
 pub mod settings;
@@ -28,6 +30,8 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
     Routes::new(gate)
         .get("/ui/operations", Monitor, upkeep::show)
         .post("/ui/operations/backup", Operate, upkeep::back_up)
+        .get("/ui/operations/backups", Monitor, backups::show)
+        .post("/ui/operations/backups/verify", Operate, backups::verify)
         .post("/ui/operations/scavenge", Operate, upkeep::scavenge)
         .post("/ui/operations/scavenge/stop", Rescue, upkeep::stop_scavenge)
         .post("/ui/operations/verify", Operate, upkeep::verify)

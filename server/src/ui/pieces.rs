@@ -99,6 +99,15 @@ pub fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{size:.1} {}", UNITS[unit]) }
 }
 
+/// How far something is, in bytes.
+#[must_use]
+pub fn progress(done: u64, all: u64) -> Markup {
+    html! {
+        progress max=(all.max(1)) value=(done) aria-label="Progress" {}
+        " " (bytes(done)) " of " (bytes(all))
+    }
+}
+
 /// How long something takes, in the two largest units of it.
 #[must_use]
 pub fn duration(duration: Duration) -> String {

@@ -53,6 +53,8 @@ pub struct Visitor {
     token: blake3::Hash,
     feeds: Arc<Semaphore>,
     path: String,
+    /// Whether its page asks, and nobody did anything.
+    by_itself: bool,
     /// Whether the list of the audit log names it.
     reads_audit: bool,
 }
@@ -105,6 +107,12 @@ impl Visitor {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether a page asks that keeps itself up to date.
+    #[must_use]
+    pub fn is_by_itself(&self) -> bool {
+        self.by_itself
     }
 }
 
@@ -242,7 +250,8 @@ async fn visitor(ui: &Ui, request: &mut Request) -> Option<Visitor> {
     let path = path.map_or(ROOT, |path| path.as_str()).to_owned();
     let wants = Wants::of(request.method(), request.headers());
     let reads_audit = wants == Wants::Page && reads_audit(ui, &caller).await;
-    let visitor = Visitor { caller, session, token, feeds, path, reads_audit };
+    let by_itself = is_by_itself(request.headers());
+    let visitor = Visitor { caller, session, token, feeds, path, by_itself, reads_audit };
     request.extensions_mut().insert(visitor.clone());
     Some(visitor)
 }
@@ -257,9 +266,12 @@ async fn reads_audit(ui: &Ui, caller: &Caller) -> bool {
 
 /// Who asks: pages that keep themselves up to date say so.
 fn used_by(head: &HeaderMap) -> Use {
-    let by_itself = head.contains_key(BY_ITSELF);
     let follows = Wants::of(&Method::GET, head) == Wants::Feed;
-    if by_itself || follows { Use::Page } else { Use::Person }
+    if is_by_itself(head) || follows { Use::Page } else { Use::Person }
+}
+
+fn is_by_itself(head: &HeaderMap) -> bool {
+    head.contains_key(BY_ITSELF)
 }
 
 /// Whether a request comes to its route's check: it is of somebody, or for what is anybody's.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::RepositoryError;
-use crate::manifest::{Manifest, SegmentCopy};
+use crate::list;
+use crate::manifest::{Manifest, Piece, SegmentCopy};
 use crate::repository::{IDENTITY_KEY, Name, Repository};
 
 /// What was found.
@@ -44,54 +45,111 @@ pub fn check(
     let mut findings = Findings { read: true, ..Findings::default() };
     let mut objects: BTreeSet<String> = BTreeSet::from([IDENTITY_KEY.to_owned()]);
     let mut pieces = BTreeMap::new();
-    for name in repository.names()? {
+    for (name, found) in list::all(repository)? {
         let wanted = named.is_none_or(|named| name.key.starts_with(named));
         objects.insert(name.key.clone());
-        let (manifest, segments) = match read(repository, &name) {
-            Ok(found) => found,
-            Err(error) => {
-                if wanted {
-                    findings.backups += 1;
-                    findings.problems.push(problem(error)?);
-                }
-                continue;
-            }
-        };
-        objects.extend(manifest.list.iter().map(|list| list.key.clone()));
-        let all = segments.into_iter().flat_map(|copy| copy.pieces);
-        objects.extend(all.map(|piece| {
-            let key = piece.key.clone();
-            if wanted {
-                pieces.insert(key.clone(), piece);
-            }
-            key
-        }));
+        let found = found.and_then(|manifest| Ok((repository.segments(&manifest)?, manifest)));
+        if let Ok((segments, manifest)) = &found {
+            objects.extend(manifest.list.iter().map(|list| list.key.clone()));
+            let all = segments.iter().flat_map(|copy| &copy.pieces);
+            objects.extend(all.map(|piece| piece.key.clone()));
+        }
         if wanted {
-            findings.backups += 1;
-            findings.read &= repository.can_read(&manifest);
+            findings.take(repository, found, &mut pieces)?;
         }
     }
     findings.unnamed = there.keys().filter(|key| !objects.contains(*key)).count();
-    let total = pieces.values().map(|piece| piece.stored_size()).sum();
-    for piece in pieces.values() {
-        let looked = if findings.read { repository.plain(piece) } else { repository.stored(piece) };
-        if let Err(error) = looked {
-            findings.problems.push(problem(error)?);
-        }
-        findings.objects += 1;
-        findings.bytes += piece.stored_size();
-        progress(findings.bytes, total);
-    }
+    findings.look_at(repository, &pieces, progress)?;
     Ok(findings)
 }
 
-fn read(
+/// Checks the newest backup of those whose names begin with `named`, or of all, and nothing else;
+/// objects without a name are not looked for. `progress` as in [`check`].
+///
+/// # Errors
+/// [`RepositoryError::NoSuchBackup`] if there is none; [`RepositoryError`] if the place cannot be
+/// asked.
+pub fn check_one(
     repository: &Repository,
-    name: &Name,
-) -> Result<(Manifest, Vec<SegmentCopy>), RepositoryError> {
-    let manifest = repository.manifest(name)?;
-    let segments = repository.segments(&manifest)?;
-    Ok((manifest, segments))
+    named: Option<&str>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Name, Findings), RepositoryError> {
+    let (name, found) = list::chosen(repository, || list::find(repository, named))?;
+    let found = found.and_then(|manifest| Ok((repository.segments(&manifest)?, manifest)));
+    let mut findings = Findings { read: true, ..Findings::default() };
+    let mut pieces = BTreeMap::new();
+    findings.take(repository, found, &mut pieces)?;
+    findings.look_at(repository, &pieces, progress)?;
+    Ok((name, findings))
+}
+
+/// What a backup says, and its segments.
+type Found = Result<(Vec<SegmentCopy>, Manifest), RepositoryError>;
+
+impl Findings {
+    /// What was compared, in words.
+    #[must_use]
+    pub fn checked(&self) -> &'static str {
+        if self.read {
+            "that every object is there, and that its bytes are those that were written (size, \
+             BLAKE3)"
+        } else {
+            "that every object is there, and that its bytes, encrypted as they are stored, are \
+             those that were written (size, BLAKE3)"
+        }
+    }
+
+    /// What was not, and what does it.
+    #[must_use]
+    pub fn not_checked(&self) -> &'static str {
+        if self.read {
+            "the log in them, event by event: a restore to an empty directory does that"
+        } else {
+            "that a key opens them: daybook backup verify --identity FILE does that; the log in \
+             them, event by event: a restore to an empty directory does that"
+        }
+    }
+
+    /// Takes in a backup; its pieces, which several may share, are still to be looked at.
+    fn take(
+        &mut self,
+        repository: &Repository,
+        found: Found,
+        pieces: &mut BTreeMap<String, Piece>,
+    ) -> Result<(), RepositoryError> {
+        self.backups += 1;
+        match found {
+            Ok((segments, manifest)) => {
+                self.read &= repository.can_read(&manifest);
+                let all = segments.into_iter().flat_map(|copy| copy.pieces);
+                pieces.extend(all.map(|piece| (piece.key.clone(), piece)));
+            }
+            Err(error) => self.problems.push(problem(error)?),
+        }
+        Ok(())
+    }
+
+    /// Reads every piece and compares it with what was written.
+    fn look_at(
+        &mut self,
+        repository: &Repository,
+        pieces: &BTreeMap<String, Piece>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), RepositoryError> {
+        let total = pieces.values().map(Piece::stored_size).sum();
+        progress(0, total);
+        // From the last one: tails come first, which archiving removes a day after they were named.
+        for piece in pieces.values().rev() {
+            let looked = if self.read { repository.plain(piece) } else { repository.stored(piece) };
+            if let Err(error) = looked {
+                self.problems.push(problem(error)?);
+            }
+            self.objects += 1;
+            self.bytes += piece.stored_size();
+            progress(self.bytes, total);
+        }
+        Ok(())
+    }
 }
 
 /// What is wrong with an object; an error that is not an object's is passed on.

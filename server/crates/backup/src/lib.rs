@@ -32,6 +32,7 @@ pub mod check;
 mod copy;
 pub mod error;
 pub mod keys;
+pub mod list;
 pub mod manifest;
 pub mod objects;
 pub mod pace;

@@ -7,6 +7,10 @@ use daybook_model::{Clock, SystemClock, SystemTimer, Timer};
 use parking_lot::Mutex;
 
 use crate::objects::Objects;
+use crate::repository::Halt;
+
+/// Time after which a wait looks whether it was told to stop.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A limit of bytes a second. What is spent at once is waited for afterwards.
 #[derive(Debug)]
@@ -31,8 +35,8 @@ impl Pace {
         }
     }
 
-    /// Waits until `bytes` more may have been moved.
-    pub(crate) fn spend(&self, bytes: u64, objects: &Objects) {
+    /// Waits until `bytes` more may have been moved, or until `halt` is told.
+    pub(crate) fn spend(&self, bytes: u64, objects: &Objects, halt: &Halt) {
         let Some(rate) = self.rate else { return };
         let now = self.clock.monotonic();
         let due = {
@@ -40,7 +44,15 @@ impl Pace {
             *paid = now.max(*paid) + cost(bytes, rate);
             *paid
         };
-        objects.wait(async { self.timer.sleep(due.saturating_sub(now)).await });
+        objects.wait(async {
+            while !halt.is_set() {
+                let left = due.saturating_sub(self.clock.monotonic());
+                if left.is_zero() {
+                    return;
+                }
+                self.timer.sleep(left.min(LOOK)).await;
+            }
+        });
     }
 }
 

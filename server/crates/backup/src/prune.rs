@@ -4,15 +4,15 @@
 //! other history for [`LEFT_STAYS`], and objects younger than a day, which a backup that is being
 //! taken may be about to name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use daybook_model::Timestamp;
 
 use crate::error::RepositoryError;
+use crate::list;
 use crate::manifest::{Kind, Manifest};
 use crate::repository::{LISTS, Name, Repository, SEGMENTS, TAILS};
-use crate::restore::ATTEMPTS;
 
 /// How long an object stays that nobody names: longer than a backup takes.
 pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -105,31 +105,9 @@ fn before(now: Timestamp, span: Duration) -> i64 {
     now.0.saturating_sub(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// All manifests, by time. The server that archives may replace its own while they are read: what
-/// it named instead must be known before anything is removed.
+/// All manifests, by time: what each names must be known before anything is removed.
 fn read_all(repository: &Repository) -> Result<Vec<(Name, Manifest)>, RepositoryError> {
-    let mut read: BTreeMap<Name, Manifest> = BTreeMap::new();
-    let mut attempt = 1;
-    'listed: loop {
-        let names = repository.names()?;
-        read.retain(|name, _| names.contains(name));
-        for name in names {
-            if read.contains_key(&name) {
-                continue;
-            }
-            match repository.manifest(&name) {
-                Ok(manifest) => read.insert(name, manifest),
-                Err(RepositoryError::Missing { .. })
-                    if name.kind() == Kind::Archive && attempt < ATTEMPTS =>
-                {
-                    attempt += 1;
-                    continue 'listed;
-                }
-                Err(error) => return Err(error),
-            };
-        }
-        return Ok(read.into_iter().collect());
-    }
+    list::all(repository)?.into_iter().map(|(name, found)| Ok((name, found?))).collect()
 }
 
 /// The indices of those in `all` (by time, oldest first) that stay.

@@ -57,8 +57,13 @@ impl Name {
         of_it.max_by_key(|name| (name.end, name.taken))
     }
 
-    fn of(key: &str) -> Option<Name> {
-        let (_, file) = key.split_once('/')?;
+    /// The name that `key` is; none if it is not a manifest's.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Name> {
+        let (prefix, file) = key.split_once('/')?;
+        if ![BACKUPS, ARCHIVE].contains(&prefix) {
+            return None;
+        }
         let mut parts = file.strip_suffix(JSON)?.splitn(4, '-');
         let taken = parts.next()?.parse().ok()?;
         let epoch = parts.next()?.parse().ok()?;
@@ -85,6 +90,11 @@ impl Halt {
     /// Stops it before the next object.
     pub fn now(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -127,14 +137,25 @@ impl Repository {
             Err(error) => return Err(error),
             Ok(_) => {}
         }
+        Repository::open_of(store, objects, keys, pace)
+    }
+
+    /// Opens the repository of `store` in `objects`, which is there.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotARepository`] if there is none, [`RepositoryError::AnotherStore`] if
+    /// it is another's.
+    pub fn open_of(
+        store: Uuid,
+        objects: Objects,
+        keys: Keys,
+        pace: Pace,
+    ) -> Result<Repository, RepositoryError> {
         let found = Repository::open(objects, keys, pace)?;
         if found.store != store {
             let location = found.location().to_owned();
-            return Err(RepositoryError::AnotherStore {
-                location,
-                found: found.store,
-                expected: store,
-            });
+            let (found, expected) = (found.store, store);
+            return Err(RepositoryError::AnotherStore { location, found, expected });
         }
         Ok(found)
     }
@@ -170,6 +191,12 @@ impl Repository {
         manifest.recipients.is_empty() || !self.keys.identities.is_empty()
     }
 
+    /// The same, which `halt` stops.
+    #[must_use]
+    pub fn halted_by(self, halt: Halt) -> Repository {
+        Repository { halt, ..self }
+    }
+
     /// Stops whoever is at work here.
     #[must_use]
     pub fn halt(&self) -> Halt {
@@ -177,7 +204,7 @@ impl Repository {
     }
 
     fn go_on(&self) -> Result<(), RepositoryError> {
-        if self.halt.0.load(Ordering::Relaxed) { Err(RepositoryError::Halted) } else { Ok(()) }
+        if self.halt.is_set() { Err(RepositoryError::Halted) } else { Ok(()) }
     }
 
     /// The manifests that are there, by the time at which they were taken.
@@ -187,7 +214,9 @@ impl Repository {
     pub fn names(&self) -> Result<Vec<Name>, RepositoryError> {
         let mut names = Vec::new();
         for prefix in [BACKUPS, ARCHIVE] {
-            names.extend(self.objects.list(prefix)?.iter().filter_map(|each| Name::of(&each.key)));
+            names.extend(
+                self.objects.list(prefix)?.iter().filter_map(|each| Name::parse(&each.key)),
+            );
         }
         names.sort_unstable();
         Ok(names)
@@ -206,8 +235,10 @@ impl Repository {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// [`RepositoryError::Damaged`] if it is not what was written.
+    /// [`RepositoryError::Damaged`] if it is not what was written, [`RepositoryError::Missing`] if
+    /// it is not there any more.
     pub fn manifest(&self, name: &Name) -> Result<Manifest, RepositoryError> {
+        self.go_on()?;
         let bytes = self.objects.get(&name.key)?;
         if !name.key.ends_with(&format!("-{}{JSON}", short(&hash(&bytes)))) {
             return Err(self.damaged(&name.key, "its bytes are not those that its name says"));
@@ -256,7 +287,7 @@ impl Repository {
 
     /// Waits until `bytes` more may have been moved.
     pub(crate) fn spend(&self, bytes: u64) {
-        self.pace.spend(bytes, &self.objects);
+        self.pace.spend(bytes, &self.objects, &self.halt);
     }
 
     /// Writes some bytes of a segment as an object under `prefix`.

@@ -16,12 +16,10 @@ use daybook_model::{Entropy, Epoch, Position, Timestamp};
 
 use crate::copy::time;
 use crate::error::RepositoryError;
-use crate::manifest::{Kind, Manifest, SegmentCopy};
+use crate::list;
+use crate::manifest::{Manifest, SegmentCopy};
 use crate::read::{CopyFile, Held, segment};
 use crate::repository::{Name, Repository};
-
-/// Times that a manifest is looked for which is replaced while it is.
-pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Nanoseconds that an append may take from its time to its place among what is durable: a backup
 /// that is no older has all that was made at a time. Far more than any disk takes, but one that
@@ -216,12 +214,7 @@ fn choose(
         let location = repository.location().to_owned();
         RepositoryError::NoSuchBackup { location, reason }
     };
-    let mut names = repository.names()?;
-    names.retain(|name| named.is_none_or(|named| name.key.starts_with(named)));
-    let Some(newest) = Name::newest(&names).cloned() else {
-        let missing = || "there is none".to_owned();
-        return Err(none(named.map_or_else(missing, |named| format!("none is named {named}"))));
-    };
+    let (names, newest) = list::named_so(repository, named)?;
     let holds = |name: &&Name| match until {
         Until::End => **name == newest,
         Until::Position(position) => name.end > position.0,
@@ -249,18 +242,6 @@ fn found(
     until: Until,
     named: Option<&str>,
 ) -> Result<(Name, Manifest), RepositoryError> {
-    let mut attempt = 1;
-    loop {
-        let name = choose(repository, until, named)?;
-        match repository.manifest(&name) {
-            Ok(manifest) => return Ok((name, manifest)),
-            // A server that archives has put another in its place meanwhile.
-            Err(RepositoryError::Missing { .. })
-                if name.kind() == Kind::Archive && attempt < ATTEMPTS =>
-            {
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let (name, manifest) = list::chosen(repository, || choose(repository, until, named))?;
+    Ok((name, manifest?))
 }

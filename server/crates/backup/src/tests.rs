@@ -2,5 +2,6 @@
 //! is copied, and whatever breaks or is broken leaves earlier backups and the target alone.
 
 mod faults;
+mod kept;
 mod log;
 mod scenes;

@@ -4,16 +4,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use daybook_backup::Kind;
 use daybook_backup::check::check;
+use daybook_backup::list::page;
 use daybook_backup::prune::{GRACE, Keep, Mode, prune as prune_repository};
-use daybook_backup::{Kind, RepositoryError};
 use daybook_model::Timestamp;
 use indicatif::HumanBytes;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::{From, bar, described, now, show};
+use super::{From, bar, now, show};
 use crate::cli::report::{Json, facts, table};
+use crate::http::backup::list::BackupView;
 use crate::http::event::rfc3339;
 
 /// Lists backups.
@@ -84,22 +86,11 @@ pub struct PruneArgs {
 /// If there is no repository, or a manifest cannot be read.
 pub fn list(args: &ListArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let repository = args.from.open(runtime)?;
-    let mut found = Vec::new();
-    let mut bad = Vec::new();
-    for name in repository.names()? {
-        match repository.manifest(&name) {
-            Ok(manifest) => found.push((name, manifest)),
-            Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::Version { .. })) => {
-                bad.push(error.to_string());
-            }
-            // Archiving has replaced it meanwhile.
-            Err(RepositoryError::Missing { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    found.sort_by_key(|(_, manifest)| manifest.taken);
+    let mut page = page(&repository, None, usize::MAX)?;
+    // The last line of a terminal is the one that is seen.
+    page.backups.reverse();
     let mut rows = table(&["Taken", "Kind", "Epoch", "Events", "Size", "Encrypted", "Name"]);
-    for (name, manifest) in &found {
+    for (name, manifest) in &page.backups {
         rows.add_row([
             rfc3339(Timestamp(manifest.taken)),
             if manifest.kind == Kind::Archive { "archive" } else { "backup" }.to_owned(),
@@ -110,10 +101,8 @@ pub fn list(args: &ListArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> {
             name.key.clone(),
         ]);
     }
-    let backups: Vec<_> = found
-        .iter()
-        .map(|(name, manifest)| json!({ "name": name.key, "manifest": described(manifest) }))
-        .collect();
+    let backups: Vec<_> = page.backups.iter().map(BackupView::new).collect();
+    let bad = page.problems;
     let value = json!({ "store": repository.store(), "backups": backups, "problems": bad });
     let problems: String = bad.iter().map(|line| format!("{line}\n")).collect();
     args.json.answer(&value, &format!("{rows}\n{problems}"))?;
@@ -140,6 +129,8 @@ pub fn verify(args: &VerifyArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> 
         "objects": found.objects,
         "bytes": found.bytes,
         "decrypted": found.read,
+        "checked": found.checked(),
+        "notChecked": found.not_checked(),
         "unnamedObjects": found.unnamed,
         "problems": found.problems,
     });
@@ -150,9 +141,8 @@ pub fn verify(args: &VerifyArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> 
         ("bytes", HumanBytes(found.bytes).to_string()),
         ("objects that no backup names", found.unnamed.to_string()),
     ];
-    if !found.read {
-        rows.push(("decrypted", "no: without --identity they are only compared".to_owned()));
-    }
+    rows.push(("checked", found.checked().to_owned()));
+    rows.push(("not checked", found.not_checked().to_owned()));
     rows.extend(found.problems.iter().map(|problem| ("problem", problem.clone())));
     args.json.answer(&value, &facts(&rows))?;
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,9 +13,10 @@ use daybook_model::{Position, SystemEntropy, Timestamp};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::{From, bar, described, of_manifest, show};
+use super::{From, bar, of_manifest, show};
 use crate::cli::report::{Json, facts};
 use crate::config::DATA_DEFAULT;
+use crate::http::backup::list::ManifestView;
 use crate::http::event::rfc3339;
 
 /// Restores a backup into an empty data directory and raises the store's epoch.
@@ -121,7 +122,7 @@ fn plan_json(args: &RestoreArgs, plan: &Plan, epoch: Option<u32>) -> Value {
         "lastAppend": rfc3339(plan.last_time),
         "segments": plan.segments.len(),
         "bytes": plan.size(),
-        "manifest": described(&plan.manifest),
+        "manifest": ManifestView::new(&plan.manifest),
     })
 }
 

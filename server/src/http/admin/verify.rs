@@ -39,7 +39,7 @@ pub struct Ordered {
 async fn start(State(context): State<Context>) -> (StatusCode, Json<Ordered>) {
     let (status, result) = match context.verification().start() {
         Begun::Started => (StatusCode::ACCEPTED, "started"),
-        Begun::InProgress => (StatusCode::OK, "inProgress"),
+        Begun::InProgress | Begun::Stopping => (StatusCode::OK, "inProgress"),
     };
     (status, Json(Ordered { result }))
 }

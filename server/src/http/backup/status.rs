@@ -12,7 +12,7 @@ use super::super::body::Held;
 use super::super::event::rfc3339;
 use super::super::ledger::schema::{Refusals, Time};
 use super::super::problem::{Kind, Problem};
-use crate::backup::Status;
+use crate::backup::{Archiver, Status};
 use crate::node::Context;
 use crate::security::gate::Described;
 use crate::security::rights::Right;
@@ -120,15 +120,20 @@ pub struct Ordered {
     responses((status = 202, description = "It begins", body = Ordered), Refusals)
 )]
 async fn start(State(context): State<Context>) -> Result<(StatusCode, Json<Ordered>), Problem> {
-    let Some(archive) = context.archive() else {
-        let detail = "this server archives nowhere; start it with --archive URL, or take a backup \
-                      with `daybook backup --to`";
-        return Err(Problem::new(Kind::ArchiveOff, detail));
-    };
+    let archive = archive(&context)?;
     let until = context.works().committed().0;
     archive.begin();
     let to = archive.status().location;
     Ok((StatusCode::ACCEPTED, Json(Ordered { result: "started", to, until })))
+}
+
+/// What archives the log, if anything does.
+pub(super) fn archive(context: &Context) -> Result<&Archiver, Problem> {
+    context.archive().ok_or_else(|| {
+        let detail = "this server archives nowhere; start it with --archive URL, or take a backup \
+                      with `daybook backup --to`";
+        Problem::new(Kind::ArchiveOff, detail)
+    })
 }
 
 /// Takes down how a backup went that was taken over the network: only who takes it knows.

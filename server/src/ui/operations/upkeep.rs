@@ -11,8 +11,8 @@ use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble};
 use crate::ui::form::Fields;
 use crate::ui::pieces::{
-    action, bytes, card, count, empty, facts, moment, none, number, seconds, state, table, text,
-    time_of,
+    action, bytes, card, count, empty, facts, moment, none, number, progress, seconds, state,
+    table, text, time_of,
 };
 use crate::ui::visitor::Visit;
 
@@ -84,6 +84,9 @@ fn backups(visit: &Visit, backup: &Value) -> Markup {
             @if !archive.is_null() && visit.may(Right::Operate) {
                 (action(visit.visitor(), "/ui/operations/backup", "Archive now", None))
             }
+            @if !archive.is_null() {
+                p { a href="/ui/operations/backups" { "All backups: verify one, restore one" } }
+            }
             details.after {
                 summary { "How to take one, and how to restore" }
                 pre.body tabindex="0" {
@@ -94,13 +97,6 @@ fn backups(visit: &Visit, backup: &Value) -> Markup {
             }
         },
     )
-}
-
-fn progress(done: u64, all: u64) -> Markup {
-    html! {
-        progress max=(all.max(1)) value=(done) aria-label="Progress" {}
-        " " (bytes(done)) " of " (bytes(all))
-    }
 }
 
 fn verification(visit: &Visit, verify: &Value) -> Markup {

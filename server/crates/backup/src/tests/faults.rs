@@ -29,7 +29,7 @@ use crate::restore::{Plan, Until};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
     /// Without effect.
     Refused,
     /// After it had its effect: the answer was lost.
@@ -44,7 +44,7 @@ enum Fault {
 
 /// A place that fails on one call.
 #[derive(Debug)]
-struct Faulty {
+pub struct Faulty {
     inner: InMemory,
     calls: AtomicU64,
     at: u64,
@@ -52,7 +52,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn new(inner: &InMemory, at: u64, fault: Fault) -> Arc<Faulty> {
+    pub fn new(inner: &InMemory, at: u64, fault: Fault) -> Arc<Faulty> {
         Arc::new(Faulty { inner: inner.clone(), calls: AtomicU64::new(0), at, fault })
     }
 
@@ -62,7 +62,7 @@ impl Faulty {
         (call == self.at || dead).then_some(self.fault)
     }
 
-    fn was_struck(&self) -> bool {
+    pub fn was_struck(&self) -> bool {
         self.calls.load(Ordering::Relaxed) > self.at
     }
 }
