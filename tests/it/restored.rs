@@ -48,7 +48,9 @@ async fn answers(address: SocketAddr, last: u64) -> BTreeMap<String, (u16, Strin
     let events = all["events"].as_array().expect("events").clone();
     assert!(events.len() < 1000, "one page has them all");
     let mut paths = BTreeSet::new();
-    let mut add = |path: String| drop(paths.insert(path));
+    let mut add = |path: String| {
+        paths.insert(path);
+    };
     add("/v1/all?limit=1000&direction=backwards".to_owned());
     add("/v1/all?limit=1000&type_prefix=Order".to_owned());
     add("/v1/all?limit=1000&stream_regex=^order-[12]$".to_owned());

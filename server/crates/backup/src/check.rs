@@ -9,6 +9,9 @@ use crate::list;
 use crate::manifest::{Manifest, Piece, SegmentCopy};
 use crate::repository::{IDENTITY_KEY, Name, Repository};
 
+/// Names of objects without a use that are told: enough to see where they come from.
+pub const UNNAMED_SHOWN_MAX: usize = 20;
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -23,6 +26,8 @@ pub struct Findings {
     /// Objects that none of all backups names: left by a backup that broke off, or of use to one
     /// that was pruned. No harm; `prune` removes them.
     pub unnamed: usize,
+    /// The first [`UNNAMED_SHOWN_MAX`] of them.
+    pub unnamed_keys: Vec<String>,
     /// Whether encrypted objects could be read, and not only compared.
     pub read: bool,
 }
@@ -58,7 +63,9 @@ pub fn check(
             findings.take(repository, found, &mut pieces)?;
         }
     }
-    findings.unnamed = there.keys().filter(|key| !objects.contains(*key)).count();
+    let unnamed = there.keys().filter(|key| !objects.contains(*key));
+    findings.unnamed = unnamed.clone().count();
+    findings.unnamed_keys = unnamed.take(UNNAMED_SHOWN_MAX).cloned().collect();
     findings.look_at(repository, &pieces, progress)?;
     Ok(findings)
 }

@@ -9,6 +9,9 @@ use crate::repository::{Name, Repository};
 /// Times that a manifest is looked for which is replaced while it is.
 const ATTEMPTS: u32 = 3;
 
+/// A backup, and what its manifest says.
+type Found = (Name, Result<Manifest, RepositoryError>);
+
 /// Some of the backups in a repository.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -82,9 +85,7 @@ pub(crate) fn named_so(
 ///
 /// # Errors
 /// If they cannot be listed.
-pub(crate) fn all(
-    repository: &Repository,
-) -> Result<Vec<(Name, Result<Manifest, RepositoryError>)>, RepositoryError> {
+pub(crate) fn all(repository: &Repository) -> Result<Vec<Found>, RepositoryError> {
     let mut read: BTreeMap<Name, Result<Manifest, RepositoryError>> = BTreeMap::new();
     let mut attempt = 1;
     'listed: loop {
@@ -113,7 +114,7 @@ pub(crate) fn all(
 pub(crate) fn chosen(
     repository: &Repository,
     mut choose: impl FnMut() -> Result<Name, RepositoryError>,
-) -> Result<(Name, Result<Manifest, RepositoryError>), RepositoryError> {
+) -> Result<Found, RepositoryError> {
     let mut attempt = 1;
     loop {
         let name = choose()?;

@@ -132,6 +132,7 @@ pub fn verify(args: &VerifyArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> 
         "checked": found.checked(),
         "notChecked": found.not_checked(),
         "unnamedObjects": found.unnamed,
+        "unnamed": found.unnamed_keys,
         "problems": found.problems,
     });
     let mut rows = vec![
@@ -141,6 +142,7 @@ pub fn verify(args: &VerifyArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> 
         ("bytes", HumanBytes(found.bytes).to_string()),
         ("objects that no backup names", found.unnamed.to_string()),
     ];
+    rows.extend(found.unnamed_keys.iter().map(|key| ("of use to none", key.clone())));
     rows.push(("checked", found.checked().to_owned()));
     rows.push(("not checked", found.not_checked().to_owned()));
     rows.extend(found.problems.iter().map(|problem| ("problem", problem.clone())));

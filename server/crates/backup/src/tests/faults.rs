@@ -449,6 +449,7 @@ fn an_object_that_is_damaged_cut_or_missing_is_named_and_the_target_is_untouched
     seed.objects().put("segments/strange", "?".into()).expect("written");
     let findings = check(&seed.open(), None, &mut |_, _| {}).expect("checked");
     assert_eq!((findings.problems.len(), findings.unnamed), (0, 1));
+    assert_eq!(findings.unnamed_keys, ["segments/strange"]);
     seed.restore(Until::End).expect("restored");
 }
 
