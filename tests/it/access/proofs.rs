@@ -272,7 +272,7 @@ async fn what_does_not_prove_anything_opens_nothing_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_refused_by_every_kind_of_route() {
+async fn a_wrong_password_does_nothing_whatever_is_asked_over_http() {
     let directory = TempDir::new().expect("a directory");
     let node = crate::authentication::server(directory.path()).await;
     let before = node.store().committed();
