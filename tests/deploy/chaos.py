@@ -24,10 +24,16 @@ import yaml
 from manifests import check
 
 SERVICE = "https://daybook.daybook.svc:2113"
-# Seconds until a kubelet restarts a pod that does not answer.
-MODES = {"throughout": {"Continuous"}, "edges": {"Edge", "SOT", "EOT", "Continuous"}}
-# What the steady state is made of, in any experiment.
+# How a probe of the state may be asked.
+MODES = {"throughout": {"Continuous"}, "edges": {"Edge", "SOT", "EOT", "OnChaos", "Continuous"}}
+# What the steady state is made of, in any experiment; `ready-during` and the like belong to `ready`.
 STATE = {"ready", "trial-balance", "write-p99", "error-rate"}
+# When it is to hold, and the modes that ask then.
+PHASES = {
+    "before": {"SOT", "Edge", "Continuous"},
+    "during": {"OnChaos", "Continuous"},
+    "after": {"EOT", "Edge", "Continuous"},
+}
 
 
 class Chaos:
@@ -76,17 +82,21 @@ def named(chaos):
 
 
 def steady(chaos):
-    """Each has a steady state of readiness, books, latency and errors, and when it is to hold."""
+    """Each asks for readiness, books, latency and errors before, during and after its fault."""
     for name, doc, used, _ in chaos.engines():
-        found = {probe["name"] for probe in used["spec"]["probe"]}
-        for each in sorted(STATE - found):
-            yield f"{name} does not ask for {each}"
+        for each in sorted(STATE):
+            modes = {
+                probe["mode"]
+                for probe in used["spec"]["probe"]
+                if probe["name"] in (each, f"{each}-during", f"{each}-after")
+            }
+            for phase, asking in PHASES.items():
+                if not modes & asking:
+                    yield f"{name} does not ask for {each} {phase}"
         modes = MODES[doc["metadata"]["labels"]["steady-state"]]
         for probe in used["spec"]["probe"]:
             if probe["mode"] not in modes:
                 yield f"{name}/{probe['name']} is asked {probe['mode']}, not {sorted(modes)}"
-        if not any(probe["mode"] == "Continuous" for probe in used["spec"]["probe"]):
-            yield f"{name} asks nothing during the fault"
         if doc["spec"]["engineState"] != "stop":
             yield f"{name} begins as soon as it is made"
 
@@ -217,8 +227,18 @@ MUTATIONS = [
     (steady, "once only", lambda d: probe_of(d, "memory-hog", "ready").update(mode="SOT")),
     (
         steady,
+        "nothing before the fault",
+        lambda d: probe_of(d, "network-partition", "write-p99").update(mode="EOT"),
+    ),
+    (
+        steady,
         "nothing during the fault",
-        lambda d: probe_of(d, "pod-delete", "never-poisoned").update(mode="EOT"),
+        lambda d: probe_of(d, "pod-delete", "error-rate-during").update(mode="EOT"),
+    ),
+    (
+        steady,
+        "nothing after the fault",
+        lambda d: probe_of(d, "volume-fill", "error-rate-after").update(mode="OnChaos"),
     ),
     (
         steady,

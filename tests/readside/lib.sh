@@ -3,6 +3,7 @@
 #   SCRATCH   a directory of this run, removed at its end
 #   at_exit   what to do at the end, last added first
 #   outcome   counts a check; suite runs cargo tests and counts theirs
+#   check     compares what was found with a pattern; same with what was found elsewhere
 
 passed=0
 failed=0
@@ -17,6 +18,32 @@ outcome() {
         failed=$((failed + 1))
         echo "FAILED  $1 (exit $2)"
     fi
+}
+
+# check NAME WANTED FOUND: FOUND matches the pattern WANTED.
+check() {
+    # shellcheck disable=SC2053 # a pattern
+    if [[ "$3" == $2 ]]; then
+        outcome "$1" 0
+    else
+        printf '        wanted %s\n        found  %s\n' "$2" "$3"
+        outcome "$1" 1
+    fi
+}
+
+# alike ONE OTHER: both say something, and the same. Two commands that print nothing agree about nothing.
+alike() {
+    [[ -n "$1" && "$1" == "$2" ]]
+}
+
+# same NAME WANTED FOUND: a check that they are alike.
+same() {
+    local status=0
+    alike "$2" "$3" || {
+        status=1
+        printf '        wanted %s\n        found  %s\n' "${2:-something}" "$3"
+    }
+    outcome "$1" "$status"
 }
 
 # built CARGO-TEST-COMMAND...: builds what a suite runs, so that it is not the suite that takes long.
