@@ -195,6 +195,7 @@ pub(super) const HTTP: &[(&str, &str)] = &[
     ("GET /ui/projections", MONITOR),
     ("GET /ui/projections/{name}", OPERATE),
     ("POST /ui/projections/{name}/{order}", OPERATE),
+    ("GET /ui/programs/{name}", OPERATE),
     ("POST /ui/programs/{name}/{order}", OPERATE),
     ("GET /ui/subscriptions", OPERATE),
     ("GET /ui/subscriptions/{stream}/{group}", OPERATE),
