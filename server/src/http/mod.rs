@@ -60,6 +60,7 @@ pub mod streams;
 pub mod subscribe;
 pub mod subscriptions;
 pub mod tokens;
+pub mod types;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -110,6 +111,7 @@ fn described() -> Described<Context> {
     Described::new()
         .merge(about::routes())
         .merge(streams::routes())
+        .merge(types::routes())
         .merge(append::routes())
         .merge(read::routes())
         .merge(subscribe::routes())

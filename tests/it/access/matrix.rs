@@ -71,6 +71,7 @@ pub(super) const HTTP: &[(&str, &str)] = &[
     ("GET /metrics", MONITOR),
     ("GET /openapi.json", KNOWN),
     ("GET /v1/streams", LOG),
+    ("GET /v1/event-types", LOG),
     ("GET /v1/streams/{name}", STREAMS),
     ("POST /v1/streams/{name}", STREAMS),
     ("GET /v1/streams/{name}/subscribe", STREAMS),

@@ -128,9 +128,9 @@ fn worlds(tokens: &[Token]) -> Vec<String> {
             labels = states.iter().map(|state| format!("{{state=\"{state}\"}}")).collect();
             labels.push("{state=\"else\"}".to_owned());
         }
-        let lines = labels.iter().flat_map(|label| {
-            values.iter().map(move |value| format!("{figure}{label} {value}\n"))
-        });
+        let lines = labels
+            .iter()
+            .flat_map(|label| values.iter().map(move |value| format!("{figure}{label} {value}\n")));
         let lines: BTreeSet<String> = lines.collect();
         worlds = worlds.iter().flat_map(|w| lines.iter().map(move |l| format!("{w}{l}"))).collect();
     }
@@ -184,7 +184,9 @@ fn tokens(expr: &str) -> Vec<Token> {
         match (first, token.parse()) {
             ('[', _) => {}
             ('{', _) => {
-                let Some(Token::Word(name)) = tokens.pop() else { panic!("labels of what? {expr}") };
+                let Some(Token::Word(name)) = tokens.pop() else {
+                    panic!("labels of what? {expr}")
+                };
                 let states = token.split('"').nth(1).expect("a value").split('|');
                 tokens.push(Token::Labels(name, states.map(str::to_owned).collect()));
             }
@@ -205,13 +207,8 @@ struct Reader<'a> {
 }
 
 /// Weakest first.
-const OPERATORS: &[&[&str]] = &[
-    &["or"],
-    &["and", "unless"],
-    &["==", "!=", ">", "<", ">=", "<="],
-    &["+", "-"],
-    &["*", "/"],
-];
+const OPERATORS: &[&[&str]] =
+    &[&["or"], &["and", "unless"], &["==", "!=", ">", "<", ">=", "<="], &["+", "-"], &["*", "/"]];
 
 impl Reader<'_> {
     fn all(mut self) -> Series {
@@ -253,7 +250,8 @@ impl Reader<'_> {
         match token {
             Token::Number(number) => (vec![(String::new(), *number)], true),
             Token::Labels(name, states) => {
-                let is_one = |labels: &str| states.iter().any(|s| labels == format!("state=\"{s}\""));
+                let is_one =
+                    |labels: &str| states.iter().any(|s| labels == format!("state=\"{s}\""));
                 let all = self.figures.all(name).iter();
                 (all.filter(|(labels, _)| is_one(labels)).cloned().collect(), false)
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Severity::{self, Critical, Warning};
 use super::Alert;
+use super::Severity::{self, Critical, Warning};
 use crate::ui::samples::{Ring, Took, quantile};
 
 /// How long the disk is watched before it is said to fill: a burst is no trend.

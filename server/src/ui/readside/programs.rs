@@ -19,8 +19,7 @@ use crate::ui::visitor::Visit;
 /// Bytes of a program that a page shows: far more than anybody reads there, and a light page.
 const QUERY_SHOWN_MAX: usize = 32 * 1024;
 
-const COLUMNS: &[&str] =
-    &["Name", "State", ">Position", ">Behind", ">Handled", ">Written", ""];
+const COLUMNS: &[&str] = &["Name", "State", ">Position", ">Behind", ">Handled", ">Written", ""];
 
 /// All of them, as a part of the page of projections.
 pub fn list(visit: &Visit) -> Markup {
