@@ -68,7 +68,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "DaybookStoreFailed",
         severity: Critical,
         figure: "daybook_store_state",
-        fires: |about, value, _| value == 1.0 && about.contains("poisoned"),
+        fires: |about, value, _| value == 1.0 && about.contains(r#"state="poisoned""#),
         summary: "A write or fdatasync failed: no more appends.",
         todo: "Look at the kernel's log and the drive; when you trust it again, restart.",
         page: "/ui/",
@@ -78,7 +78,8 @@ pub(super) const RULES: &[Rule] = &[
         severity: Critical,
         figure: "daybook_store_state",
         fires: |about, value, _| {
-            value == 1.0 && (about.contains("disk_full") || about.contains("clock_leapt"))
+            let refuses = [r#"state="disk_full""#, r#"state="clock_leapt""#];
+            value == 1.0 && refuses.iter().any(|state| about.contains(state))
         },
         summary: "Appends are refused.",
         todo: "disk_full: free space. clock_leapt: check the machine's clock, then accept it.",
@@ -226,7 +227,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "DaybookProjectionStopped",
         severity: Critical,
         figure: "daybook_projection_state",
-        fires: |about, value, _| value == 1.0 && about.contains("stopped"),
+        fires: |about, value, _| value == 1.0 && about.contains(r#"state="stopped""#),
         summary: "A projection has stopped.",
         todo: "Its page says why: mend the cause, then resume it.",
         page: "/ui/projections",
