@@ -76,7 +76,7 @@ impl Console {
     }
 
     /// How many events something was behind, oldest first, and how far apart these were looked at;
-    /// `labels` are those of its figure, in the order of their names.
+    /// `labels` are those of its figure, in its order.
     #[must_use]
     pub fn lag(&self, behind: Behind, labels: &[(&str, &str)]) -> (Vec<f64>, Duration) {
         let every = SAMPLE_INTERVAL * u32::try_from(ALERT_SAMPLES).unwrap_or(1);

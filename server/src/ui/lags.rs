@@ -63,7 +63,7 @@ impl Lags {
         self.series = kept;
     }
 
-    /// Those of one series, oldest first; `labels` in the order of their names.
+    /// Those of one series, oldest first; `labels` in the order in which its figure has them.
     #[must_use]
     pub fn of(&self, behind: Behind, labels: &[(&str, &str)]) -> Vec<f64> {
         let values = self.series.get(&(behind, written(labels)));

@@ -94,7 +94,7 @@ pub async fn one(
         div #now.stack data-refresh="3000" {
             @if let Some(trouble) = group["trouble"].as_str() { p.notice.bad { (trouble) } }
             div.cards { (how_far(&group)) (consumers(&group)) (settings(&group)) }
-            (lag(&visit, Behind::Group, &[("group", &name), ("stream", &source)]))
+            (lag(&visit, Behind::Group, &[("stream", &source), ("group", &name)]))
         }
         h2 { "Parked messages" }
         p.muted {
