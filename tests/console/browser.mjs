@@ -164,12 +164,14 @@ export const ROUTES = readdirSync(SOURCES, { recursive: true })
   .flatMap((name) => [...readFileSync(new URL(name, SOURCES), "utf8").matchAll(/\.(get|post)\("(\/ui[^"]*)"/g)])
   .map(([, method, route]) => ({ method, route }));
 
-// The route that a path belongs to.
+// The route that a path belongs to; what takes every path comes last.
 export function matches(method, where) {
-  return ROUTES.filter((one) => one.method === method).find(({ route }) => {
+  const leads = ({ route }) => {
     const pattern = route.replace(/\{\*\w+\}/g, ".*").replace(/\{\w+\}/g, "[^/]+");
     return new RegExp(`^${pattern}$`).test(where);
-  });
+  };
+  const found = ROUTES.filter((one) => one.method === method && leads(one));
+  return found.find(({ route }) => !route.includes("{*")) ?? found[0];
 }
 
 // The form as the table calls it: the route it goes to, with the order that it gives, or what is
