@@ -31,6 +31,7 @@ pub mod chart;
 pub mod console;
 pub mod feed;
 pub mod form;
+pub mod lags;
 pub mod layout;
 pub mod ledger;
 pub mod login;

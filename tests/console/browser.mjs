@@ -13,7 +13,7 @@ const { chromium } = require("playwright-core");
 const { AxeBuilder } = require("@axe-core/playwright");
 
 export const PAGE_WEIGHT_MAX = 300 * 1024;
-// Far above what a page takes, so that a busy machine passes: it is only not to hang.
+// What is large or many is not to hang a page: far above what it takes, so that a busy machine passes.
 export const SLOW_PAGE_MS = 5000;
 export const WIDE = { width: 1280, height: 860 };
 export const NARROW = { width: 380, height: 800 };
@@ -159,21 +159,28 @@ export async function serve(name, args, env = {}) {
 // ------------------------------------------------------------------------------------- its forms
 
 const SOURCES = new URL("../../server/src/", import.meta.url);
-const ROUTES = readdirSync(SOURCES, { recursive: true })
+export const ROUTES = readdirSync(SOURCES, { recursive: true })
   .filter((name) => name === "ui.rs" || /^ui\/.*\.rs$/.test(name))
   .flatMap((name) => [...readFileSync(new URL(name, SOURCES), "utf8").matchAll(/\.(get|post)\("(\/ui[^"]*)"/g)])
   .map(([, method, route]) => ({ method, route }));
 
+// The route that a path belongs to; what takes every path comes last.
+export function matches(method, where) {
+  const leads = ({ route }) => {
+    const pattern = route.replace(/\{\*\w+\}/g, ".*").replace(/\{\w+\}/g, "[^/]+");
+    return new RegExp(`^${pattern}$`).test(where);
+  };
+  const found = ROUTES.filter((one) => one.method === method && leads(one));
+  return found.find(({ route }) => !route.includes("{*")) ?? found[0];
+}
+
 // The form as the table calls it: the route it goes to, with the order that it gives, or what is
 // asked for.
 function formName({ method, path: where, fields }) {
-  const matches = ROUTES.filter((one) => one.method === method).find(({ route }) => {
-    const pattern = route.replace(/\{\*\w+\}/g, "~").replace(/\{\w+\}/g, "[^/]+");
-    return new RegExp(`^${pattern}$`).test(where);
-  });
-  ensure(matches, `no route for ${method} ${where}`);
+  const found = matches(method, where);
+  ensure(found, `no route for ${method} ${where}`);
   const verb = where.split("/").at(-1);
-  const route = matches.route.replace(/\{order\}$/, verb);
+  const route = found.route.replace(/\{order\}$/, verb);
   return method === "get" ? `get ${route} (${fields.join(" ")})` : `post ${route}`;
 }
 

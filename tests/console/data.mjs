@@ -43,3 +43,16 @@ export const PAGES = {
   api: "/ui/api",
   nothing: "/ui/nothing",
 };
+
+// Pages of somebody who is logged in, on the server that asks.
+export const SECURE_PAGES = {
+  "secure-overview": "/ui/",
+  "secure-stream": "/ui/streams/%24audit",
+  "secure-operations": "/ui/operations",
+  "secure-users": "/ui/users",
+  "secure-user": "/ui/users/admin",
+  "secure-password": "/ui/password",
+  "secure-tokens": "/ui/tokens",
+  "secure-audit": "/ui/audit",
+  "secure-config": "/ui/config",
+};

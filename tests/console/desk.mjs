@@ -11,6 +11,7 @@ import path from "node:path";
 import {
   DAYBOOK_BIN, NARROW, SCRATCH_DIR, WIDE, apiOf, check, ensure, open, require, seriousOf, serve, shot, until, untroubled,
 } from "./browser.mjs";
+import { drawn, everyWay } from "./ways.mjs";
 
 const { KurrentDBClient, PARK, START, jsonEvent, persistentSubscriptionToStreamSettingsFromDefaults } =
   require("@kurrent/kurrentdb-client");
@@ -118,12 +119,12 @@ async function failedTransfers() {
     return (await shown.locator("tbody tr").count()) === 2;
   });
   await shot(shown, "transfers-failed");
+  await everyWay("transfer-failed", `${url}/ui/transfers/${kept}`);
   // Somebody makes room, and it is undone.
   const room = { amount: "100.00", currency: "USD" };
   await api("POST", `/v1/accounts/${sender}/withdrawals`, room, once(randomUUID()));
   await shown.goto(`${url}/ui/transfers/${kept}`);
   await shown.getByText("balance_limit_exceeded").first().waitFor();
-  await shot(shown, "transfer-failed", true);
   await shown.getByRole("button", { name: "Resume" }).click();
   await shown.getByText("Done.").waitFor();
   await shown.locator(".heading").getByText("compensated").waitFor();
@@ -181,7 +182,9 @@ async function parkedMessages() {
   const shown = await page("/ui/subscriptions");
   await shown.getByRole("link", { name: group }).click();
   ensure((await shown.getByText("no such customer").count()) === 3, "it says why, of each");
-  await shot(shown, "subscription", true);
+  await drawn(shown, "Lag");
+  await everyWay("subscriptions-parked", `${url}/ui/subscriptions`);
+  await everyWay("subscription", shown.url());
   await shown.getByRole("button", { name: "Replay them" }).click();
   await shown.getByText("It has begun.").waitFor();
   const second = await consumed(3, (messages, message) =>
@@ -211,7 +214,9 @@ async function connector() {
   const back = () => shown.getByText("Done.").waitFor();
   await shown.getByRole("link", { name: "orders" }).click();
   ensure((await shown.locator("tr", { hasText: "400" }).count()) === 3, "it says why, of each");
-  await shot(shown, "connector", true);
+  await drawn(shown, "Lag");
+  await everyWay("connectors-parked", `${url}/ui/connectors`);
+  await everyWay("connector", shown.url());
   // One is not worth it; one is sent again, in vain; then the receiver is mended.
   await shown.locator("tr", { hasText: "hooked-1" }).getByPlaceholder("why").fill("test data");
   await shown.locator("tr", { hasText: "hooked-1" }).getByRole("button", { name: "Discard" }).click();
@@ -257,6 +262,7 @@ async function projection() {
   const progress = shown.locator("section", { hasText: "What serves" }).locator("progress");
   const [done, all] = await progress.evaluate((bar) => [bar.value, bar.max]);
   ensure(all > 0 && done / all > 0.9, `it is at its end: ${done} of ${all}`);
+  await drawn(shown, "Lag", 2);
   untroubled(shown);
   await shown.context().close();
 }
@@ -267,14 +273,37 @@ async function program() {
   const shown = await page("/ui/projections");
   const row = shown.locator("tr", { hasText: "orders-seen" });
   await row.getByText("Running").waitFor();
-  await shot(shown, "projections-programs");
+  const columns = await shown.locator("#programs thead th").allInnerTexts();
+  const behind = row.locator("td").nth(columns.findIndex((name) => name.toLowerCase() === "behind"));
+  await until("it to be at the end", async () => (await behind.innerText()) === "0");
+  await everyWay("projections-programs", `${url}/ui/projections`);
   await row.getByRole("button", { name: "Pause" }).click();
   await row.getByText("Stopped").waitFor();
-  await row.getByRole("button", { name: "Resume" }).click();
+  // While it rests it falls behind, and its page says so.
+  await row.getByRole("link", { name: "orders-seen" }).click();
+  for (const n of [1, 2, 3]) {
+    await api("POST", "/v1/streams/seen-1?expected=any", { type: "OrderPlaced", data: { n } });
+  }
+  await shown.getByText("fromAll()").waitFor();
+  const lag = shown.locator("dl.facts div", { hasText: "Behind" }).locator("dd");
+  await until("it to be behind", async () => Number.parseInt(await lag.innerText(), 10) >= 3);
+  await drawn(shown, "Lag", 2);
+  await everyWay("program", shown.url());
+  await shown.getByRole("button", { name: "Resume" }).click();
   await row.getByText("Running").waitFor();
   await row.getByRole("button", { name: "Reset" }).click();
   await shown.getByText("Done.").waitFor();
   await row.getByText("Running").waitFor();
+  await until("it to be at the end again", async () => (await behind.innerText()) === "0");
+  const broken = "fromAll().when({ OrderPlaced: (state) => { throw new Error('<odd>'); } })";
+  await api("POST", "/projections/continuous?name=orders-broken&type=js&enabled=true", broken);
+  await shown.locator("tr", { hasText: "orders-broken" }).getByText("Faulted").waitFor();
+  await shown.getByRole("link", { name: "orders-broken" }).click();
+  await shown.locator(".notice", { hasText: "<odd>" }).waitFor();
+  await shot(shown, "program-faulted", true);
+  await shown.goto(`${url}/ui/`);
+  await shown.locator("#alerts", { hasText: "The program of a user's projection failed." }).waitFor();
+  await shot(shown, "overview-alerts", true);
   untroubled(shown);
   await shown.context().close();
 }

@@ -60,6 +60,7 @@ pub mod streams;
 pub mod subscribe;
 pub mod subscriptions;
 pub mod tokens;
+pub mod types;
 
 use std::time::Duration;
 
@@ -117,6 +118,7 @@ fn described() -> Described<Context> {
     Described::new()
         .merge(about::routes())
         .merge(streams::routes())
+        .merge(types::routes())
         .merge(append::routes())
         .merge(read::routes())
         .merge(subscribe::routes())

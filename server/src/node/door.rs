@@ -35,9 +35,9 @@ use daybook_model::{
     Act, EventStore as _, ExpectedRevision, Filter, Position, ReadFailed, Revision, StreamName,
 };
 use daybook_store::{
-    AllFrom, AllReader, Append, AppendError, Appended, Deletion, Direction, EndedState, IndexKey,
-    IndexReader, Lane as Turns, Page, ReadAll, ReadError, ReadStream, StreamInfo, StreamReader,
-    SubscribeFrom, Subscription, SubscriptionFilter,
+    AllFrom, AllReader, Append, AppendError, Appended, Deletion, Direction, EndedState, EventTypes,
+    IndexKey, IndexReader, Lane as Turns, Page, ReadAll, ReadError, ReadStream, StreamInfo,
+    StreamReader, SubscribeFrom, Subscription, SubscriptionFilter,
 };
 use uuid::Uuid;
 
@@ -325,6 +325,15 @@ impl Door {
             self.ask(Act::ReadMetadata, "$streams").await?;
         }
         self.store.streams(prefix, after, limit).await
+    }
+
+    /// As [`event_types`](daybook_store::Store::event_types): whoever may read the log may.
+    ///
+    /// # Errors
+    /// As there, and if the caller may not read the log.
+    pub async fn event_types(&self) -> Result<EventTypes, ReadError> {
+        self.ask(Act::Read, ALL).await?;
+        self.store.event_types().await
     }
 
     /// As [`read_stream`](daybook_store::Store::read_stream).

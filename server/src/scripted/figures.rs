@@ -67,3 +67,11 @@ pub struct Figures {
     /// Events that wait to be written.
     pub unwritten: usize,
 }
+
+impl Figures {
+    /// Events of a log of `committed` events that are not handled yet; 0 at the end of what it follows.
+    #[must_use]
+    pub fn lag(&self, committed: u64) -> u64 {
+        if self.caught_up { 0 } else { committed.saturating_sub(self.place) }
+    }
+}

@@ -27,9 +27,7 @@ const NUMBERS: [(&str, &str, Number); 6] = [
         "daybook_script_lag_events",
         "Events of the log behind which the projection is; 0 when it is at the end of what it \
          follows.",
-        |figures, committed| {
-            if figures.caught_up { 0.0 } else { committed.saturating_sub(figures.place) as f64 }
-        },
+        |figures, committed| figures.lag(committed) as f64,
     ),
     (
         "daybook_script_handled_events",

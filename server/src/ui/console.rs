@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::alerts::{self, Alert, Figures};
-use super::samples::{Lags, Ring, Sample};
+use super::lags::{Behind, Lags};
+use super::samples::{Ring, Sample};
 use super::session::Sessions;
 use crate::node::{Context, Phase};
 
@@ -75,11 +76,11 @@ impl Console {
     }
 
     /// How many events something was behind, oldest first, and how far apart these were looked at;
-    /// `series` is its labels among the figures.
+    /// `labels` are those of its figure, in its order.
     #[must_use]
-    pub fn lag(&self, series: &str) -> (Vec<f64>, Duration) {
+    pub fn lag(&self, behind: Behind, labels: &[(&str, &str)]) -> (Vec<f64>, Duration) {
         let every = SAMPLE_INTERVAL * u32::try_from(ALERT_SAMPLES).unwrap_or(1);
-        (self.lags.lock().of(series), every)
+        (self.lags.lock().of(behind, labels), every)
     }
 
     /// Samples `context` until it stops.

@@ -3,12 +3,13 @@
 //!
 //! ```text
 //!   /ui/projections[/{name}[/{order}]]                        projections
-//!   /ui/programs/{name}/{order}                               those that users wrote
+//!   /ui/programs/{name}[/{order}]                             those that users wrote
 //!   /ui/subscriptions[/{stream}/{group}[/{replay|discard}]]   subscriptions
 //!   /ui/connectors[/{name}[/…]]                               connectors
 //! ```
 
 pub mod connectors;
+pub mod programs;
 pub mod projections;
 pub mod subscriptions;
 
@@ -16,6 +17,7 @@ use maud::Markup;
 
 use super::Ui;
 use super::chart::{Chart, Line};
+use super::lags::Behind;
 use super::visitor::Visit;
 use crate::security::gate::{Gate, Routes};
 use crate::security::rights::Right;
@@ -27,7 +29,8 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
         .get("/ui/projections", Monitor, projections::show)
         .get("/ui/projections/{name}", Inspect, projections::one)
         .post("/ui/projections/{name}/{order}", Operate, projections::order)
-        .post("/ui/programs/{name}/{order}", Operate, projections::order_program)
+        .get("/ui/programs/{name}", Inspect, programs::one)
+        .post("/ui/programs/{name}/{order}", Operate, programs::order)
         .get("/ui/subscriptions", Inspect, subscriptions::show)
         .get("/ui/subscriptions/{stream}/{group}", Inspect, subscriptions::one)
         .post("/ui/subscriptions/{stream}/{group}/replay", Operate, subscriptions::replay)
@@ -41,8 +44,8 @@ pub fn routes(gate: &Gate) -> Routes<Ui> {
 }
 
 /// How far something was behind, lately.
-fn lag(visit: &Visit, series: &str) -> Markup {
-    let (values, every) = visit.node().console().lag(series);
+fn lag(visit: &Visit, behind: Behind, labels: &[(&str, &str)]) -> Markup {
+    let (values, every) = visit.node().console().lag(behind, labels);
     let count = values.len();
     let ago = |i: usize| match (count - 1 - i) as u64 * every.as_secs() {
         0 => "now".to_owned(),

@@ -3,13 +3,12 @@
 //! A sample has counts since the start; what happened in between is the difference of two. So a
 //! sample that is late, or left out, makes no error.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use daybook_model::Timestamp;
 use daybook_store::observe::{BUCKETS_LEN, BUCKETS_US};
 
-use super::alerts::Figures;
 use crate::node::Context;
 use crate::telemetry::metrics::DURATION_BUCKETS;
 
@@ -47,6 +46,23 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// One at which nothing had happened.
+    #[cfg(test)]
+    pub(super) fn of(at: Duration) -> Sample {
+        Sample {
+            at,
+            time: Timestamp(0),
+            events: 0,
+            appends: 0,
+            reads: 0,
+            append_took: [0; BUCKETS_LEN + 1],
+            sync_took: [0; BUCKETS_LEN + 1],
+            disk_free: 0,
+            queue: 0,
+            subscriptions: 0,
+        }
+    }
+
     /// One of now.
     #[must_use]
     pub fn take(context: &Context) -> Sample {
@@ -143,51 +159,21 @@ impl Ring {
         last.unwrap_or_default().saturating_sub(first.unwrap_or_default())
     }
 
+    /// The oldest sample of the last `span`, and the newest; none if they do not reach back so far.
+    #[must_use]
+    pub fn lately(&self, span: Duration) -> Option<(Sample, Sample)> {
+        let last = self.last()?;
+        let since = last.at.checked_sub(span)?;
+        // The last that is not younger, so that all of the span counts.
+        let from = self.samples.iter().rev().find(|sample| sample.at <= since)?;
+        Some((*from, *last))
+    }
+
     /// When the disk is full at the pace of the samples.
     #[must_use]
     pub fn disk_full_in(&self) -> Option<Duration> {
         let left = self.last()?.disk_free as f64 / self.disk_pace()?;
         Duration::try_from_secs_f64(left).ok()
-    }
-}
-
-/// How far projections, groups and connectors were behind, at each look at the figures.
-#[derive(Debug, Default)]
-pub struct Lags {
-    series: BTreeMap<String, VecDeque<f64>>,
-}
-
-/// Series that are kept: more groups than anybody looks at.
-const LAG_SERIES_MAX: usize = 200;
-/// Looks that are kept: of 15 minutes, one each ten seconds.
-const LAGS_MAX: usize = 90;
-/// The figures that say it.
-const LAG_FIGURES: [&str; 3] = [
-    "daybook_projection_lag_events",
-    "daybook_persistent_lag_events",
-    "daybook_connector_lag_events",
-];
-
-impl Lags {
-    /// Takes one look more. What is there no more is forgotten.
-    pub fn take(&mut self, figures: &Figures) {
-        let found = LAG_FIGURES.iter().flat_map(|name| figures.all(name)).take(LAG_SERIES_MAX);
-        let mut kept = BTreeMap::new();
-        for (labels, value) in found {
-            let mut values = self.series.remove(labels).unwrap_or_default();
-            if values.len() >= LAGS_MAX {
-                values.pop_front();
-            }
-            values.push_back(*value);
-            kept.insert(labels.clone(), values);
-        }
-        self.series = kept;
-    }
-
-    /// Those of one series, oldest first.
-    #[must_use]
-    pub fn of(&self, series: &str) -> Vec<f64> {
-        self.series.get(series).map(|values| values.iter().copied().collect()).unwrap_or_default()
     }
 }
 
@@ -235,16 +221,9 @@ mod tests {
 
     fn at(seconds: u64) -> Sample {
         Sample {
-            at: Duration::from_secs(seconds),
-            time: Timestamp(0),
             events: 10 * seconds,
-            appends: 0,
-            reads: 0,
-            append_took: [0; BUCKETS_LEN + 1],
-            sync_took: [0; BUCKETS_LEN + 1],
             disk_free: 1_000_000 - 1_000 * seconds,
-            queue: 0,
-            subscriptions: 0,
+            ..Sample::of(Duration::from_secs(seconds))
         }
     }
 
@@ -279,22 +258,6 @@ mod tests {
             still.push(Sample { disk_free: 5, ..at(4 * second) });
         }
         assert_eq!(still.disk_full_in(), None);
-    }
-
-    #[test]
-    fn lags_are_kept_by_series_and_bounded() {
-        let mut lags = Lags::default();
-        for look in 0..200 {
-            let text = format!(
-                "daybook_projection_lag_events{{projection=\"a\"}} {look}\n\
-                 daybook_connector_lag_events{{connector=\"b\"}} 1\n"
-            );
-            lags.take(&Figures::read(&text, 0.0));
-        }
-        let found = lags.of("projection=\"a\"");
-        assert_eq!((found.len(), found.first(), found.last()), (90, Some(&110.0), Some(&199.0)));
-        lags.take(&Figures::default());
-        assert!(lags.of("connector=\"b\"").is_empty());
     }
 
     #[test]

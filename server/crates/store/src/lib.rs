@@ -52,8 +52,8 @@ pub use import::{Carried, What};
 pub use page::{Page, Target};
 pub use port::WithSnapshots;
 pub use read::{
-    AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
-    StreamReader,
+    AllFrom, AllReader, Direction, EventTypes, From, IndexKey, IndexReader, ReadAll, ReadError,
+    ReadStream, StreamReader,
 };
 pub use scavenge::{Scavenge, ScavengeStatus, Schedule};
 pub use status::{About, Health, Stats, StreamInfo, StreamState};

@@ -16,8 +16,10 @@ use crate::virtual_stream::{self, Links};
 use list::{ListReader, PAGE_EVENTS_FIRST};
 
 pub use list::IndexReader;
+pub use types::{EventTypes, TYPES_MAX};
 
 mod list;
+pub(crate) mod types;
 
 /// Which way a reader goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use super::lag;
 use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
+use crate::ui::lags::Behind;
 use crate::ui::layout::token;
 use crate::ui::pieces::{
     action, card, count, empty, facts, seconds, state, stream, table, text, time_of,
@@ -129,7 +130,7 @@ pub async fn one(
                 ("Sent again since the start", count(&connector["retries"])),
                 ("Last error", text(&connector["last_error"])),
             ])))
-            (lag(&visit, &format!("connector=\"{name}\""))) }
+            (lag(&visit, Behind::Connector, &[("connector", &name)])) }
         }
         h2 { "Parked messages" }
         @if rows.is_empty() {

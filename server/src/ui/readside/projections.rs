@@ -6,13 +6,11 @@ use http::Method;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::lag;
-use crate::http::problem::Problem;
-use crate::scripted::figures::Figures;
-use crate::scripted::host::Halt;
+use super::{lag, programs};
 use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
+use crate::ui::lags::Behind;
 use crate::ui::pieces::{
     action, card, count, empty, facts, number, seconds, state, stream, table, text, time_of,
 };
@@ -30,9 +28,6 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
     };
     let rows: Vec<Markup> =
         found["projections"].as_array().into_iter().flatten().map(|p| row(&visit, p)).collect();
-    let programs = visit.node().scripted().list();
-    let programs: Vec<Markup> =
-        programs.iter().map(|(spec, figures)| program(&visit, &spec.name, figures)).collect();
     Ok(visit.page("Projections").show(&html! {
         div #projections.stack data-refresh="3000" {
             @if rows.is_empty() {
@@ -42,65 +37,8 @@ pub async fn show(visit: Visit) -> Result<Response, Trouble> {
             } @else { (table("Built-in projections", COLUMNS, &rows)) }
         }
         h2 { "Written by users" }
-        @if programs.is_empty() {
-            (empty("Nobody has written one.", &html! {
-                "An administrator makes them with a KurrentDB client, in JavaScript."
-            }))
-        } @else {
-            div #programs.stack data-refresh="3000" {
-                (table("Projections written by users", PROGRAM_COLUMNS, &programs))
-            }
-        }
+        (programs::list(&visit))
     }))
-}
-
-const PROGRAM_COLUMNS: &[&str] = &["Name", "State", ">Position", ">Handled", ">Written", ""];
-
-/// A projection that a user wrote.
-fn program(visit: &Visit, name: &str, figures: &Figures) -> Markup {
-    let path = |order: &str| format!("/ui/programs/{}/{order}", segment(name));
-    let reset = format!("Begin {name} again from the start of what it follows?");
-    html! { tr {
-        td { (name) }
-        td {
-            (state(figures.status.as_str()))
-            @if !figures.reason.is_empty() { div.muted { (figures.reason) } }
-        }
-        td.right { (number(figures.place)) }
-        td.right { (number(figures.handled)) }
-        td.right { (number(figures.written)) }
-        td { @if visit.may(Right::Operate) {
-            div.actions {
-                @if figures.status.goes_on() {
-                    (action(visit.visitor(), &path("disable"), "Pause", None))
-                } @else { (action(visit.visitor(), &path("enable"), "Resume", None)) }
-                (action(visit.visitor(), &path("reset"), "Reset", Some(&reset)))
-            }
-        } }
-    } }
-}
-
-/// `POST /ui/programs/{name}/{order}`: as gRPC's `Projections` does.
-///
-/// # Errors
-/// [`Trouble`] if there is no such projection, or it cannot do that now.
-pub async fn order_program(
-    visit: Visit,
-    Path((name, order)): Path<(String, String)>,
-    _own: Fields,
-) -> Result<Redirect, Trouble> {
-    visit.node().is_about(&name);
-    let scripted = visit.node().scripted();
-    let done = match order.as_str() {
-        "enable" => scripted.enable(&name).await,
-        "disable" => scripted.disable(&name, Halt::Save).await,
-        "reset" => scripted.reset(&name).await,
-        _ => {
-            return Err(Trouble::not_found("a projection can be told to enable, disable or reset"));
-        }
-    };
-    done.map_err(Problem::from)?;
-    Ok(Redirect::to("/ui/projections?done=done"))
 }
 
 const COLUMNS: &[&str] =
@@ -182,7 +120,7 @@ pub async fn one(visit: Visit, Path(name): Path<String>) -> Result<Response, Tro
                 @if !projection["building"].is_null() {
                     (build("Being built", &projection["building"]))
                 }
-                (lag(&visit, &format!("projection=\"{name}\"")))
+                (lag(&visit, Behind::Projection, &[("projection", &name)]))
             }
         }
         h2 { "Parked events" }

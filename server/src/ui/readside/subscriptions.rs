@@ -13,6 +13,7 @@ use crate::persistent::key::{GroupKey, Source};
 use crate::security::rights::Right;
 use crate::ui::api::{Sent, Trouble, segment};
 use crate::ui::form::Fields;
+use crate::ui::lags::Behind;
 use crate::ui::pieces::{
     action, card, count, empty, facts, seconds, state, stream, stream_path, table, text, time_of,
 };
@@ -93,7 +94,7 @@ pub async fn one(
         div #now.stack data-refresh="3000" {
             @if let Some(trouble) = group["trouble"].as_str() { p.notice.bad { (trouble) } }
             div.cards { (how_far(&group)) (consumers(&group)) (settings(&group)) }
-            (lag(&visit, &format!("group=\"{name}\",stream=\"{source}\"")))
+            (lag(&visit, Behind::Group, &[("stream", &source), ("group", &name)]))
         }
         h2 { "Parked messages" }
         p.muted {

@@ -1,17 +1,14 @@
 //! Categories and event types, with how many events each has.
 //!
 //! Categories are found by leaps through the names of streams: from one name to the first that begins
-//! otherwise. So a page takes a bounded number of looks, however many streams there are. Types have
-//! no list of their own: shown are those of the log's last events.
-
-use std::collections::BTreeMap;
+//! otherwise. So a page takes a bounded number of looks, however many streams there are. Types are
+//! listed by the store.
 
 use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::shown::Events;
 use crate::ui::api::{Trouble, segment};
 use crate::ui::pieces::{empty, number, table};
 use crate::ui::visitor::Visit;
@@ -20,15 +17,29 @@ use crate::ui::visitor::Visit;
 const CATEGORIES_LEN: usize = 40;
 /// Looks at the list of names for one page: names without a category take one each.
 const LOOKS_MAX: usize = 120;
-/// Events of the log whose types are shown.
-const EVENTS_LEN: usize = 500;
-/// Types that are counted for a page.
+/// Types on a page.
 const TYPES_LEN: usize = 60;
+/// All types of the server's own come before it.
+const OWN_TYPES_END: &str = "$\u{10ffff}";
 
 /// Where to go on.
 #[derive(Debug, Default, Deserialize)]
 pub struct Which {
+    /// Categories after this.
     after: Option<String>,
+    /// Types after this.
+    type_after: Option<String>,
+}
+
+impl Which {
+    /// This page, but for where one of its lists goes on.
+    fn path(after: Option<&str>, type_after: Option<&str>) -> String {
+        let said = [("after", after), ("type_after", type_after)];
+        let said = said
+            .iter()
+            .filter_map(|(name, value)| value.map(|value| format!("{name}={}", segment(value))));
+        format!("/ui/categories?{}", said.collect::<Vec<_>>().join("&"))
+    }
 }
 
 /// `GET /ui/categories`
@@ -36,8 +47,9 @@ pub struct Which {
 /// # Errors
 /// [`Trouble`], as the API says it.
 pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, Trouble> {
-    let (categories, next) = categories(&visit, which.after).await?;
-    let types = types(&visit).await?;
+    let (categories, next) = categories(&visit, which.after.clone()).await?;
+    let types = types(&visit, which.type_after.as_deref()).await?;
+    let (here, types_here) = (which.after.as_deref(), which.type_after.as_deref());
     let row = |kind: &'static str, name: &str, count: u64| {
         let stream = if kind == "category" { "$ce-" } else { "$et-" };
         html! { tr {
@@ -54,7 +66,8 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
     };
     let shown: Vec<Markup> =
         categories.iter().map(|(n, count)| row("category", n, *count)).collect();
-    let typed: Vec<Markup> = types.iter().map(|(n, count)| row("type", n, *count)).collect();
+    let typed: Vec<Markup> =
+        types.counted.iter().map(|(n, count)| row("type", n, *count)).collect();
     Ok(visit.page("Categories and types").show(&html! {
         h2 { "Categories" }
         @if shown.is_empty() {
@@ -65,12 +78,18 @@ pub async fn show(visit: Visit, Query(which): Query<Which>) -> Result<Response, 
             (table("Categories", &["Category", ">Events", "Streams"], &shown))
         }
         @if let Some(next) = next {
-            nav.pager { a href=(format!("/ui/categories?after={}", segment(&next))) { "Next »" } }
+            nav.pager { a href=(Which::path(Some(&next), types_here)) { "Next »" } }
         }
         h2 { "Event types" }
-        p.muted { "Of the last " (EVENTS_LEN) " events of the log; counted over all of it." }
+        p.muted { "By name, and how many events of the log have been of each." }
         @if typed.is_empty() { (empty("There is no event.", &html! { "Append one." })) }
         @else { (table("Event types", &["Type", ">Events"], &typed)) }
+        @if let Some(next) = types.next {
+            nav.pager aria-label="Event types" {
+                a href=(Which::path(here, Some(&next))) { "Next types »" }
+            }
+        }
+        @if types.cut { p.notice.warn { "The log may have more types than are looked for." } }
     }))
 }
 
@@ -104,20 +123,25 @@ async fn categories(
     Ok((found, Some(after)))
 }
 
-async fn types(visit: &Visit) -> Result<Counted, Trouble> {
-    let path = format!("/v1/all?direction=backwards&limit={EVENTS_LEN}");
-    let bytes = visit.api().bytes(&path).await?;
-    let mut names: BTreeMap<String, u64> = BTreeMap::new();
-    for event in Events::read(&bytes)?.events {
-        *names.entry(event.event_type).or_default() += 1;
-    }
-    let mut types = Vec::new();
-    for name in names.into_keys().filter(|name| !name.starts_with('$')).take(TYPES_LEN) {
-        let count = count(visit, "type", &name).await?;
-        types.push((name, count));
-    }
-    types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    Ok(types)
+/// A page of the types.
+struct Types {
+    counted: Counted,
+    next: Option<String>,
+    cut: bool,
+}
+
+async fn types(visit: &Visit, after: Option<&str>) -> Result<Types, Trouble> {
+    let after = after.unwrap_or(OWN_TYPES_END);
+    let path = format!("/v1/event-types?limit={TYPES_LEN}&after={}", segment(after));
+    let listed = visit.api().get(&path).await?;
+    let counted = listed["types"].as_array().into_iter().flatten().map(|one| {
+        (one["name"].as_str().unwrap_or_default().to_owned(), one["events"].as_u64().unwrap_or(0))
+    });
+    Ok(Types {
+        counted: counted.collect(),
+        next: listed["next"].as_str().map(str::to_owned),
+        cut: listed["cut"] == true,
+    })
 }
 
 /// How many events have been of a kind: the number of its last one, and one more.

@@ -10,8 +10,8 @@ use crate::core::Core;
 use crate::feed::{SubscribeFrom, Subscription, SubscriptionFilter};
 use crate::index::{Access, KeyKind};
 use crate::read::{
-    AllFrom, AllReader, Direction, From, IndexKey, IndexReader, ReadAll, ReadError, ReadStream,
-    StreamReader, Visible, blocking,
+    AllFrom, AllReader, Direction, EventTypes, From, IndexKey, IndexReader, ReadAll, ReadError,
+    ReadStream, StreamReader, Visible, blocking, types,
 };
 use crate::resolve::settings;
 use crate::status::{StreamInfo, StreamState};
@@ -69,6 +69,15 @@ impl Store {
             (self.core().clone(), prefix.to_owned(), after.map(str::to_owned));
         let limit = limit.min(STREAMS_PAGE_MAX);
         blocking(move || core.view.load().names(&prefix, after.as_deref(), limit)).await
+    }
+
+    /// The event types of the log, each with how many events have been of it.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk fails or its bytes are damaged.
+    pub async fn event_types(&self) -> Result<EventTypes, ReadError> {
+        let core = self.core().clone();
+        blocking(move || types::event_types(&core)).await
     }
 
     /// Reads a stream.
