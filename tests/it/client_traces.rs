@@ -1,12 +1,16 @@
 //! Applications that record their spans with `tracing-opentelemetry`: the client's calls are spans
 //! among them, and the server's are parts of those.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use daybook::node::Config;
 use daybook::telemetry::trace::{Ratio, Settings, Target};
 use daybook_client::ExpectedRevision;
 use opentelemetry::trace::{SpanKind, Status, TracerProvider as _};
 use opentelemetry::{KeyValue, Value};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use tempfile::TempDir;
 use tracing::Instrument as _;
 use tracing::instrument::WithSubscriber as _;
@@ -18,6 +22,17 @@ use crate::support::traces::Collector;
 
 /// The method that appends.
 const APPEND: &str = "event_store.client.streams.Streams/Append";
+
+/// The spans that the application records.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Kept {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().expect("no panic").extend(batch);
+        Ok(())
+    }
+}
 
 fn of_calls(spans: &[SpanData]) -> Vec<&SpanData> {
     spans.iter().filter(|span| span.name == APPEND).collect()
@@ -34,11 +49,11 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     let traces = Settings {
         targets: vec![Target::otlp(&collector.otlp_grpc()).expect("a URL")],
         ratio: Ratio::new(0.0).expect("a ratio"),
-        slow: std::time::Duration::from_secs(3600),
+        slow: Duration::from_secs(3600),
     };
     let config = Config { traces: Some(traces), ..Config::in_directory(data.path()) };
     let server = Server::start_with(config).await;
-    let exporter = InMemorySpanExporter::default();
+    let exporter = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("shop"));
     let client = server.client.clone();
@@ -53,7 +68,7 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     };
     shop.with_subscriber(tracing_subscriber::registry().with(layer)).await;
 
-    let spans = exporter.get_finished_spans().expect("spans");
+    let spans = exporter.0.lock().expect("no panic").clone();
     let calls = of_calls(&spans);
     let [done, failed] = calls[..] else { panic!("two calls: {calls:?}") };
     let checkout = spans.iter().find(|span| span.name == "checkout").expect("the application's");

@@ -37,7 +37,7 @@ pub(super) fn begin(request: &mut http::Request<Body>) -> Span {
 /// The call goes to `node`.
 pub(super) fn sent_to(span: &Span, node: &NodeAddress) {
     span.record("server.address", node.host.as_str());
-    span.record("server.port", node.port);
+    span.record("server.port", i64::from(node.port));
 }
 
 /// The answer begins with `headers`; those of a call that failed say so.

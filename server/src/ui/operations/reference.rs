@@ -8,8 +8,8 @@ use crate::ui::api::Trouble;
 use crate::ui::pieces::table;
 use crate::ui::visitor::Visit;
 
-/// Levels of a schema that are shown within one another.
-const DEPTH_MAX: usize = 4;
+/// Levels of a schema that are shown within one another: with one more the page is too heavy.
+const DEPTH_MAX: usize = 3;
 
 /// `GET /ui/api`
 ///
