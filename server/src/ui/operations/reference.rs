@@ -8,8 +8,8 @@ use crate::ui::api::Trouble;
 use crate::ui::pieces::table;
 use crate::ui::visitor::Visit;
 
-/// Levels of a schema that are shown within one another: with one more the page is too heavy.
-const DEPTH_MAX: usize = 3;
+/// Levels of a schema that are shown within one another.
+const DEPTH_MAX: usize = 4;
 
 /// `GET /ui/api`
 ///
@@ -76,15 +76,28 @@ fn shown(api: &Value, method: &str, path: &str, operation: &Value) -> Markup {
             @if !rows.is_empty() { (table("Parameters", &["Name", "In", "", "What it is"], &rows)) }
             @if !body.is_null() { h2 { "Body" } (schema(api, body, 0)) }
             h2 { "Answers" }
-            ul.answers { @for (status, answer) in responses.into_iter().flatten() {
-                li {
-                    span.badge { (status) } " " (answer["description"].as_str().unwrap_or_default())
-                    @let content = &answer["content"]["application/json"]["schema"];
-                    @if !content.is_null() { (schema(api, content, 0)) }
+            ul.answers {
+                @for (status, answer) in responses.into_iter().flatten().filter(|it| !refuses(it.0)) {
+                    li {
+                        span.badge { (status) }
+                        " " (answer["description"].as_str().unwrap_or_default())
+                        @let content = &answer["content"]["application/json"]["schema"];
+                        @if !content.is_null() { (schema(api, content, 0)) }
+                    }
                 }
-            } }
+                // What each is stands in openapi.json: of all operations it is too much for a page.
+                @let refusals = responses.into_iter().flatten().map(|it| it.0);
+                li.muted { "refused with" @for status in refusals.filter(|it| refuses(it)) {
+                    " " span.badge { (status) }
+                } }
+            }
         }
     }
+}
+
+/// Whether an answer of this status is a problem.
+fn refuses(status: &str) -> bool {
+    status.starts_with(['4', '5'])
 }
 
 /// A schema: what it refers to in its place.
