@@ -109,8 +109,16 @@ class Bank(Application):
 
 
 class Aggregates(OnDaybook, unittest.TestCase):
-    def test_two_writers_of_one_aggregate_meet(self):
+    def bank(self):
+        """A bank whose client is closed with the test: one that is left to the garbage collector can be
+        collected while gRPC holds the lock that its closing waits for."""
         bank = Bank()
+        self.addCleanup(bank.close)
+        self.addCleanup(bank.factory.client.close)
+        return bank
+
+    def test_two_writers_of_one_aggregate_meet(self):
+        bank = self.bank()
         account = Account("ada")
         bank.save(account)
         first, second = (bank.repository.get(account.id) for _ in range(2))
@@ -130,7 +138,7 @@ class Aggregates(OnDaybook, unittest.TestCase):
             bank.repository.get(uuid4())
 
     def test_what_was_stored_is_selected_and_followed(self):
-        bank = Bank()
+        bank = self.bank()
         begin = bank.recorder.max_notification_id()
         accounts = [Account(owner) for owner in ("ada", "bob", "eve")]
         for account in accounts:
