@@ -23,6 +23,7 @@ use crate::support::http::{call, get, post};
 use crate::support::ledger::{Ledger, id};
 use crate::support::node::{Server, client};
 use crate::support::pki::{Authority, write};
+use crate::support::protocol::{RawEvent, batch, batch_messages};
 use crate::support::secure::veiled;
 use crate::support::traces::{Collector, Span, names};
 use crate::support::{PATIENCE, assert_says, soon, until};
@@ -204,6 +205,33 @@ async fn without_a_share_only_failures_of_ours_and_slow_answers_are_told() {
     let spans = collector.by("zipkin");
     assert_eq!(names(&spans), BTreeSet::from(["GET /info"]));
     assert_eq!(spans[0].attributes["daybook.sampled"], "slow");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_pipelined_append_is_told_for_itself_whether_chance_took_it_or_it_was_slow() {
+    for (ratio, sampled, parts) in [(1.0, None, 2), (0.0, Some("slow"), 0)] {
+        let (data, collector) = (TempDir::new().expect("a directory"), Collector::start().await);
+        let settings = settings(vec![otlp(&collector.otlp_grpc())], ratio);
+        let server = server(&data, Settings { slow: Duration::ZERO, ..settings }).await;
+        let messages = [1, 2]
+            .map(|number| batch_messages(number, b"order-1", &[RawEvent::good(number, "{}")]));
+        let (answers, end) = batch(server.address(), messages.concat()).await;
+        end.expect("the call");
+        assert_eq!(answers.len(), 2);
+        server.stop().await;
+        let spans = collector.all();
+        let of = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+        let appends = of("BatchAppend append");
+        let traces: BTreeSet<_> = appends.iter().map(|span| &span.trace).collect();
+        assert_eq!((appends.len(), traces.len()), (2, 2), "a trace each: {spans:?}");
+        for append in appends {
+            assert_eq!((append.kind.as_str(), append.parent.as_str()), ("SERVER", ""));
+            let said = append.attributes.get("daybook.sampled").map(String::as_str);
+            assert_eq!(said, sampled, "with a share of {ratio}");
+        }
+        let synced: BTreeSet<_> = of("fdatasync").into_iter().map(|span| &span.trace).collect();
+        assert_eq!(synced.intersection(&traces).count(), parts, "with a share of {ratio}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::event::rfc3339;
 use super::ledger::request::time;
 use super::ledger::schema::Time;
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::page::limit;
 use super::problem::Problem;
 use super::query::{Params, parsed};
 use super::shapes::NotRead;
@@ -183,10 +183,7 @@ async fn list(
     context: Admitted,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listed>, Problem> {
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
-    }
+    let limit = limit(params.limit)?;
     let at = |field, text: Option<String>| text.map(|text| time(field, &text)).transpose();
     let wanted = Wanted {
         since: at("since", params.since)?,
@@ -215,7 +212,7 @@ async fn list(
             if wanted.since.is_some_and(|since| event.time < since) {
                 return Ok(Json(Listed { records, next: None }));
             }
-            if records.len() as u64 == limit {
+            if records.len() == limit {
                 let next = Some(event.revision.0.to_string());
                 return Ok(Json(Listed { records, next }));
             }

@@ -14,6 +14,7 @@ use http::header;
 use serde_json::{Map, Value};
 
 use super::event;
+use super::problem::Problem;
 
 /// Events of one page, unless the request says otherwise.
 pub const LIMIT_DEFAULT: u64 = 100;
@@ -22,6 +23,26 @@ pub const LIMIT_MAX: u64 = 1000;
 /// Bytes of JSON after which a page ends though fewer events were asked for: memory does not grow
 /// with the size of events.
 pub const PAGE_SIZE_TARGET: usize = 4 * 1024 * 1024;
+
+/// How many things a page may have.
+///
+/// # Errors
+/// [`Problem`] if the request wants none, or more than there are in one.
+pub fn limit(given: Option<u64>) -> Result<usize, Problem> {
+    limit_of(given, LIMIT_DEFAULT, LIMIT_MAX)
+}
+
+/// The same, of pages with another `default` and `max`.
+///
+/// # Errors
+/// As [`limit`].
+pub fn limit_of(given: Option<u64>, default: u64, max: u64) -> Result<usize, Problem> {
+    let limit = given.unwrap_or(default);
+    match usize::try_from(limit) {
+        Ok(count) if (1..=max).contains(&limit) => Ok(count),
+        _ => Err(Problem::field("limit", format!("give 1 to {max}"))),
+    }
+}
 
 /// A page being filled.
 pub struct PageBuilder {
@@ -129,5 +150,16 @@ mod tests {
         assert_eq!(next_position(b, Some(9), 50), Some(9));
         assert_eq!(next_position(b, Some(0), 50), None);
         assert_eq!(next_position(b, None, 50), None);
+    }
+
+    #[test]
+    fn pages_are_bounded() {
+        let default = usize::try_from(LIMIT_DEFAULT).expect("it is small");
+        assert_eq!(limit(None), Ok(default));
+        assert_eq!(limit_of(Some(20), 10, 20), Ok(20));
+        for refused in [Some(0), Some(LIMIT_MAX + 1), Some(u64::MAX)] {
+            assert!(limit(refused).is_err(), "{refused:?}");
+        }
+        assert!(limit_of(Some(21), 10, 20).is_err());
     }
 }

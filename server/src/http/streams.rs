@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::append::{Done, ExpectedParams, append_to};
 use super::body::Held;
 use super::event;
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::page::limit;
 use super::problem::Problem;
 use super::query::{Expected, Name, Params, parsed};
 use super::shapes::{NotRead, NotWritten};
@@ -71,11 +71,7 @@ async fn list(
     context: Admitted,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listed>, Problem> {
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
-    }
-    let limit = usize::try_from(limit).expect("at most LIMIT_MAX");
+    let limit = limit(params.limit)?;
     let streams = context.door().streams(&params.prefix, params.after.as_deref(), limit).await?;
     let next = streams.last().filter(|_| streams.len() == limit).cloned();
     Ok(Json(Listed { streams, next }))

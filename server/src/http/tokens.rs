@@ -24,7 +24,7 @@ use super::body::Held;
 use super::event::rfc3339;
 use super::ledger::request::{parse, time};
 use super::ledger::schema::Time;
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::page::limit;
 use super::problem::{Kind, Problem};
 use super::query::{Params, parsed};
 use super::shapes::{NotRead, NotWritten};
@@ -162,11 +162,7 @@ async fn list(
     context: Admitted,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listed>, Problem> {
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
-    }
-    let limit = usize::try_from(limit).expect("at most LIMIT_MAX");
+    let limit = limit(params.limit)?;
     let caller = context.caller();
     let is_admin = Right::Administer.check(caller).is_ok();
     let own = caller.login().filter(|_| !is_admin).map(str::to_owned);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::page::limit;
 use super::problem::Problem;
 use super::query::{Params, parsed};
 use super::shapes::NotRead;
@@ -66,11 +66,7 @@ async fn list(
     context: Admitted,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listed>, Problem> {
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
-    }
-    let limit = usize::try_from(limit).expect("at most LIMIT_MAX");
+    let limit = limit(params.limit)?;
     let found = context.door().event_types().await?;
     let after = (Bound::Excluded(params.after), Bound::Unbounded);
     let mut rest = found.counts.range::<String, _>(after);

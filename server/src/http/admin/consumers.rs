@@ -8,9 +8,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::http::ledger::schema::Refusals;
+use crate::http::page::limit;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
-use crate::http::readside::answer::limit;
 use crate::http::readside::cursor;
 use crate::node::Context;
 use crate::persistent::info::GroupInfo;

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use crate::http::page::limit;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
-use crate::http::readside::answer::limit;
 use crate::http::readside::cursor;
 use crate::http::shapes::NotRead;
 use crate::node::{Admitted, Context};

@@ -14,6 +14,7 @@ use super::status::archive;
 use crate::backup::kept::Unanswered;
 use crate::http::event::rfc3339;
 use crate::http::ledger::schema::Time;
+use crate::http::page::limit_of;
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
 use crate::http::shapes::NotAsked;
@@ -22,9 +23,9 @@ use crate::security::gate::Described;
 use crate::security::rights::Right;
 
 /// Backups of one page, unless the request says otherwise.
-const LIMIT_DEFAULT: usize = 20;
+const LIMIT_DEFAULT: u64 = 20;
 /// Backups of one page at most: each manifest is a request to the repository.
-const LIMIT_MAX: usize = 100;
+const LIMIT_MAX: u64 = 100;
 
 /// The routes of this file.
 pub fn routes() -> Described<Context> {
@@ -118,7 +119,7 @@ pub struct ListParams {
     /// How many, up to 100; 20 if nothing is said.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<u64>)]
-    limit: Option<usize>,
+    limit: Option<u64>,
 }
 
 /// The backups in the repository that this server archives to, whoever took them.
@@ -131,10 +132,7 @@ async fn list(
     State(context): State<Context>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listed>, Problem> {
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
-    }
+    let limit = limit_of(params.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = params.cursor.map(|cursor| {
         let unknown = || Problem::field("cursor", "give the `next` of a page, as it is");
         Name::parse(&cursor).ok_or_else(unknown)

@@ -17,7 +17,7 @@ use super::request::{InTransfer, Said, uuid};
 use super::schema::{self, Refusals, Rejections};
 use super::transfers::{StepView, transfer_not_found};
 use super::view::json;
-use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::http::page::limit;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
 use crate::node::{Admitted, Context};
@@ -147,11 +147,7 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Response, Problem> {
     let state = params.state.as_deref().map(state_named).transpose()?;
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}")));
-    }
-    let limit = usize::try_from(limit).expect("at most LIMIT_MAX");
+    let limit = limit(params.limit)?;
     let after = params.cursor.map(|cursor| uuid("cursor", &cursor)).transpose()?;
     let unfinished = context.ledger().unfinished();
     let wanted = |known: &&std::sync::Arc<Known>| {

@@ -13,7 +13,7 @@ use utoipa::IntoResponses;
 
 use super::cursor;
 use crate::http::ledger::schema::ProblemShape;
-use crate::http::page::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::http::page::LIMIT_MAX;
 use crate::http::problem::{Kind, Problem};
 
 /// The header that says what an answer must reflect at least, as `min_position=` does.
@@ -77,18 +77,6 @@ impl AtLeast {
     #[must_use]
     pub fn or(self, min_position: Option<u64>) -> Option<Position> {
         min_position.map(Position).max(self.0)
-    }
-}
-
-/// How many rows a page may have.
-///
-/// # Errors
-/// [`Problem`] if the request wants none, or more than there are in one.
-pub fn limit(given: Option<u64>) -> Result<usize, Problem> {
-    let limit = given.unwrap_or(LIMIT_DEFAULT);
-    match usize::try_from(limit) {
-        Ok(rows) if (1..=LIMIT_MAX).contains(&limit) => Ok(rows),
-        _ => Err(Problem::field("limit", format!("give 1 to {LIMIT_MAX}"))),
     }
 }
 
@@ -236,13 +224,5 @@ mod tests {
             let ended = ending_at(page(time), 1, to.map(Timestamp));
             assert_eq!(ended.next.is_some(), goes_on, "{time} to {to:?}");
         }
-    }
-
-    #[test]
-    fn pages_are_bounded() {
-        assert_eq!(limit(None).ok(), Some(LIMIT_DEFAULT as usize));
-        assert_eq!(limit(Some(LIMIT_MAX)).ok(), Some(LIMIT_MAX as usize));
-        assert!(limit(Some(0)).is_err());
-        assert!(limit(Some(LIMIT_MAX + 1)).is_err());
     }
 }

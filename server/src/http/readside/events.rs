@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::answer::{AtLeast, Late, limit};
+use super::answer::{AtLeast, Late};
 use super::log::log_at;
 use crate::http::ledger::request::time;
 use crate::http::ledger::schema::Refusals;
-use crate::http::page::PageBuilder;
+use crate::http::page::{PageBuilder, limit};
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
 use crate::node::{Admitted, Context};

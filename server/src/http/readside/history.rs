@@ -18,12 +18,13 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, as_of, entries, limit, next, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, entries, next, page};
 use super::cursor;
 use crate::http::ledger::history::{PageParams, TransactionView, TransactionsView, bad_cursor};
 use crate::http::ledger::request::InAccount;
 use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
+use crate::http::page::limit;
 use crate::http::problem::Problem;
 use crate::http::query::Params;
 use crate::security::gate::Described;

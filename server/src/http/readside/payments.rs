@@ -17,11 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, as_of, ending_at, entries, limit, next, page};
+use super::answer::{AtLeast, Late, Models, Tables, as_of, ending_at, entries, next, page};
 use super::cursor;
 use crate::http::ledger::request::time;
 use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
+use crate::http::page::limit;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, parsed};
 use crate::security::gate::Described;

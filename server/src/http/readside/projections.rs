@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::answer::{limit, models_are_off};
+use super::answer::models_are_off;
 use crate::http::ledger::schema::{self, Refusals, Rejections};
 use crate::http::ledger::view::json;
-use crate::http::page::LIMIT_MAX;
+use crate::http::page::{LIMIT_MAX, limit};
 use crate::http::problem::{Kind, Problem};
 use crate::http::query::{Params, parsed};
 use crate::node::Context;

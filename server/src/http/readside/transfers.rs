@@ -32,10 +32,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answer::{AtLeast, Late, Models, Tables, bad_row, ending_at, limit};
+use super::answer::{AtLeast, Late, Models, Tables, bad_row, ending_at};
 use crate::http::ledger::request::{time, uuid};
 use crate::http::ledger::schema::{self, Refusals};
 use crate::http::ledger::view::json;
+use crate::http::page::limit;
 use crate::http::problem::Problem;
 use crate::http::query::{Params, Way, parsed};
 use crate::node::Context;

@@ -3,6 +3,7 @@
 //! INVARIANT: set for a future and while it is polled, never for a thread. A task that is spawned
 //! has none unless it was handed one.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use opentelemetry::trace::Event;
 use parking_lot::Mutex;
 
 use super::Tracer;
+use super::visit::{end_part, end_untold};
 
 /// Spans of one task for one request. A transfer that is tried again for days must not fill the
 /// store of traces; what is beyond is left out.
@@ -27,9 +29,14 @@ tokio::task_local! {
     static CURRENT: Current;
 }
 
-/// A place in a trace, and who makes its spans.
+/// A place in a trace, and who makes its spans. A clone is another handle to the same: it is made
+/// whenever a task goes on, and counts where no other request does.
 #[derive(Clone, Debug)]
-pub struct Current {
+pub struct Current(Arc<Standing>);
+
+/// What a [`Current`] refers to.
+#[derive(Debug)]
+pub struct Standing {
     pub(super) tracer: Tracer,
     pub(super) context: TraceContext,
     /// None if nothing is recorded.
@@ -69,11 +76,19 @@ impl Recording {
     }
 }
 
+impl Deref for Current {
+    type Target = Standing;
+
+    fn deref(&self) -> &Standing {
+        &self.0
+    }
+}
+
 impl Current {
     pub(super) fn new(tracer: Tracer, context: TraceContext, asked: bool) -> Current {
         let recording =
             context.is_sampled().then(|| Recording::new(tracer.clone(), context.clone(), asked));
-        Current { tracer, context, recording }
+        Current(Arc::new(Standing { tracer, context, recording }))
     }
 
     /// The work of `context`, which an event tells of.
@@ -106,7 +121,8 @@ impl Current {
             fork.open.store(recording.open.load(Ordering::Relaxed), Ordering::Relaxed);
             fork
         });
-        Current { recording, ..self.clone() }
+        let (tracer, context) = (self.tracer.clone(), self.context.clone());
+        Current(Arc::new(Standing { tracer, context, recording }))
     }
 
     /// Has `work` work for it.
@@ -176,6 +192,31 @@ pub fn carry_on(headers: &mut HeaderMap) {
     }
 }
 
+/// How one of many things that a call asks for takes part in traces.
+enum Part {
+    /// As its call does.
+    OfCall,
+    /// For itself, in a trace of its own.
+    Own(Current),
+    /// Not at all, unless it turns out to have failed, or to be slow. That is most of them, so it
+    /// costs no more than a look at the clock.
+    Untold(Duration),
+}
+
+impl Part {
+    fn of(call: &Current) -> Part {
+        let recorded = call.recorded();
+        if recorded.is_some_and(|recording| recording.asked) {
+            return Part::OfCall;
+        }
+        let (tracer, context) = (&call.tracer, call.tracer.begin());
+        if context.is_sampled() || recorded.is_some() {
+            return Part::Own(Current::new(tracer.clone(), context, false));
+        }
+        Part::Untold(tracer.now())
+    }
+}
+
 /// Does one of many things that a call without an end asks for, as if it were a request of its own:
 /// its own share decides, unless the call itself carried a trace. `why` says what was wrong with
 /// the outcome, if that was our fault.
@@ -186,16 +227,22 @@ pub fn part<T>(
 ) -> impl Future<Output = T> {
     // Not an `async fn`: that would have room for `work` three times, and there are as many of
     // these as a call has appends in flight.
-    let around = Current::get();
-    let asked = |it: &Current| it.recorded().is_some_and(|recording| recording.asked);
-    let Some(around) = around.filter(|around| !asked(around)) else { return Either::Left(work) };
-    let tracer = around.tracer;
-    let began: Duration = tracer.now();
-    let context = tracer.begin();
-    let current = Current::new(tracer, context, false);
-    let end = current.clone();
-    let work = CURRENT.scope(current, work);
-    Either::Right(work.inspect(move |done| super::visit::end_part(&end, (name, began), why(done))))
+    match CURRENT.try_with(Part::of).unwrap_or(Part::OfCall) {
+        Part::OfCall => work.left_future().left_future(),
+        Part::Own(current) => {
+            let (began, end) = (current.tracer.now(), current.clone());
+            let work = CURRENT.scope(current, work);
+            work.inspect(move |done| end_part(&end, (name, began), why(done)))
+                .right_future()
+                .left_future()
+        }
+        Part::Untold(began) => work
+            .inspect(move |done| {
+                // It ends within its call, as it began.
+                let _ = CURRENT.try_with(|call| end_untold(call, (name, began), why(done)));
+            })
+            .right_future(),
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use daybook_model::TraceContext;
 use daybook_model::trace::{TRACEPARENT, TRACESTATE};
 use http::{HeaderMap, StatusCode};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanKind;
+use opentelemetry::trace::{Link, SpanKind};
 
 use super::Tracer;
 use super::current::Current;
-use super::span::{Place, Told};
+use super::span::{Place, Told, link};
 
 /// gRPC statuses that are our fault, or nobody's: what an operator wants to see.
 const GRPC_FAILURES: [&str; 5] =
@@ -80,6 +80,12 @@ impl Tracer {
         };
         Visit { current, parent, began, answered: None }
     }
+
+    /// Why something is told even if it is not recorded, if there is a reason.
+    fn late(&self, failed: bool, took: Option<Duration>) -> Option<&'static str> {
+        let is_slow = || took.is_some_and(|took| took >= self.inner.slow);
+        if failed { Some("error") } else { is_slow().then_some("slow") }
+    }
 }
 
 /// The place that `headers` tell of.
@@ -114,15 +120,12 @@ impl Visit {
         let error = failure(&ending);
         let recording = self.current.recorded();
         let waited = self.answered.map(|answered| answered.saturating_sub(self.began));
-        let slow = waited.is_some_and(|waited| waited >= tracer.inner.slow);
-        let why = match (recording, &error) {
-            (Some(_), _) => None,
-            (None, Some(_)) => Some("error"),
-            (None, None) if slow => Some("slow"),
-            (None, None) => return,
-        };
+        let late = tracer.late(error.is_some(), waited);
+        if recording.is_none() && late.is_none() {
+            return;
+        }
         let (name, mut attributes) = described(&ending);
-        attributes.extend(why.map(|why| KeyValue::new("daybook.sampled", why)));
+        attributes.extend(late.filter(|_| recording.is_none()).map(sampled));
         let told = Told {
             kind: SpanKind::Server,
             attributes,
@@ -138,25 +141,41 @@ impl Visit {
 
 /// Tells of one of many things that a call without an end asked for, as [`Visit::end`] does of a
 /// request.
-pub(super) fn end_part(
-    current: &Current,
+pub(super) fn end_part(current: &Current, part: (&'static str, Duration), error: Option<String>) {
+    let is_recorded = current.recording.is_some();
+    tell_part(&current.tracer, part, error, is_recorded, || (current.context.clone(), Vec::new()));
+}
+
+/// As [`end_part`], of one that had no place in a trace so far: it begins one, and points to its
+/// call, under which lines in the log stand.
+pub(super) fn end_untold(call: &Current, part: (&'static str, Duration), error: Option<String>) {
+    let place = || (call.tracer.begin(), vec![link(&call.context)]);
+    tell_part(&call.tracer, part, error, false, place);
+}
+
+fn tell_part(
+    tracer: &Tracer,
     (name, began): (&'static str, Duration),
     error: Option<String>,
+    is_recorded: bool,
+    place: impl FnOnce() -> (TraceContext, Vec<Link>),
 ) {
-    let tracer = &current.tracer;
     let ended = tracer.now();
-    let slow = ended.saturating_sub(began) >= tracer.inner.slow;
-    let why = match (&current.recording, &error) {
-        (Some(_), _) => None,
-        (None, Some(_)) => Some("error"),
-        (None, None) if slow => Some("slow"),
-        (None, None) => return,
-    };
-    let attributes = why.map(|why| KeyValue::new("daybook.sampled", why)).into_iter().collect();
+    let late = tracer.late(error.is_some(), Some(ended.saturating_sub(began)));
+    if !is_recorded && late.is_none() {
+        return;
+    }
+    let attributes = late.filter(|_| !is_recorded).map(sampled).into_iter().collect();
+    let (context, links) = place();
+    let times = (began, ended);
     let told =
-        Told { kind: SpanKind::Server, attributes, error, ..Told::internal(name, (began, ended)) };
-    let context = current.context.clone();
+        Told { kind: SpanKind::Server, attributes, links, error, ..Told::internal(name, times) };
     tracer.tell(Place { context, parent: [0; 8], is_remote: false }, told);
+}
+
+/// Why what is not recorded is told.
+fn sampled(why: &'static str) -> KeyValue {
+    KeyValue::new("daybook.sampled", why)
 }
 
 /// What went wrong by our fault.
