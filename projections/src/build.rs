@@ -121,6 +121,10 @@ impl<B: Backend> Consumer for Build<B> {
             let reason = format!("{name} was not begun");
             return Err(ConsumeError::Interrupted { reason });
         };
+        if work.passes(&batch) {
+            self.work = Some(work);
+            return Ok(Taken::default());
+        }
         let task = tokio::task::spawn_blocking(move || {
             let taken = work.take(&batch);
             (work, taken)
@@ -140,6 +144,11 @@ impl<B: Backend> Consumer for Build<B> {
 }
 
 impl<W: Writer> Work<W> {
+    /// Whether nothing of the batch is wanted and that was noted, without waiting.
+    fn passes(&mut self, batch: &Batch) -> bool {
+        batch.events.is_empty() && batch.through.is_none_or(|through| self.writer.pass(through))
+    }
+
     fn take(&mut self, batch: &Batch) -> Result<Taken, ConsumeError> {
         self.taken = Taken::default();
         for event in &batch.events {

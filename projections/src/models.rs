@@ -141,4 +141,8 @@ impl Writer for ReadModelsWriter {
     ) -> Result<(), CommitError> {
         either!(ReadModelsWriter, self, writer => writer.commit(changes, parked, through))
     }
+
+    fn pass(&mut self, through: Checkpoint) -> bool {
+        either!(ReadModelsWriter, self, writer => writer.pass(through))
+    }
 }

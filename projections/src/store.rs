@@ -73,7 +73,7 @@ pub struct Parked {
 
 /// The one that may change a generation's tables. Its methods block.
 pub trait Writer: Send + 'static {
-    /// How far the generation is, as committed.
+    /// How far the generation is, as committed or passed.
     fn checkpoint(&self) -> Option<Checkpoint>;
 
     /// Changed rows with which the runner commits. It may bring as many more as one event changes.
@@ -99,4 +99,11 @@ pub trait Writer: Send + 'static {
         parked: &[Parked],
         through: Checkpoint,
     ) -> Result<(), CommitError>;
+
+    /// Notes that nothing up to `through` changes a row, if that can be done without waiting and
+    /// needs not be kept; false if it is to be committed.
+    fn pass(&mut self, through: Checkpoint) -> bool {
+        let _ = through;
+        false
+    }
 }

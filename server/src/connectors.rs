@@ -86,9 +86,10 @@ pub fn start(
         return Ok(None);
     }
     let (timer, changes) = (Arc::new(SystemTimer), Changes::new());
+    let source = StoreSource::new(store.clone(), timer.clone());
     let wiring = Wiring { clock, timer, entropy, metrics: resilience, changes };
     let streams = OwnStreams::Store(OverStore(store.clone()));
-    Connectors::start(settings, StoreSource::new(store.clone()), streams, &wiring).map(Some)
+    Connectors::start(settings, source, streams, &wiring).map(Some)
 }
 
 /// Starts connectors that follow the server of `client`. Must be called within a runtime.

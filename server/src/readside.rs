@@ -114,8 +114,9 @@ impl ReadSide {
                 ReadModels::Postgres(Postgres::new(*server, SCHEMA_DEFAULT, Some(store_id))?)
             }
         };
-        let source = StoreSource::new(store.clone());
-        let seams = Seams { clock, timer: Arc::new(SystemTimer), entropy };
+        let timer = Arc::new(SystemTimer);
+        let source = StoreSource::new(store.clone(), timer.clone());
+        let seams = Seams { clock, timer, entropy };
         let host = Host::start(&source, &models, models.views(), &seams);
         Ok(Some(ReadSide { models, host }))
     }

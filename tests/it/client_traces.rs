@@ -21,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use crate::support::events::{event, name};
 use crate::support::node::Server;
 use crate::support::traces::Collector;
+use crate::support::until;
 
 /// The method that appends.
 const APPEND: &str = "event_store.client.streams.Streams/Append";
@@ -72,7 +73,10 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     };
     shop.with_subscriber(tracing_subscriber::registry().with(layer)).await;
 
-    let spans = exporter.0.lock().expect("no panic").clone();
+    // A span ends when the last who was in it has let go of it: a task of the connection may be late.
+    let recorded = || exporter.0.lock().expect("no panic").clone();
+    until("the call's span ends", async || !of_calls(&recorded()).is_empty()).await;
+    let spans = recorded();
     let calls = of_calls(&spans);
     let [done] = calls[..] else { panic!("one call: {calls:?}") };
     let checkout = spans.iter().find(|span| span.name == "checkout").expect("the application's");

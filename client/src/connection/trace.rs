@@ -63,7 +63,7 @@ fn carry(span: &Span, headers: &mut HeaderMap) {
     use opentelemetry::trace::TraceContextExt as _;
     use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-    if headers.contains_key(TRACEPARENT) {
+    if span.is_disabled() || headers.contains_key(TRACEPARENT) {
         return;
     }
     let context = span.context();

@@ -252,11 +252,20 @@ impl Live {
             return Ok(Committed::Fenced);
         }
         guarded("write to", || built.tree.apply_batch(batch))?;
-        now.reach = reach;
-        if built.is_serving() {
-            built.reached.send_replace(reach.checkpoint.map(Checkpoint));
-        }
+        built.reach(&mut now, reach);
         Ok(Committed::Done)
+    }
+
+    /// Notes that the rows are as they are at `reach`, too, without writing it. False if it would
+    /// have to wait, or `token` may not.
+    pub(super) fn pass(built: &Built, token: u64, reach: Reach) -> bool {
+        match built.now.try_write() {
+            Some(mut now) if !now.gone && now.token == token => {
+                built.reach(&mut now, reach);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// How far the generation that serves is, or why none does.
@@ -354,6 +363,14 @@ impl Built {
 
     fn is_serving(&self) -> bool {
         self.serving.load(Ordering::SeqCst)
+    }
+
+    /// Says how far it is.
+    fn reach(&self, now: &mut Now, reach: Reach) {
+        now.reach = reach;
+        if self.is_serving() {
+            self.reached.send_replace(reach.checkpoint.map(Checkpoint));
+        }
     }
 
     /// Whether its tree is no more.

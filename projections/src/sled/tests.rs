@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::SledBackend;
 use crate::build::Build;
 use crate::change::{ChangeSet, Changes};
-use crate::consumer::{ConsumeError, Consumer as _};
-use crate::feed::Interest;
+use crate::consumer::{ConsumeError, Consumer as _, Taken};
+use crate::feed::{Batch, Interest};
 use crate::runner::Seams;
 use crate::store::{CommitError, Writer as _};
 use crate::table::{Column, Kind, Table, Value};
@@ -122,4 +122,58 @@ async fn a_row_that_is_damaged_is_never_served() {
     assert!(backend.query(&query).await.is_err());
     assert!(backend.notes()[0].contains("checksum"), "{:?}", backend.notes());
     assert_eq!(backend.generations("things").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_place_that_only_passes_is_known_at_once_and_kept_now_and_then() {
+    let directory = TempDir::new().unwrap();
+    let backend = SledBackend::open(directory.path(), Uuid::from_u128(7));
+    let number = backend.create(&Things).await.unwrap();
+    let stored =
+        async |backend: &SledBackend| backend.generations("things").await.unwrap()[0].checkpoint;
+    let mut writer = backend.write(&Things, number).await.unwrap();
+    let mut set = ChangeSet::new(TABLES);
+    set.over(&mut writer).put(&TABLES[0], vec![Value::from("a")]).unwrap();
+    assert!(!writer.pass(place(3)), "nothing of it was ever kept");
+    writer.commit(&set, &[], place(5)).unwrap();
+    assert!(writer.pass(place(9)));
+    backend.wait("things", Position(9)).await.unwrap();
+    assert_eq!((writer.checkpoint(), stored(&backend).await), (Some(place(9)), Some(place(9))));
+    assert!(writer.pass(place(7)) && writer.checkpoint() == Some(place(9)), "never back");
+    assert!(!writer.pass(place(5 + super::writer::PASSED_MAX)), "too much to look at again");
+
+    // Another one takes over: where this one was, and this one says nothing more.
+    let mut other = backend.write(&Things, number).await.unwrap();
+    assert_eq!(other.checkpoint(), Some(place(9)));
+    assert!(!writer.pass(place(10)));
+    assert!(matches!(writer.commit(&set, &[], place(10)), Err(CommitError::Fenced { .. })));
+    set.clear();
+    other.commit(&set, &[], place(20)).unwrap();
+    assert!(other.pass(place(30)));
+    drop((writer, other));
+    backend.close();
+
+    // A restart looks again at what was only passed.
+    let backend = SledBackend::open(directory.path(), Uuid::from_u128(7));
+    assert_eq!(stored(&backend).await, Some(place(20)));
+}
+
+#[tokio::test]
+async fn a_batch_without_events_moves_the_place_and_writes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let backend = SledBackend::open(directory.path(), Uuid::from_u128(7));
+    let number = backend.create(&Things).await.unwrap();
+    let clock = Seams::system().clock;
+    let mut build = Build::new(backend.clone(), Arc::new(Things), number, clock);
+    build.begin().await.unwrap();
+    for position in 1..=50 {
+        let batch = Batch { events: Vec::new(), through: Some(place(position)), caught_up: true };
+        assert_eq!(build.take(batch).await.unwrap(), Taken::default());
+        backend.wait("things", Position(position)).await.unwrap();
+    }
+    drop(build);
+    backend.close();
+    let backend = SledBackend::open(directory.path(), Uuid::from_u128(7));
+    let kept = backend.generations("things").await.unwrap()[0].checkpoint;
+    assert_eq!(kept, Some(place(1)), "the first was written, the others only noted");
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use daybook_cache::limits::BATCH_OPERATIONS_MAX;
 use daybook_client::Checkpoint;
+use daybook_model::Position;
 
 use super::codec::{self, Reach};
-use super::live::{Built, Committed, TakenOver, fault};
+use super::live::{Built, Committed, Live, TakenOver, fault};
 use super::recent::Recent;
 use super::{ROWS_MAX, SledBackend};
 use crate::change::{Change, ChangeSet, Changed};
@@ -14,6 +15,10 @@ use crate::order;
 use crate::projection::Projection;
 use crate::store::{CommitError, Parked, StoreError, Writer};
 use crate::table::{Row, Table, Value};
+
+/// Events that a place may be ahead of what is committed, all of them without a row: what is looked
+/// at again after a restart, in some 20 ms.
+pub(super) const PASSED_MAX: u64 = 64 * 1024;
 
 /// The writer of one generation in sled.
 pub struct SledWriter {
@@ -23,6 +28,8 @@ pub struct SledWriter {
     built: Arc<Built>,
     token: u64,
     reach: Reach,
+    /// How far it was as committed: `reach` may have passed events that change nothing.
+    kept: Option<Position>,
     recent: Recent,
     scratch: Vec<u8>,
 }
@@ -41,6 +48,7 @@ impl SledWriter {
             built: taken.built,
             token: taken.token,
             reach: taken.reach,
+            kept: None,
             recent,
             scratch: Vec::new(),
         }
@@ -196,6 +204,7 @@ impl Writer for SledWriter {
         match committed {
             Committed::Done => {
                 self.reach = reach;
+                self.kept = Some(through.position());
                 self.remember(changes);
                 Ok(())
             }
@@ -204,5 +213,21 @@ impl Writer for SledWriter {
             }
             Committed::Gone => Err(self.gone().into()),
         }
+    }
+
+    fn pass(&mut self, through: Checkpoint) -> bool {
+        if self.reach.checkpoint >= Some(through.0) {
+            return true;
+        }
+        let Some(kept) = self.kept else { return false };
+        if through.position().0.saturating_sub(kept.0) >= PASSED_MAX {
+            return false;
+        }
+        let reach = Reach { checkpoint: Some(through.0), ..self.reach };
+        let passed = Live::pass(&self.built, self.token, reach);
+        if passed {
+            self.reach = reach;
+        }
+        passed
     }
 }

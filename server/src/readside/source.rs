@@ -2,39 +2,55 @@
 //!
 //! ```text
 //!   Store::subscribe_all ──Page──> wanted? ──FeedEvent──> Batch ──> runner
-//!                                    └─ no: only the place moves on
+//!      │ caught up                   └─ no: only the place moves on
+//!   Store::follow_all_of, if all that is wanted is of one category
 //! ```
 //!
-//! The feed looks at every event of the log, wanted or not, so that it always knows how far it is:
-//! whoever waits for a position waits no longer than the projection needs to come by it.
+//! Until it has caught up the feed looks at every event of the log: that is the fastest way through
+//! it. Then it is woken by the events of its category alone, and not by each append of the server;
+//! whoever waits for a position of others waits [`PLACE_INTERVAL`] at most.
 //!
 //! INVARIANT: a batch is handed over as soon as nothing more is there at once, and never later than
 //! its limits. A dropped [`Feed::next`] loses nothing: what was read is kept for the next one.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use daybook_client::Checkpoint;
 use daybook_model::watch::Watched;
-use daybook_model::{EventView, Position, RecordedEvent, StreamName, Timestamp};
+use daybook_model::{EventView, Position, RecordedEvent, StreamName, Timer, Timestamp, stream};
 use daybook_projections::feed::{BATCH_EVENTS_MAX, BATCH_SIZE_MAX, Head};
 use daybook_projections::{Batch, Feed, FeedError, FeedEvent, Interest, Source};
 use daybook_store::{
-    AllFrom, Delivery, Direction, Page, ReadAll, ReadError, Store, SubscribeFrom, Subscription,
+    AllFrom, Delivery, Direction, IndexKey, Page, ReadAll, ReadError, Store, SubscribeFrom,
+    Subscription,
 };
 
 /// Events that are looked at in vain before a batch is handed over without them, so that a place
 /// that moves is seen to move. Much more than a page, so that it costs nothing.
 const CONSIDERED_MAX: u64 = 64 * 1024;
 
+/// How long after others' events the place is known to be behind them: little beside the append
+/// that whoever waits for it has just made, and two hundred times a second cost nothing.
+pub const PLACE_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The store, as what is followed.
 #[derive(Clone)]
 pub struct StoreSource {
     store: Store,
+    timer: Arc<dyn Timer>,
 }
 
 /// A place in the store's feed.
 pub struct StoreFeed {
     store: Store,
+    timer: Arc<dyn Timer>,
     subscription: Subscription,
+    /// What it follows once it has caught up; none if it does, or follows the log for ever.
+    part: Option<IndexKey>,
+    /// Whether it follows a part of the log.
+    partial: bool,
     interest: Interest,
     batch: Batch,
     /// Bytes of the batch's events.
@@ -46,8 +62,8 @@ pub struct StoreFeed {
 impl StoreSource {
     /// `store` as what is followed.
     #[must_use]
-    pub fn new(store: Store) -> StoreSource {
-        StoreSource { store }
+    pub fn new(store: Store, timer: Arc<dyn Timer>) -> StoreSource {
+        StoreSource { store, timer }
     }
 
     /// Whether `after` is of the log's own history.
@@ -81,7 +97,10 @@ impl Source for StoreSource {
         };
         Ok(StoreFeed {
             store: self.store.clone(),
+            timer: self.timer.clone(),
             subscription: self.store.subscribe_all(from, None),
+            part: part(&interest),
+            partial: false,
             interest,
             batch: Batch::default(),
             size: 0,
@@ -121,12 +140,18 @@ impl Feed for StoreFeed {
             }
             match self.subscription.next().await {
                 Ok(Delivery::Events(page)) => self.take(&page),
-                Ok(Delivery::CaughtUp { .. }) => {
+                Ok(Delivery::CaughtUp { at, .. }) => {
+                    if let Some(part) = self.part.take() {
+                        self.follow(&part, at);
+                    }
                     self.batch.caught_up = true;
                     return Ok(self.hand_over());
                 }
-                // Without a filter there are none; the place is known from the events.
-                Ok(Delivery::Checkpoint { .. }) => {}
+                // Of a part of the log: there was nothing of it up to here.
+                Ok(Delivery::Checkpoint { position, .. }) => {
+                    let through = checkpoint(&self.store, position);
+                    self.batch.through = self.batch.through.max(through);
+                }
                 Err(error) => return Err(unreadable(&error)),
             }
         }
@@ -134,10 +159,19 @@ impl Feed for StoreFeed {
 }
 
 impl StoreFeed {
+    /// Follows a part of the log after the position `at`.
+    fn follow(&mut self, part: &IndexKey, at: Option<u64>) {
+        let from = at.map_or(SubscribeFrom::Start, SubscribeFrom::After);
+        let timer = self.timer.clone();
+        self.subscription = self.store.follow_all_of(part, from, PLACE_INTERVAL, timer);
+        self.partial = true;
+    }
+
     /// Whether the batch is to be handed over: it is full, or there is nothing to add to it now.
     fn is_due(&self) -> bool {
         let Some(through) = self.batch.through else { return false };
-        self.batch.events.len() >= BATCH_EVENTS_MAX
+        self.partial
+            || self.batch.events.len() >= BATCH_EVENTS_MAX
             || self.size >= BATCH_SIZE_MAX
             || self.considered >= CONSIDERED_MAX
             || through.position().next() >= self.store.committed()
@@ -166,6 +200,14 @@ impl StoreFeed {
             self.batch.through = checkpoint(&self.store, last.position);
         }
     }
+}
+
+/// The part of the log that has all of `interest`, if the store keeps one.
+fn part(interest: &Interest) -> Option<IndexKey> {
+    let [prefix] = &interest.streams[..] else { return None };
+    let category = stream::category(prefix)?;
+    let whole = prefix.strip_prefix(category) == Some("-");
+    whole.then(|| IndexKey::Category(category.to_owned()))
 }
 
 /// The checkpoint of an event that is committed.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use daybook_model::{Filter, Position, StreamName, Timestamp};
+use daybook_model::{Filter, Position, StreamName, Timer, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::Page;
@@ -16,7 +17,7 @@ use crate::index::{Access, Key, KeyKind, View};
 use crate::read::{ReadError, blocking};
 use crate::virtual_stream::{self, Links};
 use look::{Look, Looker, Reach, StreamKeys, What};
-use wait::{Begun, begin};
+use wait::{Begun, Pace, begin};
 
 mod look;
 mod wait;
@@ -81,8 +82,7 @@ enum Source {
         key: Key,
         interval: u64,
         changed: Arc<Notify>,
-        /// The log went on without the key.
-        far: Arc<Notify>,
+        pace: Pace,
     },
 }
 
@@ -100,7 +100,7 @@ impl Source {
     fn begin_wait(&mut self) -> Wait {
         match self {
             Source::Stream { changed, .. } => Wait::Key(begin(changed)),
-            Source::Indexed { changed, far, .. } => Wait::KeyOrFar(begin(changed), begin(far)),
+            Source::Indexed { changed, pace, .. } => Wait::KeyOr(begin(changed), pace.begin()),
             Source::All { committed, .. } => {
                 committed.borrow_and_update();
                 Wait::Log
@@ -124,21 +124,22 @@ enum Wait {
     Log,
     /// Events of its key.
     Key(Begun),
-    /// Those, or many others.
-    KeyOrFar(Begun, Begun),
+    /// Those, or the log to have gone on without them; and, if that is of many events, those.
+    KeyOr(Begun, Option<Begun>),
 }
 
 impl Wait {
-    async fn over(self, source: &mut Source) {
+    /// `behind`: the log has already gone on beyond what was told.
+    async fn over(self, source: &mut Source, behind: bool) {
         match (self, source) {
             // It fails when the store is gone, which the next look finds.
             (Wait::Log, Source::All { committed, .. }) => _ = committed.changed().await,
-            (Wait::Log, Source::Stream { .. } | Source::Indexed { .. }) => {}
-            (Wait::Key(changed), _) => changed.await,
-            (Wait::KeyOrFar(changed, far), _) => tokio::select! {
+            (Wait::KeyOr(changed, far), Source::Indexed { pace, .. }) => tokio::select! {
                 () = changed => {}
-                () = far => {}
+                () = pace.over(far, behind) => {}
             },
+            (Wait::Key(changed) | Wait::KeyOr(changed, _), _) => changed.await,
+            (Wait::Log, Source::Stream { .. } | Source::Indexed { .. }) => {}
         }
     }
 }
@@ -213,8 +214,23 @@ impl Subscription {
         interval: u64,
     ) -> Subscription {
         let changed = core.waiters.register(key);
-        let far = core.waiters.far.clone();
-        Subscription::new(core, Source::Indexed { key, interval, changed, far }, from)
+        let pace = Pace::Events { far: core.waiters.far.clone(), interval };
+        Subscription::new(core, Source::Indexed { key, interval, changed, pace }, from)
+    }
+
+    /// As [`Subscription::indexed`], but where there are none a checkpoint comes so long after the
+    /// log went on, and no other.
+    pub(crate) fn timed(
+        core: Arc<Core>,
+        key: Key,
+        from: SubscribeFrom,
+        every: Duration,
+        timer: Arc<dyn Timer>,
+    ) -> Subscription {
+        let changed = core.waiters.register(key);
+        let committed = core.committed.subscribe();
+        let pace = Pace::Time { committed, timer, every, over: false };
+        Subscription::new(core, Source::Indexed { key, interval: u64::MAX, changed, pace }, from)
     }
 
     fn new(core: Arc<Core>, source: Source, from: SubscribeFrom) -> Subscription {
@@ -274,10 +290,13 @@ impl Subscription {
             match self.apply(look)? {
                 Next::Deliver(delivery) => return Ok(delivery),
                 Next::LookAgain => {}
-                Next::Wait => tokio::select! {
-                    () = wait.over(&mut self.source) => {}
-                    _ = self.closed.changed() => {}
-                },
+                Next::Wait => {
+                    let behind = self.untold() > 0;
+                    tokio::select! {
+                        () = wait.over(&mut self.source, behind) => {}
+                        _ = self.closed.changed() => {}
+                    }
+                }
             }
         }
     }
@@ -314,6 +333,10 @@ impl Subscription {
         match self.cut(look) {
             Look::Deliver(page, reach) => {
                 self.advance(reach);
+                if matches!(self.source, Source::Indexed { pace: Pace::Time { .. }, .. }) {
+                    // The events say it.
+                    self.last_checkpoint = self.next.checked_sub(1).map(Position);
+                }
                 Ok(Next::Deliver(Delivery::Events(page)))
             }
             Look::Deleted(stream) => Err(ReadError::StreamDeleted { stream }),
@@ -325,7 +348,7 @@ impl Subscription {
                 self.advance(reach);
                 Ok(Next::LookAgain)
             }
-            Look::Nothing(_) if self.caught_up && self.is_far_on() => {
+            Look::Nothing(_) if self.caught_up && self.is_to_tell() => {
                 self.owed = self.next.checked_sub(1).map(Position);
                 Ok(Next::LookAgain)
             }
@@ -365,10 +388,17 @@ impl Subscription {
     }
 
     /// Whether the log went on for long with nothing for it: it is told how far it is then.
-    fn is_far_on(&self) -> bool {
-        let Source::Indexed { interval, .. } = &self.source else { return false };
-        let told = self.last_checkpoint.map_or(0, |position| position.0 + 1);
-        self.next.saturating_sub(told) >= IDLE_EVENTS.max(*interval)
+    fn is_to_tell(&mut self) -> bool {
+        let untold = self.untold();
+        match &mut self.source {
+            Source::Indexed { pace, .. } => pace.is_to_tell(untold),
+            Source::Stream { .. } | Source::All { .. } => false,
+        }
+    }
+
+    /// How many events' places are behind it, but were not told yet.
+    fn untold(&self) -> u64 {
+        self.next.saturating_sub(self.last_checkpoint.map_or(0, |position| position.0 + 1))
     }
 
     fn now(&self) -> Timestamp {

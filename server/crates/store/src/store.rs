@@ -137,10 +137,10 @@ impl Store {
         if core.committed() == Position::FIRST {
             first_event(&core, &mut decider, &mut committer)?;
         }
-        let pipeline = Arc::new(Pipeline::default());
+        let pipeline = Arc::new(Pipeline::new(decider));
         let mut threads = Vec::new();
         let write = pipeline.clone();
-        threads.push(spawn("daybook-writer", move || write.write(decider))?);
+        threads.push(spawn("daybook-writer", move || write.write())?);
         let (commit, shared) = (pipeline.clone(), core.clone());
         threads.push(spawn("daybook-committer", move || commit.commit(committer, &shared))?);
         let shared = core.clone();

@@ -1,13 +1,15 @@
 //! Virtual streams: what the index has, read as streams of links.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use daybook_log::disk::os::{Access, OsDisk};
 use daybook_model::{
     ContentType, ExpectedRevision, NewEvent, Position, Revision, StreamName, SystemClock,
-    SystemEntropy,
+    SystemEntropy, Timer,
 };
 use daybook_store::feed::IDLE_EVENTS;
 use daybook_store::{
@@ -15,12 +17,13 @@ use daybook_store::{
     LinkText, Options, Page, ReadError, ReadStream, Sizes, Store, StreamState, SubscribeFrom,
     Subscription,
 };
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Longer than anything here takes, also on a busy machine.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a state that is waited for.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(2);
 /// So small that most of what a test writes is in sealed segments.
 const SMALL: Sizes = Sizes { first: 8192, max: 16384 };
 
@@ -541,5 +544,79 @@ async fn who_follows_an_idle_key_is_told_now_and_then_how_far_the_log_is() {
         assert_eq!(page.events().next().map(|event| event.position.0), Some(last));
     }
     assert!(told.iter().all(|next| *next > position) && told.len() < 2, "{told:?}");
+    store.close().await;
+}
+
+/// A timer whose waits end when the test says so.
+#[derive(Debug)]
+struct ByHand {
+    asked: Semaphore,
+    over: Arc<Semaphore>,
+}
+
+impl Timer for ByHand {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.asked.add_permits(1);
+        let over = self.over.clone();
+        Box::pin(async move { over.acquire().await.expect("it is never closed").forget() })
+    }
+}
+
+/// A subscription that waits, and whose timer was asked; never a delivery.
+async fn waits(subscription: &mut Subscription, timer: &ByHand) {
+    tokio::select! {
+        biased;
+        delivery = subscription.next() => panic!("{delivery:?}"),
+        asked = timer.asked.acquire() => asked.expect("it is never closed").forget(),
+    }
+}
+
+#[tokio::test]
+async fn who_follows_a_key_learns_after_a_while_how_far_the_log_went_on_without_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let timer = Arc::new(ByHand { asked: Semaphore::new(0), over: Arc::new(Semaphore::new(0)) });
+    append(&store, "account-1", "Paid", "a").await;
+    let key = IndexKey::Category("account".to_owned());
+    let every = Duration::from_millis(5);
+    let mut follows = store.follow_all_of(&key, SubscribeFrom::Start, every, timer.clone());
+    let next = async |follows: &mut Subscription| {
+        tokio::time::timeout(PATIENCE, follows.next()).await.expect("in time").expect("a delivery")
+    };
+    let Delivery::Events(page) = next(&mut follows).await else { panic!("the event first") };
+    let first = page.last().expect("it").position;
+    assert!(matches!(next(&mut follows).await, Delivery::CaughtUp { .. }), "it knows that much");
+
+    // Many others: one wait, one word about them all; also if whoever waits lets go meanwhile,
+    // and nothing is appended after that.
+    for turn in 0..3 {
+        for _ in 0..10 {
+            append(&store, "filler-1", "Filled", "a").await;
+        }
+        for _ in 0..turn {
+            waits(&mut follows, &timer).await;
+        }
+        timer.over.add_permits(1);
+        let Delivery::Checkpoint { position, .. } = next(&mut follows).await else {
+            panic!("only its place has changed")
+        };
+        assert_eq!(position.0, first.0 + 10 * (turn + 1));
+        assert_eq!(timer.asked.available_permits(), 1, "one wait");
+        timer.asked.forget_permits(1);
+    }
+
+    // What is its own comes at once, and says itself how far it is: nothing is waited for then.
+    append(&store, "filler-1", "Filled", "a").await;
+    waits(&mut follows, &timer).await;
+    append(&store, "account-2", "Paid", "a").await;
+    let Delivery::Events(page) = next(&mut follows).await else { panic!("its event") };
+    assert_eq!(page.last().map(|event| event.position.next()), Some(store.committed()));
+    timer.asked.forget_permits(timer.asked.available_permits());
+    tokio::select! {
+        biased;
+        delivery = follows.next() => panic!("{delivery:?}"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(timer.asked.available_permits(), 0);
     store.close().await;
 }

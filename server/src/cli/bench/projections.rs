@@ -100,8 +100,9 @@ impl Bench {
         let backend = open(&directory).await?;
         let events = store.committed();
         let caught_up = measured(async {
-            let source = StoreSource::new(store.clone());
-            let host = Host::start(&source, &backend, views, &Seams::system());
+            let seams = Seams::system();
+            let source = StoreSource::new(store.clone(), seams.timer.clone());
+            let host = Host::start(&source, &backend, views, &seams);
             for view in names {
                 visible(&backend, view, Position(events.0 - 1)).await?;
             }
@@ -133,8 +134,9 @@ impl Bench {
     ) -> anyhow::Result<()> {
         self.say("from acknowledged to visible");
         let backend = open(&self.scratch.join("readmodels-live")).await?;
-        let source = StoreSource::new(store.clone());
-        let host = Host::start(&source, &backend, views::embedded(), &Seams::system());
+        let seams = Seams::system();
+        let source = StoreSource::new(store.clone(), seams.timer.clone());
+        let host = Host::start(&source, &backend, views::embedded(), &seams);
         let name = Accounts.name();
         visible(&backend, name, Position(store.committed().0 - 1)).await?;
         let measured = Duration::from_secs_f64(self.args.seconds.clamp(1.0, 60.0));
@@ -201,7 +203,7 @@ async fn visible(backend: &impl Backend, view: &str, position: Position) -> anyh
 /// Reads the feed as a view does, and keeps nothing.
 async fn scanned(store: &Store) -> anyhow::Result<CaughtUp> {
     measured(async {
-        let source = StoreSource::new(store.clone());
+        let source = StoreSource::new(store.clone(), Seams::system().timer);
         let mut feed = source.follow(None, Interest::default()).await?;
         while !feed.next().await?.caught_up {}
         Ok(())

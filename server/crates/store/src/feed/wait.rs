@@ -4,10 +4,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use daybook_model::{Position, Timer};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, watch};
 
 use crate::index::key::KeyMap;
 use crate::index::{EventKeys, Key};
@@ -79,4 +81,58 @@ pub(super) fn begin(notify: &Arc<Notify>) -> Begun {
     let mut notified = Box::pin(notify.clone().notified_owned());
     notified.as_mut().enable();
     notified
+}
+
+/// When who follows a part of the log is told how far the log went on without it.
+pub(super) enum Pace {
+    /// After [`IDLE_EVENTS`], or as many more as the interval is.
+    Events { far: Arc<Notify>, interval: u64 },
+    /// So long after it did.
+    Time {
+        committed: watch::Receiver<Position>,
+        timer: Arc<dyn Timer>,
+        every: Duration,
+        /// It is that long ago.
+        over: bool,
+    },
+}
+
+impl Pace {
+    /// Begins to wait, before a look.
+    pub(super) fn begin(&mut self) -> Option<Begun> {
+        match self {
+            Pace::Events { far, .. } => Some(begin(far)),
+            Pace::Time { committed, .. } => {
+                committed.borrow_and_update();
+                None
+            }
+        }
+    }
+
+    /// Waits for what it may be time after; `behind` as in [`Pace::is_to_tell`]: something is untold.
+    /// May be dropped: who is behind then waits anew, though the log goes on no more.
+    pub(super) async fn over(&mut self, far: Option<Begun>, behind: bool) {
+        match self {
+            Pace::Events { .. } => {
+                if let Some(far) = far {
+                    far.await;
+                }
+            }
+            Pace::Time { committed, timer, every, over } => {
+                // It fails when the store is gone, which the next look finds.
+                if behind || committed.changed().await.is_ok() {
+                    timer.sleep(*every).await;
+                }
+                *over = true;
+            }
+        }
+    }
+
+    /// Whether so many untold places are to be told.
+    pub(super) fn is_to_tell(&mut self, untold: u64) -> bool {
+        match self {
+            Pace::Events { interval, .. } => untold >= IDLE_EVENTS.max(*interval),
+            Pace::Time { over, .. } => std::mem::take(over) && untold > 0,
+        }
+    }
 }

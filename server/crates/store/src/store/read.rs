@@ -1,8 +1,9 @@
 //! Reads of the store, and subscriptions to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use daybook_model::{AccessList, Revision, StreamName};
+use daybook_model::{AccessList, Revision, StreamName, Timer};
 
 use super::Store;
 use crate::Page;
@@ -164,6 +165,21 @@ impl Store {
     ) -> Subscription {
         let key = key.hashed(&self.core().hasher);
         Subscription::indexed(self.core().clone(), key, from, checkpoint_interval)
+    }
+
+    /// As [`Store::subscribe_all_of`], for who is to know at any time how far it is: where there is
+    /// none of the key's events, a checkpoint is delivered `every` time after the log went on.
+    /// It is never woken by each append, as one to the whole log is.
+    #[must_use]
+    pub fn follow_all_of(
+        &self,
+        key: &IndexKey,
+        from: SubscribeFrom,
+        every: Duration,
+        timer: Arc<dyn Timer>,
+    ) -> Subscription {
+        let key = key.hashed(&self.core().hasher);
+        Subscription::timed(self.core().clone(), key, from, every, timer)
     }
 
     /// Subscribes to a stream, which need not exist yet.

@@ -52,8 +52,9 @@ async fn built(
     let last = store.committed().0.checked_sub(1).context("an empty history")?;
     let names: Vec<_> = views.iter().map(|view| view.name()).collect();
     measured(async {
-        let source = StoreSource::new(store.clone());
-        let host = Host::start(&source, postgres, views, &Seams::system());
+        let seams = Seams::system();
+        let source = StoreSource::new(store.clone(), seams.timer.clone());
+        let host = Host::start(&source, postgres, views, &seams);
         for view in names {
             visible(postgres, view, Position(last)).await?;
         }
