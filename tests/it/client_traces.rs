@@ -56,6 +56,12 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     };
     let config = Config { traces: Some(traces), ..Config::in_directory(data.path()) };
     let server = Server::start_with(config).await;
+    let (client, stream) = (server.client.clone(), name("order-1"));
+    // `tracing` asks once whether anybody wants a span, when it is first made. While one subscriber
+    // lives it asks the first thread's own only, and another test's thread, which has none, would
+    // answer for all. So it is made once before the subscriber is, who is then asked about it.
+    client.append(&stream, ExpectedRevision::Any, vec![event(1)]).await.expect("appended");
+
     let exporter = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     // Spans of connections, which libraries make at finer levels, outlive the call they began in.
@@ -63,11 +69,9 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     let levels = levels.with_target("daybook_client::call", LevelFilter::DEBUG);
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("shop"));
     let layer = layer.with_filter(levels);
-    let client = server.client.clone();
-    let stream = name("order-1");
     let port = i64::from(server.address().port());
     let shop = async {
-        let append = client.append(&stream, ExpectedRevision::Any, vec![event(1)]);
+        let append = client.append(&stream, ExpectedRevision::Any, vec![event(2)]);
         append.instrument(tracing::info_span!("checkout")).await.expect("appended");
         server.stop().await;
     };
