@@ -56,12 +56,6 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     };
     let config = Config { traces: Some(traces), ..Config::in_directory(data.path()) };
     let server = Server::start_with(config).await;
-    let (client, stream) = (server.client.clone(), name("order-1"));
-    // `tracing` asks once whether anybody wants a span, when it is first made. While one subscriber
-    // lives it asks the first thread's own only, and another test's thread, which has none, would
-    // answer for all. So it is made once before the subscriber is, who is then asked about it.
-    client.append(&stream, ExpectedRevision::Any, vec![event(1)]).await.expect("appended");
-
     let exporter = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     // Spans of connections, which libraries make at finer levels, outlive the call they began in.
@@ -69,13 +63,20 @@ async fn a_call_is_a_span_of_the_application_and_the_servers_are_parts_of_it() {
     let levels = levels.with_target("daybook_client::call", LevelFilter::DEBUG);
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("shop"));
     let layer = layer.with_filter(levels);
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let client = server.client.clone();
+    let stream = name("order-1");
     let port = i64::from(server.address().port());
     let shop = async {
-        let append = client.append(&stream, ExpectedRevision::Any, vec![event(2)]);
+        let append = client.append(&stream, ExpectedRevision::Any, vec![event(1)]);
         append.instrument(tracing::info_span!("checkout")).await.expect("appended");
         server.stop().await;
     };
-    shop.with_subscriber(tracing_subscriber::registry().with(layer)).await;
+    // `tracing` asks who is there whether they want a span when it is first made. While only one
+    // subscriber is there, it asks the thread's own instead: a thread of another test, which has
+    // none, would answer for all. This second one wants nothing, and so wakes no one before.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF));
+    shop.with_subscriber(subscriber).await;
 
     // A span ends when the last who was in it has let go of it: a task of the connection may be late.
     let recorded = || exporter.0.lock().expect("no panic").clone();

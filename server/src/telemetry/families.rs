@@ -5,9 +5,18 @@
 use std::time::Duration;
 
 use daybook_store::observe::Histogram;
+use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType, Summary,
 };
+
+/// A page of Prometheus' text format. A family of which nothing is known yet has no line and is left
+/// out: for a page with such a one the encoder gives nothing at all.
+pub(super) fn text(mut families: Vec<MetricFamily>) -> String {
+    families.retain(|family| !family.get_metric().is_empty());
+    // Each has a name and the buffer is a string: encoding cannot fail.
+    TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
 
 /// Names and values.
 pub(super) type Labels<'a> = [(&'a str, &'a str)];
@@ -142,4 +151,15 @@ fn empty(name: &str, help: &str, kind: MetricType) -> MetricFamily {
     family.set_help(help.to_owned());
     family.set_field_type(kind);
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_yet_hides_nothing_else() {
+        let families = vec![gauges("unknown", "Nobody has told.", &[]), gauge("known", "Is.", 7)];
+        assert_eq!(text(families), "# HELP known Is.\n# TYPE known gauge\nknown 7\n");
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use daybook_projections::postgres::PoolStatus;
 use prometheus::core::Collector;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
 use super::families::{self, Labels};
@@ -204,8 +204,7 @@ impl Metrics {
         families.extend(crate::persistent::metrics::families(groups));
         families.extend(crate::scripted::metrics::families(scripted, store.committed().0));
         families.extend(process::families());
-        // Families are named by us and the buffer is a string: encoding cannot fail.
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        families::text(families)
     }
 
     /// What was registered here and what the process has, as text: of a part that runs alone.
@@ -214,7 +213,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(node::runtime_families());
         families.extend(process::families());
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        families::text(families)
     }
 
     /// What a query front has, as text.
@@ -235,7 +234,7 @@ impl Metrics {
             pool.waiting as u64,
         ));
         families.extend(process::families());
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+        families::text(families)
     }
 }
 
@@ -275,7 +274,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.http_request("/v1/streams/{name}", "GET", "200", Some(Duration::from_millis(2)));
         metrics.grpc_call("a.B/C", "OK", Duration::from_millis(2));
-        let text = TextEncoder::new().encode_to_string(&metrics.registry.gather()).expect("text");
+        let text = families::text(metrics.registry.gather());
         assert!(text.contains(
             "daybook_http_requests_total\
              {method=\"GET\",route=\"/v1/streams/{name}\",status=\"200\"} 1"
